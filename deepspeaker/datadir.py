@@ -1,0 +1,67 @@
+"""Kaldi data directories: tables keyed by utterance, recording or speaker.
+
+A table is a text file of lines `key value`, sorted on the key as under LC_ALL=C (byte order, which for UTF-8 is
+Python's order of strings).
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from deepspeaker.command import UserError
+from deepspeaker.files import atomic
+
+
+def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line without its end) of a UTF-8 text file; a byte-order mark and CRs are dropped.
+
+    Raises UserError for a missing file and for bytes that are not UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip("\r\n")
+    except FileNotFoundError:
+        raise UserError(f"no such file {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error})") from None
+
+
+def read_table(path: str | os.PathLike) -> dict[str, str]:
+    """key -> rest of the line. Raises UserError for a line without a value and for a key that comes twice."""
+    table = {}
+    for number, line in lines(path):
+        key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
+        value = value.strip()
+        if not value:
+            raise UserError(f"{path}:{number}: expected 'key value', found {line!r}")
+        if key in table:
+            raise UserError(f"{path}:{number}: {key} stands here for the second time")
+        table[key] = value
+    return table
+
+
+def read_lists(path: str | os.PathLike) -> dict[str, list[str]]:
+    """key -> fields after it (spk2utt and the like)."""
+    return {key: value.split() for key, value in read_table(path).items()}
+
+
+def write_table(path: str | os.PathLike, table: Mapping[str, object]) -> None:
+    """Write `key value` lines sorted on the key, under a temporary name renamed when whole."""
+    with atomic(path) as file:
+        file.writelines(f"{key} {table[key]}\n" for key in sorted(table))
+
+
+def spk2utt(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:
+    """Speaker -> sorted utterances."""
+    speakers: dict[str, list[str]] = {}
+    for utterance in sorted(utt2spk):
+        speakers.setdefault(utt2spk[utterance], []).append(utterance)
+    return speakers
+
+
+def write_speakers(directory: str | os.PathLike, utt2spk: Mapping[str, str]) -> None:
+    """Write utt2spk and spk2utt."""
+    directory = Path(directory)
+    write_table(directory / "utt2spk", utt2spk)
+    write_table(directory / "spk2utt", {speaker: " ".join(utts) for speaker, utts in spk2utt(utt2spk).items()})
