@@ -3,10 +3,11 @@
 
     run.pl [--max-jobs-run N] [options] [JOB=1:4] LOG command args...
 
-JOB in LOG and in the command becomes each number of the range. Arguments with blanks are quoted, the others go to
-bash as they are, so that an escaped | or > works. Any other leading option takes one value, which is ignored: the
-same line can be given to queue.pl or slurm.pl. All jobs run at once unless --max-jobs-run says less. Exit status
-1 if a job failed. On SIGINT or SIGTERM all that the jobs started is ended first, then run.pl (status 130 or 143).
+JOB in LOG and in the command becomes each number of the range. Arguments with blanks are quoted, the others
+go to bash as they are, so that an escaped | or > works. Any other leading option takes one value, which is
+ignored: the same line can be given to queue.pl or slurm.pl. All jobs run at once unless --max-jobs-run says
+less. Exit status 1 if a job failed. On SIGINT or SIGTERM all that the jobs started is ended first, then
+run.pl (status 130 or 143).
 """
 
 import os
@@ -65,7 +66,7 @@ def parse(args):
 
 
 def quoted(argument):
-    """The argument for bash: as it is, or in double quotes if it has blanks (in single ones if it has such quotes)."""
+    """The argument for bash: as it is; with blanks, in double quotes (in single ones if it has double)."""
     if argument and not re.search(r"\s", argument):
         return argument
     if '"' not in argument:
@@ -79,10 +80,10 @@ def date():
 
 def start(command, log):
     """Start the command with its log begun: (process, log, time of the start)."""
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb", buffering=0) as file:
-        file.write(os.fsencode(f"# {command}\n# Started at {date()}\n#\n"))
-    with open(log, "ab") as file:  # appending: the footer and a job's own `>>` to its log mix safely
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.fsencode(f"# {command}\n# Started at {date()}\n#\n"))
+    with path.open("ab") as file:  # appending: the footer and a job's own `>>` to its log mix safely
         process = subprocess.Popen(
             ["bash", "-c", f"( {command}\n)"], stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
@@ -103,7 +104,7 @@ def finish(status, log, started):
         cause = ", most likely for lack of memory" if killer == signal.SIGKILL else ""
         notes = f"# The job was ended by signal {killer} ({signal_name(killer)}){cause}\n"
     seconds = round(time.time() - started)
-    with open(log, "a") as file:
+    with Path(log).open("a") as file:
         file.write(
             f"{notes}# Accounting: time={seconds} threads=1\n"
             f"# Ended ({ended}) at {date()}, elapsed time {seconds} seconds\n"
@@ -156,7 +157,7 @@ def end_all():
 
 
 def run_jobs(jobs, limit, running):
-    """Run (command, log) pairs, `limit` at once, keeping `running` (process id -> job) up to date. Counts failures."""
+    """Run (command, log) pairs, `limit` at once: how many failed. `running` holds process id -> job."""
     failed = 0
     waiting = iter(jobs)
     left = len(jobs)
@@ -191,9 +192,8 @@ def main():
         end_all()
         for process, log, started in running.values():
             finish(process.wait(), log, started)
-        fail_status = 128 + number
         print(f"run.pl: ended by {signal_name(number)}, and its jobs with it", file=sys.stderr)
-        sys.exit(fail_status)
+        sys.exit(128 + number)
     except OSError as error:
         end_all()
         fail(error)

@@ -1,0 +1,153 @@
+"""utils/fix_data_dir.sh: sort a data directory's files and keep what all of them have."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir_lines import (
+    KNOWN_FILES,
+    RECORDING_FILES,
+    SPEAKER_FILES,
+    fields,
+    keep,
+    keys,
+    read_lines,
+    require_values,
+    rising,
+    shown,
+    spk2utt_lines,
+    write_files,
+)
+from deepspeaker.datadir_options import expect, parse, shell_door
+
+USAGE = "fix_data_dir.sh [--utt-extra-files NAMES] [--spk-extra-files NAMES] data-dir"
+FILTERING = (
+    "feats.scp",
+    "text",
+    "segments",
+    "utt2lang",
+)  # an utterance must be in each of these that is there
+LENGTHS = ("utt2dur", "utt2num_frames")  # and have a length above 0 in these
+
+
+def say(message: str) -> None:
+    print(f"fix_data_dir.sh: {message}")
+
+
+def ordered(lines: list[bytes], path: Path) -> list[bytes]:
+    """The lines sorted and unique on their first field; of a field that comes twice, its first line."""
+    ids = keys(lines, path)
+    if rising(ids):
+        return lines
+    first: dict[bytes, bytes] = {}
+    for key, line in zip(ids, lines, strict=True):
+        if first.setdefault(key, line) != line:
+            say(f"{path} has more than one line for {shown(key)}, keeping {shown(first[key])!r}")
+    say(f"file {path} is not in sorted order or not unique, sorting it")
+    return [first[key] for key in sorted(first)]
+
+
+def read_file(path: Path) -> list[bytes]:
+    """A file's lines, checked, sorted and unique."""
+    lines = [line for line in read_lines(path) if line.strip()]
+    if path.name in ("utt2spk", "segments"):
+        fields(lines, 2 if path.name == "utt2spk" else 4, path)
+    elif path.name != "text":
+        require_values(lines, path)
+    return ordered(lines, path)
+
+
+def has_length(line: bytes, path: Path) -> bool:
+    try:
+        return float(line.split()[1]) > 0
+    except ValueError:
+        raise UserError(f"{path}: expected a number, found {shown(line)!r}") from None
+
+
+def utterances_kept(directory: Path, files: dict[str, list[bytes]]) -> dict[bytes, bytes]:
+    """utterance -> speaker of the utterances that every file has."""
+    kept = dict(line.split() for line in files["utt2spk"])
+    for name in ("spk2gender", "cmvn.scp"):
+        if name in files:
+            speakers = set(keys(files[name], directory / name))
+            kept = {utterance: speaker for utterance, speaker in kept.items() if speaker in speakers}
+    lists = [name for name in (*FILTERING, *LENGTHS) if name in files]
+    if "segments" not in files and "wav.scp" in files:
+        lists.append("wav.scp")
+    for name in lists:
+        lines = files[name]
+        if name in LENGTHS:
+            lines = [line for line in lines if has_length(line, directory / name)]
+        elif name == "segments":
+            recordings = set(keys(files["wav.scp"], directory / "wav.scp"))
+            lines = [line for line in lines if line.split()[1] in recordings]
+        found = set(keys(lines, directory / name))
+        kept = {utterance: speaker for utterance, speaker in kept.items() if utterance in found}
+    return kept
+
+
+def fixed(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> dict[str, list[bytes]]:
+    """What each file of the directory should hold (none is touched). UserError for what no rule fixes."""
+    names = [*KNOWN_FILES, *utt_extra, *spk_extra]
+    files = {n: read_file(directory / n) for n in names if n != "spk2utt" and (directory / n).is_file()}
+    if "segments" in files and "wav.scp" not in files:
+        raise UserError(f"{directory}/segments exists but not {directory}/wav.scp")
+    total = len(files["utt2spk"])
+    kept = utterances_kept(directory, files)
+    if not kept:
+        raise UserError(f"no utterances remained in {directory}: not proceeding further; nothing was changed")
+    recordings = kept
+    if "segments" in files:
+        files["segments"] = keep(files["segments"], kept, directory / "segments")
+        recordings = {line.split()[1] for line in files["segments"]}
+    speakers = set(kept.values())
+    for name, lines in files.items():
+        wanted = kept
+        if name in RECORDING_FILES:
+            wanted = recordings
+        elif name in SPEAKER_FILES or name in spk_extra:
+            wanted = speakers
+        files[name] = keep(lines, wanted, directory / name)
+        if len(files[name]) < len(lines):
+            say(f"filtered {directory / name} from {len(lines)} to {len(files[name])} lines")
+    files["spk2utt"] = spk2utt_lines(kept.items())
+    if not rising(keys(files["spk2utt"], "spk2utt")):
+        raise UserError(
+            f"{directory}/utt2spk is not in sorted order when sorted first on speaker-id (fix this by making "
+            "speaker-ids prefixes of utt-ids); nothing was changed"
+        )
+    say(
+        f"kept all {total} utterances."
+        if len(kept) == total
+        else f"kept {len(kept)} utterances out of {total}"
+    )
+    return files
+
+
+def fix(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> None:
+    """Fix a directory; what was there is copied to .backup/ first."""
+    if not (directory / "utt2spk").is_file():
+        raise UserError(f"no such file {directory}/utt2spk")
+    files = fixed(directory, utt_extra, spk_extra)
+    backup = directory / ".backup"
+    backup.mkdir(exist_ok=True)
+    for name in [*KNOWN_FILES, *utt_extra, *spk_extra]:
+        if (directory / name).is_file():
+            shutil.copyfile(directory / name, backup / name)
+    changed = {}
+    for name, lines in files.items():
+        data = b"".join([line + b"\n" for line in lines])
+        if not (directory / name).is_file() or (directory / name).read_bytes() != data:
+            changed[name] = lines
+    write_files(directory, changed)
+    say(f"old files are kept in {backup}")
+
+
+def main() -> None:
+    values, args = parse(sys.argv[1:], {"--utt-extra-files": "", "--spk-extra-files": ""}, USAGE)
+    fix(Path(*expect(args, (1,), USAGE)), *(value.split() for value in values.values()))
+
+
+if __name__ == "__main__":
+    shell_door(main)

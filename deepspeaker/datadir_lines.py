@@ -1,0 +1,158 @@
+"""The lines of a data directory's files, as bytes: what the tools in utils/ sort, filter and copy.
+
+Bytes, because a line goes through these tools unchanged whatever its encoding, because LC_ALL=C sorts bytes,
+and because fields end at ASCII blanks alone (a speaker's name may hold any other character). `datadir.py`
+reads the same files as text, for whoever wants their values.
+"""
+
+import operator
+import os
+import sys
+from collections.abc import Container, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from deepspeaker.command import UserError
+from deepspeaker.files import atomic
+
+BOM = b"\xef\xbb\xbf"
+
+# The files Kaldi knows (and `augment`), by what their first field names. Without segments an utterance is a
+# recording.
+UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "text", "segments", "utt2lang", "utt2uniq", "utt2dur")
+UTTERANCE_FILES += ("utt2num_frames", "augment")
+RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
+SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
+KNOWN_FILES = UTTERANCE_FILES + RECORDING_FILES + SPEAKER_FILES
+
+
+def shown(text: bytes) -> str:
+    """Bytes of a file, for a message."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Lines without their ends; a byte-order mark and CRs at line ends are dropped."""
+    lines = data.removeprefix(BOM).split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    return [line.rstrip(b"\r") for line in lines] if b"\r" in data else lines
+
+
+def require(path: str | os.PathLike) -> Path:
+    """The path, if there is such a file; UserError otherwise."""
+    if not Path(path).is_file():
+        raise UserError(f"no such file {path}")
+    return Path(path)
+
+
+def read_bytes(name: str) -> tuple[bytes, str]:
+    """(contents, name for messages) of a file named on a command line, `-` for standard input."""
+    if name == "-":
+        return sys.stdin.buffer.read(), "standard input"
+    path = Path(name)
+    if not path.exists() or path.is_dir():  # a pipe of bash's <(...) is no regular file, but a file
+        raise UserError(f"no such file {name}")
+    return path.read_bytes(), name
+
+
+def read_lines(path: str | os.PathLike) -> list[bytes]:
+    """The file's lines, as `split_lines` gives them. Raises UserError for a missing file."""
+    return split_lines(read_bytes(os.fspath(path))[0])
+
+
+def first_field(line: bytes, number: int, path: str | os.PathLike) -> bytes:
+    """The first field of line `number` of `path`. Raises UserError if the line is blank."""
+    found = line.split(None, 1)
+    if not found:
+        raise UserError(f"{path}:{number}: expected 'key value', found a blank line; remove it")
+    return found[0]
+
+
+def keys(lines: Iterable[bytes], path: str | os.PathLike) -> list[bytes]:
+    """First field of each line. Raises UserError for a blank line; `path` is for the message."""
+    try:
+        return [line.split(None, 1)[0] for line in lines]
+    except IndexError:
+        return [first_field(line, number, path) for number, line in enumerate(lines, 1)]
+
+
+def fields(lines: Iterable[bytes], count: int, path: str | os.PathLike) -> list[list[bytes]]:
+    """The fields of each line. Raises UserError for a line that has not `count` of them."""
+    rows = [line.split() for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) != count:
+            line = shown(b" ".join(row))
+            raise UserError(f"{path}:{number}: expected {count} fields, found {len(row)}: {line!r}")
+    return rows
+
+
+def require_values(lines: Iterable[bytes], path: str | os.PathLike) -> None:
+    """Raises UserError for a line that has no second field."""
+    for number, line in enumerate(lines, 1):
+        if len(line.split(None, 1)) < 2:
+            raise UserError(
+                f"{path}:{number}: expected 'key value', found {shown(line)!r}; add it or remove the line"
+            )
+
+
+def read_keys(path: str | os.PathLike) -> list[bytes]:
+    """First field of each line of a file."""
+    return keys(read_lines(path), path)
+
+
+def read_pairs(path: str | os.PathLike) -> list[list[bytes]]:
+    """The two fields of each line of a file (utt2spk and the like)."""
+    return fields(read_lines(path), 2, path)
+
+
+def rising(items: list[bytes]) -> bool:
+    """Whether each item sorts after the one before it: sorted, and none twice."""
+    return all(map(operator.lt, items, items[1:]))
+
+
+def keep(lines: list[bytes], wanted: Container[bytes], path: str | os.PathLike) -> list[bytes]:
+    """The lines whose first field is wanted."""
+    return [line for line, key in zip(lines, keys(lines, path), strict=True) if key in wanted]
+
+
+def spk2utt_lines(pairs: Iterable[Iterable[bytes]]) -> list[bytes]:
+    """Lines `speaker utterance...` of (utterance, speaker) pairs, speakers as they come first."""
+    speakers: dict[bytes, list[bytes]] = {}
+    for utterance, speaker in pairs:
+        speakers.setdefault(speaker, []).append(utterance)
+    return [b" ".join([speaker, *utterances]) for speaker, utterances in speakers.items()]
+
+
+def utt2spk_pairs(lines: list[bytes], path: str | os.PathLike) -> list[list[bytes]]:
+    """(utterance, speaker) pairs of spk2utt's lines. Raises UserError for a speaker without utterances."""
+    require_values(lines, path)
+    return [[utterance, row[0]] for row in (line.split() for line in lines) for utterance in row[1:]]
+
+
+def write_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes]]) -> None:
+    """Write files (name -> lines) into a directory, made if need be.
+
+    All are written under temporary names before the first gets its own, so that a full disk changes nothing.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for name, lines in files.items():
+            file = stack.enter_context(atomic(directory / name, "wb"))
+            file.writelines(line + b"\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_output(name: str, lines: Iterable[bytes]) -> None:
+    """Write lines to a file named on a command line: whole or not at all, but for `-` and devices."""
+    path = Path(name)
+    if name == "-":
+        sys.stdout.buffer.writelines(line + b"\n" for line in lines)
+    elif path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            file.writelines(line + b"\n" for line in lines)
+    else:
+        with atomic(path, "wb") as file:
+            file.writelines(line + b"\n" for line in lines)

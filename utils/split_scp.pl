@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Split a list into parts of about equal size; with --utt2spk no speaker is in two parts.
+
+utils/split_scp.pl [--utt2spk=F] in.scp out1.scp out2.scp ...
+utils/split_scp.pl -j 8 0 [--one-based] in.scp [out.scp]      only the first of 8 parts
+
+With --utt2spk, --utt2dur=F balances the parts' durations. Every part is made, or none.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir_lines import read_lines, read_pairs, write_output
+from deepspeaker.datadir_options import door, expect, number, parse
+from deepspeaker.datadir_split import split_by_speaker, split_evenly
+
+USAGE = "split_scp.pl [-j N n] [--one-based] [--utt2spk=F [--utt2dur=F]] in.scp out1.scp out2.scp ..."
+
+
+def parse_job(args):
+    """(number of jobs or 0, this job as written, the other arguments): -j takes two values, unlike any other."""
+    if "-j" not in args:
+        return 0, "", args
+    at = args.index("-j")
+    if len(args) < at + 3:
+        raise UserError(f"-j needs two values; usage: {USAGE}")
+    return number(args[at + 1], "number of jobs"), args[at + 2], args[:at] + args[at + 3 :]
+
+
+def main():
+    jobs, job, args = parse_job(sys.argv[1:])
+    options = {"--one-based": False, "--utt2spk": "", "--utt2dur": ""}
+    values, args = parse(args, options, USAGE)
+    if jobs:
+        source, *outputs = expect(args, (1, 2), USAGE)
+        first = int(values["--one-based"])
+        if not job.isdigit() or not first <= int(job) < first + jobs:
+            raise UserError(f"-j {jobs} {job}: expected a job from {first} to {first + jobs - 1}")
+    else:
+        source, *outputs = expect(args, tuple(range(2, len(args) + 1)), USAGE)
+    lines = read_lines(source)
+    if values["--utt2spk"]:
+        utt2spk = dict(read_pairs(values["--utt2spk"]))
+        lengths = None
+        if values["--utt2dur"]:
+            lengths = {utterance: float(dur) for utterance, dur in read_pairs(values["--utt2dur"])}
+        parts = split_by_speaker(lines, utt2spk, jobs or len(outputs), lengths)
+    else:
+        parts = split_evenly(lines, jobs or len(outputs))
+    if jobs:
+        parts, outputs = [parts[int(job) - first]], outputs or ["-"]
+    for output, part in zip(outputs, parts, strict=True):
+        write_output(output, part)
+
+
+door(main)

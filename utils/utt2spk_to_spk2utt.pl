@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""utt2spk (a file or standard input) to spk2utt: speakers in the order of their first utterance.
+
+utils/utt2spk_to_spk2utt.pl data/train/utt2spk > data/train/spk2utt
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.datadir_lines import fields, read_bytes, spk2utt_lines, split_lines, write_output
+from deepspeaker.datadir_options import door, expect, parse
+
+USAGE = "utt2spk_to_spk2utt.pl [utt2spk] > spk2utt"
+
+
+def main():
+    args = expect(parse(sys.argv[1:], {}, USAGE)[1], (0, 1), USAGE)
+    data, name = read_bytes(*args or "-")
+    write_output("-", spk2utt_lines(fields(split_lines(data), 2, name)))
+
+
+door(main)
