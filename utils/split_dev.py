@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Split a development set off the training set, by speaker.
+
+    utils/split_dev.py data
+
+Reads DATA/train. Writes DATA/dev with its trials, and DATA/train without these speakers: 2 % of the speakers,
+or 40 if that is more (10 % of a small corpus), drawn from those with four utterances or more; at most 20
+utterances of each, at most 20,000 trials. Does nothing where DATA/dev and DATA/train share no speaker.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from deepspeaker.command import run
+from deepspeaker.datadir import read_table
+from deepspeaker.split import split_dev
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("data", type=Path)
+    args = parser.parse_args()
+    done = split_dev(args.data, args.seed)
+    for name in ("train", "dev"):
+        utt2spk = read_table(args.data / name / "utt2spk")
+        print(f"{args.data / name}: {len(set(utt2spk.values()))} speakers, {len(utt2spk)} utterances"
+              f"{'' if done else ', split already'}")
+
+
+if __name__ == "__main__":
+    run(main)
