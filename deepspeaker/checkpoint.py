@@ -1,0 +1,52 @@
+"""Checkpoints: dictionaries of tensors and plain values, written whole or not at all, loaded without running code."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from deepspeaker.command import UserError
+from deepspeaker.config import Config, config_from_tables
+from deepspeaker.files import atomic
+from deepspeaker.models import build_model
+
+
+class Trained(NamedTuple):
+    model: nn.Module  # on the CPU, in evaluation mode
+    config: Config  # the one it was trained with
+    content: dict  # everything else the file holds
+
+
+def save(path: str | os.PathLike, content: dict) -> None:
+    """Write under a temporary name, sync, rename."""
+    with atomic(path, "wb") as file:
+        torch.save(content, file)
+
+
+def load(path: str | os.PathLike) -> dict:
+    """Read a checkpoint onto the CPU; UserError when it is missing, damaged, or not one of ours."""
+    if not Path(path).is_file():
+        raise UserError(f"no such checkpoint: {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
+    if not isinstance(content, dict) or not {"config", "model"} <= set(content):
+        raise UserError(f"{path} is not a checkpoint of this project: no configuration and weights in it")
+    return content
+
+
+def load_model(path: str | os.PathLike) -> Trained:
+    """The network of a checkpoint, built from the configuration that lies in it."""
+    content = load(path)
+    config = config_from_tables(content["config"], str(path))
+    model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    try:
+        model.load_state_dict(content.pop("model"))
+    except RuntimeError as error:
+        raise UserError(f"{path}: its weights do not fit its configuration: {error}") from None
+    return Trained(model.eval(), config, content)

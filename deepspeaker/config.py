@@ -1,0 +1,217 @@
+"""conf/*.toml -> frozen dataclasses: the only place where configuration becomes Python.
+
+Every key must be there, none may be unknown, each must have its type; the error names file, section and key. The
+meaning and unit of each key stand as comments in conf/deep_speaker.toml.
+"""
+
+import inspect
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import UnionType
+
+from deepspeaker.command import UserError
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    sample_rate: int
+    num_mel_bins: int
+    low_freq: float
+    high_freq: float
+    snip_edges: bool
+    compress: bool
+    vad: bool
+    normalize: typing.Literal["mean", "mean_variance", "none"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    name: str
+    options: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    min_frames: int
+    max_frames: int
+    speaker_weight: typing.Literal["even", "utterances"]
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """What both phases have."""
+
+    epochs: int
+    steps_per_epoch: int
+    speakers: int
+    utterances: int
+    learning_rate: float
+    final_learning_rate: float
+    warmup_steps: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class SoftmaxConfig(PhaseConfig):
+    scale: float
+
+
+@dataclass(frozen=True)
+class TripletConfig(PhaseConfig):
+    mining: typing.Literal["semihard"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    optimizer: typing.Literal["sgd", "adamw"]
+    momentum: float
+    weight_decay: float
+    max_gradient_norm: float
+    checkpoint_minutes: float
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    time_mask: int
+    frequency_mask: int
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    crops: int
+    crop_frames: int
+    min_frames: int
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    backends: list[str]
+
+
+@dataclass(frozen=True)
+class Config:
+    features: FeatureConfig
+    model: ModelConfig
+    batches: BatchConfig
+    softmax: SoftmaxConfig
+    triplet: TripletConfig
+    training: TrainingConfig
+    augment: AugmentConfig
+    embedding: EmbeddingConfig
+    scoring: ScoringConfig
+
+    def as_tables(self) -> dict[str, dict]:
+        """Nested plain dictionaries, as the TOML file has them."""
+        tables = asdict(self)
+        tables["model"] = {"name": self.model.name, **self.model.options}
+        return tables
+
+
+def load_config(path: str | os.PathLike) -> Config:
+    """Read a TOML file; UserError names the key that is unknown, missing or of another type or value."""
+    try:
+        with open(path, "rb") as file:
+            tables = tomllib.load(file)
+    except FileNotFoundError:
+        raise UserError(f"no such configuration file: {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML: {error}") from None
+    return config_from_tables(tables, str(path))
+
+
+def config_from_tables(tables: Mapping[str, Mapping], where: str) -> Config:
+    """The Config of nested dictionaries; `where` opens the error messages."""
+    types = typing.get_type_hints(Config)
+    _check_names(tables, types, f"{where}: section")
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UserError(f"{where}: {name} must be a section, found {table!r}")
+    sections = {name: _model(tables[name], where) if name == "model" else _section(kind, tables[name], name, where)
+                for name, kind in types.items()}
+    config = Config(**sections)
+    _check_values(config, where)
+    return config
+
+
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+    """`section.key: old -> new` for every value that differs between two nested dictionaries."""
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return found
+
+
+def _section(kind: type, table: Mapping, name: str, where: str):
+    hints = typing.get_type_hints(kind)
+    keys = {field.name: hints[field.name] for field in fields(kind)}
+    return kind(**_typed(table, keys, f"{where}: [{name}]"))
+
+
+def _model(table: Mapping, where: str) -> ModelConfig:
+    from deepspeaker.models import model_class  # torch: only where a whole configuration is read
+
+    options = dict(table)
+    if not isinstance(name := options.pop("name", None), str):
+        raise UserError(f"{where}: [model] name: expected a string, found {name!r}")
+    arguments = inspect.signature(model_class(name)).parameters.values()
+    keys = {a.name: a.annotation for a in arguments if a.kind is a.KEYWORD_ONLY}
+    return ModelConfig(name, _typed(options, keys, f"{where}: [model]"))
+
+
+def _typed(table: Mapping, keys: Mapping[str, type], where: str) -> dict[str, object]:
+    _check_names(table, keys, f"{where} key")
+    return {key: _value(table[key], kind, f"{where} {key}") for key, kind in keys.items()}
+
+
+def _check_names(found: Mapping, expected: Mapping, what: str) -> None:
+    if unknown := sorted(set(found) - set(expected)):
+        raise UserError(f"{what} {', '.join(unknown)} is unknown; there are: {', '.join(expected)}")
+    if missing := [name for name in expected if name not in found]:
+        raise UserError(f"{what} {', '.join(missing)} is missing")
+
+
+def _value(value: object, kind: type | UnionType, where: str) -> object:
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in typing.get_args(kind):
+            raise UserError(f"{where}: found {value!r}, expected one of: {', '.join(typing.get_args(kind))}")
+        return value
+    if typing.get_origin(kind) is list:
+        if not isinstance(value, list):
+            raise UserError(f"{where}: expected a list, found {value!r}")
+        return [_value(item, typing.get_args(kind)[0], where) for item in value]
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise UserError(f"{where}: expected {kind.__name__}, found {value!r}")
+    return value
+
+
+def _check_values(config: Config, where: str) -> None:
+    """The relations between values that no type can express."""
+    features, batches, embedding = config.features, config.batches, config.embedding
+    positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
+                "[batches] min_frames": batches.min_frames, "[embedding] crop_frames": embedding.crop_frames,
+                "[embedding] min_frames": embedding.min_frames}
+    for name, phase in {"softmax": config.softmax, "triplet": config.triplet}.items():
+        positive |= {f"[{name}] {key}": getattr(phase, key)
+                     for key in ("epochs", "steps_per_epoch", "speakers", "utterances")}
+    for key, value in positive.items():
+        if value < 1:
+            raise UserError(f"{where}: {key}: expected at least 1, found {value}")
+    if batches.max_frames < batches.min_frames:
+        raise UserError(f"{where}: [batches] max_frames {batches.max_frames} < min_frames {batches.min_frames}")
+    if embedding.crops < 0:
+        raise UserError(f"{where}: [embedding] crops: expected 0 (whole utterances) or more, found {embedding.crops}")
+    if not 0 <= features.low_freq < (features.high_freq or features.sample_rate / 2) <= features.sample_rate / 2:
+        raise UserError(f"{where}: [features] low_freq {features.low_freq} and high_freq {features.high_freq} "
+                        f"must rise within 0..{features.sample_rate / 2} Hz")
+    if config.triplet.utterances < 2:
+        raise UserError(f"{where}: [triplet] utterances: a positive pair needs at least 2, "
+                        f"found {config.triplet.utterances}")

@@ -1,0 +1,85 @@
+"""The features of a data directory: the archive is the data set."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from deepspeaker.archive import Matrix, open_matrix, open_vector
+from deepspeaker.command import UserError
+from deepspeaker.config import FeatureConfig, differences
+from deepspeaker.datadir import read_table
+from deepspeaker.files import atomic
+
+RECORD = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
+WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
+
+
+class FeatureSet:
+    """feats.scp and vad.scp of a directory, opened utterance by utterance as they are asked for.
+
+    utterances: sorted names; `frames(i)` and `rows(i, index)` take positions in that list. Raises UserError when
+    the directory's features were made with another configuration than `config`.
+    """
+
+    def __init__(self, directory: str | os.PathLike, config: FeatureConfig):
+        directory = Path(directory)
+        if not (directory / "feats.scp").exists():
+            raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
+        _check_record(directory, config)
+        feats = read_table(directory / "feats.scp")
+        self.utterances = list(feats)
+        self._specifiers = list(feats.values())
+        self._vad = read_table(directory / "vad.scp") if config.vad else None
+        self._matrices: dict[int, Matrix] = {}
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def frames(self, i: int) -> np.ndarray:
+        """Indices (n,) of the frames a network may see: the voiced ones, or all where none is voiced."""
+        count = len(self._matrix(i).stored)
+        if self._vad is None:
+            return np.arange(count)
+        name = self.utterances[i]
+        if name not in self._vad:
+            raise UserError(f"{name} is in feats.scp and not in vad.scp: make the features again (stage 2)")
+        voiced = np.flatnonzero(open_vector(self._vad[name], name))
+        if voiced.size and voiced[-1] >= count:
+            raise UserError(f"{name}: vad.scp has more frames than feats.scp ({count}); make the features again")
+        return voiced if voiced.size else np.arange(count)
+
+    def rows(self, i: int, index: np.ndarray) -> np.ndarray:
+        """Features (n, F) float32 of the frames `index`."""
+        return self._matrix(i).rows(index)
+
+    def _matrix(self, i: int) -> Matrix:
+        if i not in self._matrices:
+            self._matrices[i] = open_matrix(self._specifiers[i], self.utterances[i])
+        return self._matrices[i]
+
+
+def features_record(config: FeatureConfig) -> dict[str, object]:
+    """The part of the configuration that archives depend on."""
+    return {key: value for key, value in asdict(config).items() if key not in WHEN_READ}
+
+
+def write_record(directory: str | os.PathLike, record: Mapping[str, object]) -> None:
+    """Keep beside feats.scp what the archives were made with."""
+    with atomic(Path(directory) / RECORD) as file:
+        json.dump(record, file, indent=1)
+        file.write("\n")
+
+
+def _check_record(directory: Path, config: FeatureConfig) -> None:
+    """Features of other tools have no record and are taken as they are."""
+    path = directory / RECORD
+    if not path.exists():
+        return
+    found = json.loads(path.read_text())
+    if different := differences(found, features_record(config)):
+        raise UserError(f"the features of {directory} were made with another configuration ({'; '.join(different)}): "
+                        f"make them again (stage 2), or use the configuration of {path}")

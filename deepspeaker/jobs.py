@@ -1,0 +1,32 @@
+"""Parallel jobs: which share of the utterances each takes, and the files it leaves for the step that joins them.
+
+A job's share is contiguous, so the joined tables are sorted when the parts are, whatever the number of jobs.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir import read_table
+
+
+def share(items: Sequence[str], job: int, jobs: int) -> Sequence[str]:
+    """The part of `items` for job number `job` of 1..jobs: sizes differ by one at most."""
+    if not 1 <= job <= jobs:
+        raise UserError(f"job {job} does not lie in 1..{jobs}")
+    return items[len(items) * (job - 1) // jobs:len(items) * job // jobs]
+
+
+def part(path: Path, job: int) -> Path:
+    """The file of one job: `fbank.scp` -> `fbank.3.scp`."""
+    return path.with_suffix(f".{job}{path.suffix}")
+
+
+def join(path: Path, jobs: int) -> dict[str, str]:
+    """The tables of all jobs as one; UserError when a job's part is missing."""
+    return merge(read_table(part(path, job)) for job in range(1, jobs + 1))
+
+
+def merge(tables: Iterable[dict[str, str]]) -> dict[str, str]:
+    """Tables without common keys as one."""
+    return {key: value for table in tables for key, value in table.items()}

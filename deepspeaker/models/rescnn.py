@@ -1,0 +1,82 @@
+"""The paper's residual convolutional network (Li et al., Deep Speaker, arXiv 1705.02304, section 3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepspeaker.command import UserError
+from deepspeaker.models.pooling import pooling as find_pooling
+
+
+class ChannelFrequencyNorm(nn.BatchNorm2d):
+    """Batch normalisation with statistics, scale and offset of its own for each channel and frequency."""
+
+    def __init__(self, channels: int, frequencies: int):
+        super().__init__(channels * frequencies)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, F) -> (B, C, T, F)."""
+        batch, channels, frames, frequencies = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(batch, frames, 1, frequencies * channels)
+        rows = super().forward(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return rows.reshape(batch, frames, frequencies, channels).permute(0, 3, 1, 2)
+
+
+def channel_norm(channels: int, frequencies: int) -> nn.Module:
+    """Batch normalisation for each channel, all frequencies alike."""
+    return nn.BatchNorm2d(channels)
+
+
+NORMS = {"channel": channel_norm, "channel_frequency": ChannelFrequencyNorm}
+
+
+def clipped_relu(x: Tensor) -> Tensor:
+    """min(max(x, 0), 20), element by element."""
+    return F.hardtanh(x, 0.0, 20.0)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a way around them; (B, C, T, F) -> the same shape."""
+
+    def __init__(self, channels: int, frequencies: int, norm):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = norm(channels, frequencies)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = norm(channels, frequencies)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = clipped_relu(self.norm1(self.conv1(x)))
+        return clipped_relu(x + self.norm2(self.conv2(y)))
+
+
+class ResCNN(nn.Module):
+    """Stages of [5x5 convolution with stride 2, residual blocks], pooling over time, affine, length one.
+
+    num_mel_bins: F, features a frame; channels: one number a stage; blocks: residual blocks a stage;
+    batch_norm: "channel" | "channel_frequency"; pooling: "mean" | "statistics"; embedding_dim: E.
+    Every stage halves time and frequency, rounding up.
+    """
+
+    def __init__(self, num_mel_bins: int, *, channels: list[int], blocks: int, batch_norm: str, pooling: str,
+                 embedding_dim: int):
+        super().__init__()
+        if batch_norm not in NORMS:
+            raise UserError(f"[model] batch_norm: no {batch_norm!r}; there are: {', '.join(NORMS)}")
+        norm, frequencies = NORMS[batch_norm], num_mel_bins
+        layers: list[nn.Module] = []
+        for previous, width in zip([1, *channels], channels, strict=False):
+            frequencies = (frequencies + 1) // 2
+            layers += [nn.Conv2d(previous, width, 5, stride=2, padding=2, bias=False), norm(width, frequencies),
+                       nn.Hardtanh(0.0, 20.0)]
+            layers += [Residual(width, frequencies, norm) for _ in range(blocks)]
+        self.body = nn.Sequential(*layers)
+        self.pool, widening = find_pooling(pooling)
+        self.affine = nn.Linear(channels[-1] * frequencies * widening, embedding_dim)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
+        x = self.body(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+        x = x.permute(0, 2, 1, 3).flatten(2)
+        return F.normalize(self.affine(self.pool(x.float())).float())

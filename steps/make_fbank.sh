@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Features of one data directory: wav.scp (and segments) -> feats.scp, vad.scp, utt2num_frames, utt2dur, frame_shift.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+
+nj=4
+cmd=run.pl
+conf=$here/../egs/voxceleb/conf/deep_speaker.toml
+
+help_message="Usage: $0 [options] DATA_DIR [LOG_DIR [ARK_DIR]]
+Makes log mel filterbank features and voice activity; LOG_DIR is DATA_DIR/log, ARK_DIR is DATA_DIR/data.
+  --nj N        parallel jobs ($nj)
+  --cmd CMD     how jobs are run: run.pl, slurm.pl ... ($cmd)
+  --conf FILE   its [features] ($conf)"
+. "$here/../path.sh"
+. parse_options.sh
+. jobs.sh
+if [ $# -lt 1 ] || [ $# -gt 3 ]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+data=${1%/} log=${2:-$1/log} ark=${3:-$1/data}
+name=$(basename "$data")
+
+if [ ! -s "$data/wav.scp" ]; then
+  echo "make_fbank.sh: no $data/wav.scp: prepare the data first (stage 1)" >&2
+  exit 1
+fi
+utterances=$data/wav.scp
+if [ -f "$data/segments" ]; then utterances=$data/segments; fi
+nj=$(at_most "$nj" "$(wc -l <"$utterances")")
+mkdir -p "$log" "$ark"
+run_jobs "fbank of $name" "$log" "$nj" "$cmd" "$log/make_fbank_$name.JOB.log" \
+  "$here/make_fbank.py" --conf "$conf" --job JOB --nj "$nj" "$data" "$log" "$ark"
+run "$here/make_fbank.py" --conf "$conf" --join --nj "$nj" "$data" "$log" "$ark"

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Train one phase: softmax pre-training, or the triplet loss on cosine.
+
+Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR), with --init the network of a checkpoint.
+Writes OUT_DIR/final.pt (the epoch with the best dev EER), initial.pt, best.pt, the last checkpoints, train.log and
+train.jsonl (a line an epoch). Goes on from the last checkpoint of OUT_DIR. One line an epoch on standard output.
+
+    steps/train.py --phase triplet --conf conf/small.toml --init exp/small/softmax/final.pt \\
+        data/train data/dev exp/small/triplet
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train_dir", type=Path, metavar="TRAIN_DIR")
+    parser.add_argument("dev_dir", type=Path, metavar="DEV_DIR")
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--phase", choices=["softmax", "triplet"], required=True)
+    parser.add_argument("--conf", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="checkpoint whose network to start from")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    args = parser.parse_args()
+
+    import torch
+
+    from deepspeaker.config import load_config
+    from deepspeaker.training import fit
+
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format="%(message)s",
+                        handlers=[logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")])
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device)
+
+
+if __name__ == "__main__":
+    run(main)
