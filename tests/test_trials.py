@@ -159,7 +159,8 @@ def test_make_trials_program_takes_gender_and_seed(tmp_path):
     utt2spk = train_directory(tmp_path, [4] * 6)
     genders = {speaker: "mf"[int(speaker[1:]) % 2] for speaker in utt2spk.values()}
     write_table(tmp_path / "train/spk2gender", genders)
-    command = [sys.executable, UTILS / "make_trials.py", "--targets=12", "--nontargets=20", tmp_path / "train"]
+    args = ["--targets=12", "--nontargets=20", tmp_path / "train"]
+    command = [sys.executable, UTILS / "make_trials.py", *args]
     subprocess.run([*command, "--seed", "3"], check=True)
     subprocess.run([*command, tmp_path / "other"], check=True)
     trials = read_trials(tmp_path / "train/trials")
