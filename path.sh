@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The environment of every script: source it. $PYTHON (default: the active python3) is used if it satisfies
 # requirements.txt; otherwise .venv is made from it, once, at the repository's root.
 export LC_ALL=C PYTHONUNBUFFERED=1

@@ -76,13 +76,11 @@ def read_vectors(scp: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def write_vectors(stem: str | os.PathLike, vectors: Mapping[str, np.ndarray]) -> None:
     """Write STEM.ark and STEM.scp, sorted on the key; both renamed into place when whole."""
-    stem = Path(stem)
-    offsets = {}
-    with atomic(stem.with_suffix(".ark"), "wb") as file:
+    ark, offsets = os.path.abspath(f"{stem}.ark"), {}
+    with atomic(ark, "wb") as file:
         for key in sorted(vectors):
             offsets[key] = append(file, key, vectors[key])
-    ark = os.path.abspath(stem.with_suffix(".ark"))
-    write_table(stem.with_suffix(".scp"), {key: f"{ark}:{offset}" for key, offset in offsets.items()})
+    write_table(f"{stem}.scp", {key: f"{ark}:{offset}" for key, offset in offsets.items()})
 
 
 def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) -> int:

@@ -50,3 +50,11 @@ def load_model(path: str | os.PathLike) -> Trained:
     except RuntimeError as error:
         raise UserError(f"{path}: its weights do not fit its configuration: {error}") from None
     return Trained(model.eval(), config, content)
+
+
+def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, results: list[dict]) -> None:
+    """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`."""
+    content = load(trained)
+    latest = config.as_tables()
+    content["config"] |= {section: latest[section] for section in ("embedding", "scoring")}
+    save(path, {**content, "results": results})

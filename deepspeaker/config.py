@@ -5,6 +5,7 @@ meaning and unit of each key stand as comments in conf/deep_speaker.toml.
 """
 
 import inspect
+import json
 import os
 import tomllib
 import typing
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from types import UnionType
 
 from deepspeaker.command import UserError
+from deepspeaker.files import atomic
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,15 @@ def load_config(path: str | os.PathLike) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not TOML: {error}") from None
     return config_from_tables(tables, str(path))
+
+
+def write_config(path: str | os.PathLike, config: Config) -> None:
+    """Write a TOML file that load_config reads back; JSON's scalars and lists are TOML's."""
+    with atomic(path) as file:
+        for section, table in config.as_tables().items():
+            file.write(f"[{section}]\n")
+            file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+            file.write("\n")
 
 
 def config_from_tables(tables: Mapping[str, Mapping], where: str) -> Config:

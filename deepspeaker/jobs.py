@@ -18,7 +18,7 @@ def share(items: Sequence[str], job: int, jobs: int) -> Sequence[str]:
 
 
 def part(path: Path, job: int) -> Path:
-    """The file of one job: `fbank.scp` -> `fbank.3.scp`."""
+    """The file of one job: `fbank.scp` -> `fbank.3.scp`, `utt2dur_dev` -> `utt2dur_dev.3`."""
     return path.with_suffix(f".{job}{path.suffix}")
 
 

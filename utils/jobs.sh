@@ -26,7 +26,7 @@ at_most() {
 # run_jobs TITLE PROGRESS_DIR NJ CMD LOG COMMAND [ARG...]: jobs 1..NJ through CMD, with one bar for all of them where a
 # person is watching; each job writes PROGRESS_DIR/progress.JOB. CMD may be several words (queue.pl --mem 4G).
 run_jobs() {
-  local title=$1 progress=$2 nj=$3 cmd=$4 bar= status=0
+  local title=$1 progress=$2 nj=$3 cmd=$4 bar='' status=0
   shift 4
   rm -f "$progress"/progress.*
   if [ -t 2 ]; then

@@ -1,0 +1,243 @@
+#!/usr/bin/env bash
+# Deep Speaker from a corpus to an EER, in stages; each can be run alone once the earlier ones have finished.
+# Results with their commands stand in RESULTS.md.
+set -euo pipefail
+
+corpus=
+corpus_opts=
+root=
+conf=
+stage=1
+stop_stage=6
+dir=
+name=
+nj=$(nproc 2>/dev/null || echo 1)
+gpus=
+seed=0
+init=
+
+help_message="Usage: $0 [options]
+Without options: the whole recipe on synthetic speech that it makes itself.
+  --corpus NAME         a file in local/ (voxceleb with --root, else synthetic)
+  --corpus-opts OPTS    handed to it, e.g. '--train voxceleb2' (none)
+  --root FOLDER         where the corpus lies (for synthetic DIR/corpus)
+  --conf FILE           from the caller's folder, else the recipe's
+                        (conf/demo.toml for synthetic, else conf/deep_speaker.toml)
+  --stage N             first stage ($stage)
+  --stop-stage N        last stage ($stop_stage)
+                        1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores
+  --dir FOLDER          where data/, fbank/ and exp/ go (the recipe's folder)
+  --name NAME           experiment: exp/NAME (the conf's base name)
+  --nj N                parallel jobs of stages 2 and 5 (number of cores, $nj)
+  --gpus N              0: CPU (1 where there is one, else 0)
+  --seed N              of the dev split, the initial weights, and all training draws ($seed)
+  --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)"
+
+caller=$PWD
+cd "$(dirname "$0")"
+. ./path.sh
+# shellcheck source=egs/voxceleb/cmd.sh
+. ./cmd.sh
+. utils/parse_options.sh
+. utils/jobs.sh
+
+log=
+fail() {
+  trap - EXIT
+  echo "run.sh: $*" >&2
+  exit 1
+}
+absolute() {
+  case $1 in
+    /*) echo "$1" ;;
+    *) echo "$caller/$1" ;;
+  esac
+}
+need() { # need STAGE FILE...: files that an earlier stage leaves
+  local from=$1 file
+  shift
+  for file; do
+    if [ ! -s "$file" ]; then fail "no $file: run stage $from first (--stage $from)"; fi
+  done
+}
+begin() { # begin STAGE WHAT...
+  now=$1
+  started=$SECONDS
+  shift
+  echo "== stage $now: $*"
+}
+end() { # end WHAT...
+  log=
+  echo "== stage $now done in $((SECONDS - started)) s: $*"
+}
+ended() {
+  local status=$?
+  if [ $status -eq 130 ] || [ $status -eq 143 ]; then
+    echo "run.sh: stopped by a signal in stage $now; go on with --stage $now" >&2
+  elif [ $status -ne 0 ] && [ -n "${now:-}" ]; then
+    echo "run.sh: stage $now failed${log:+, log: $log}" >&2
+  fi
+}
+
+if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are of the form --name value, see --help"; fi
+for number in stage stop_stage nj seed ${gpus:+gpus}; do
+  case ${!number} in
+    '' | *[!0-9]*) fail "--${number//_/-}: expected a number, found '${!number}'" ;;
+  esac
+done
+if [ "$stage" -lt 1 ] || [ "$stage" -gt 6 ]; then fail "--stage $stage: the stages are 1 to 6"; fi
+if [ "$stop_stage" -lt "$stage" ]; then fail "--stop-stage $stop_stage lies before --stage $stage"; fi
+if [ "$nj" -lt 1 ]; then fail "--nj: expected at least 1 job, found $nj"; fi
+if [ -z "$corpus" ]; then corpus=${root:+voxceleb}; fi
+corpus=${corpus:-synthetic}
+program=$(find -L local -maxdepth 1 -name "$corpus.*" -perm -u+x | sort | head -n 1)
+if [ -z "$program" ]; then
+  fail "no corpus '$corpus' in $PWD/local; there are: $(find -L local -maxdepth 1 -type f -perm -u+x -printf '%f\n' |
+    sed 's/\.[^.]*$//' | sort | paste -sd ' ')"
+fi
+dir=$(absolute "${dir:-$PWD}")
+if [ -z "$root" ]; then
+  if [ "$corpus" != synthetic ]; then fail "--corpus $corpus needs --root, the folder where the corpus lies"; fi
+  root=$dir/corpus
+else
+  root=$(absolute "$root")
+  if [ ! -d "$root" ] && [ "$corpus" != synthetic ]; then fail "--root $root: no such folder"; fi
+fi
+if [ -z "$conf" ]; then
+  if [ "$corpus" = synthetic ]; then conf=$PWD/conf/demo.toml; else conf=$PWD/conf/deep_speaker.toml; fi
+elif [ -f "$(absolute "$conf")" ]; then
+  conf=$(absolute "$conf")
+elif [ -f "$conf" ]; then
+  conf=$PWD/$conf
+else
+  fail "--conf $conf: no such file in $caller or $PWD"
+fi
+if [ -n "$init" ]; then
+  init=$(absolute "$init")
+  if [ ! -f "$init" ]; then fail "--init $init: no such file"; fi
+fi
+if [ -z "$gpus" ]; then gpus=$(at_most 1 "$(nvidia-smi -L 2>/dev/null | wc -l)"); fi
+if [ "$gpus" -gt 1 ]; then fail "--gpus $gpus: training runs on one GPU so far, use --gpus 1"; fi
+if [ "$gpus" -eq 0 ]; then device=cpu use_gpu=false; else device=cuda use_gpu=true; fi
+name=${name:-$(basename "$conf" .toml)}
+data=$dir/data
+exp=$dir/exp/$name
+mkdir -p "$dir"
+trap ended EXIT
+
+# Data directories that are there: of train and dev those that stage 1 made, and every data/test*.
+sets() {
+  local each
+  for each in "$@"; do
+    if [ -d "$data/$each" ]; then echo "$each"; fi
+  done
+  for each in "$data"/test*; do
+    if [ -d "$each" ]; then basename "$each"; fi
+  done
+}
+
+if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
+  begin 1 "data directories of $corpus ($root)"
+  echo "   Who says what where: wav.scp, utt2spk, trials. Expect of VoxCeleb1 1,211 speakers with 148,642 utterances to"
+  echo "   train on, of VoxCeleb2 5,994 with 1,092,009; test: 37,611 trials of VoxCeleb1-O. Some speakers then leave"
+  echo "   train for dev, which chooses epochs and settings."
+  # shellcheck disable=SC2086  # options are words
+  run "$program" $corpus_opts "$root" "$data"
+  if [ -d "$data/train" ]; then run utils/split_dev.py --seed "$seed" "$data"; fi
+  for set in $(sets train dev); do
+    run utils/validate_data_dir.sh --no-feats --no-text "$data/$set"
+  done
+  end "$data"
+fi
+
+if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
+  if [ -z "$(sets train dev)" ]; then fail "no data directories in $data: run stage 1 first (--stage 1)"; fi
+  begin 2 "features, $nj jobs"
+  echo "   Log mel filterbank energies of every frame, 100 a second, and which frames are voiced, as Kaldi archives."
+  echo "   Expect 122 million frames (16 GB) of VoxCeleb1 with 64 bins."
+  for set in $(sets train dev); do
+    log=$data/$set/log
+    need 1 "$data/$set/wav.scp"
+    run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" "$data/$set" "$log" "$dir/fbank"
+  done
+  end "$dir/fbank, $data/*/feats.scp"
+fi
+
+train() { # train PHASE INIT: PHASE in exp/NAME/PHASE, from INIT where it is not empty
+  log=$exp/$1/train.log
+  run steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed" --device "$device" \
+    "$data/train" "$data/dev" "$exp/$1"
+  end "$exp/$1/final.pt"
+}
+
+if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
+  need 2 "$data"/{train,dev}/feats.scp
+  begin 3 "softmax pre-training"
+  echo "   The network learns to name the training speakers: from random weights the triplet loss would collapse."
+  echo "   Expect dev EER to fall within a few epochs; the best epoch is kept."
+  train softmax "$init"
+fi
+
+if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
+  need 2 "$data"/{train,dev}/feats.scp
+  start=$exp/softmax/final.pt
+  if [ -n "$init" ] && [ "$stage" -eq 4 ]; then start=$init; else need 3 "$start"; fi
+  begin 4 "triplet training"
+  echo "   The cosine of two utterances of one speaker shall exceed that of two speakers by the margin."
+  echo "   Expect the share of active triplets to fall, and dev EER with it."
+  train triplet "$start"
+fi
+
+# Phases with a model; untrained is the network before the first step of the softmax phase.
+phases() {
+  if [ -f "$exp/softmax/initial.pt" ]; then echo untrained; fi
+  if [ -f "$exp/softmax/final.pt" ]; then echo softmax; fi
+  echo triplet
+}
+model_of() {
+  if [ "$1" = untrained ]; then echo "$exp/softmax/initial.pt"; else echo "$exp/$1/final.pt"; fi
+}
+
+if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
+  need 4 "$exp/triplet/final.pt"
+  if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
+  begin 5 "embeddings of the test sets, $nj jobs"
+  echo "   One vector of length one an utterance, from the untrained network and from each phase's best."
+  for set in $(sets); do
+    need 2 "$data/$set/feats.scp"
+    for phase in $(phases); do
+      log=$exp/$phase/embeddings/$set/log
+      run steps/extract_embeddings.sh --nj "$nj" --cmd "$train_cmd" --use-gpu "$use_gpu" --conf "$conf" \
+        "$(model_of "$phase")" "$data/$set" "$exp/$phase/embeddings/$set"
+    done
+  done
+  end "$exp/*/embeddings"
+fi
+
+if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
+  need 4 "$exp/triplet/final.pt"
+  if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
+  begin 6 "scores and error rates"
+  echo "   Every trial list of every test set is scored; EER where misses and false accepts are equally frequent."
+  backends=$(python3 -c 'import sys, tomllib
+print(*tomllib.load(open(sys.argv[1], "rb"))["scoring"]["backends"])' "$conf")
+  for phase in $(phases); do
+    rm -rf "$exp/$phase/scores"
+    for set in $(sets); do
+      need 5 "$exp/$phase/embeddings/$set/embedding.scp"
+      enroll=()
+      if [ -f "$data/$set/enroll" ]; then enroll=(--enroll "$data/$set/enroll"); fi
+      for trials in "$data/$set"/trials*; do
+        for backend in $backends; do
+          scores=$exp/$phase/scores/$set/$(basename "$trials").$backend
+          run steps/score_trials.py --backend "$backend" "${enroll[@]}" "$trials" \
+            "$exp/$phase/embeddings/$set/embedding.scp" "$scores"
+          run steps/compute_metrics.py --json "$scores" "$trials" >"$scores.json.tmp"
+          mv "$scores.json.tmp" "$scores.json"
+        done
+      done
+    done
+  done
+  run steps/collect_results.py --conf "$conf" "$exp"
+  end "$exp/results.tsv, $exp/model.pt"
+fi

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# A model on one more test set: features, embeddings, cosine scores and metrics.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+
+nj=4
+cmd=run.pl
+use_gpu=false
+
+help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
+DATA_DIR has wav.scp, utt2spk, spk2utt and trials; it is not written to. Writes OUT_DIR/metrics.json and all before it.
+  --nj N                parallel jobs ($nj)
+  --cmd CMD             how jobs are run: run.pl, slurm.pl ... ($cmd)
+  --use-gpu true|false  ($use_gpu)"
+. "$here/../path.sh"
+. parse_options.sh
+. jobs.sh
+if [ $# -ne 3 ]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+checkpoint=$1 data=${2%/} out=${3%/}
+for file in "$checkpoint" "$data"/{wav.scp,utt2spk,trials}; do
+  if [ ! -s "$file" ]; then
+    echo "evaluate.sh: no $file" >&2
+    exit 1
+  fi
+done
+
+mine=$out/data/$(basename "$data")
+mkdir -p "$mine"
+for file in wav.scp segments utt2spk spk2utt trials enroll; do
+  if [ -f "$data/$file" ]; then cp "$data/$file" "$mine/"; fi
+done
+enroll=()
+if [ -f "$mine/enroll" ]; then enroll=(--enroll "$mine/enroll"); fi
+utt2spk_to_spk2utt.pl "$mine/utt2spk" >"$mine/spk2utt"
+run "$here/write_conf.py" "$checkpoint" "$out/conf.toml"
+run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$out/conf.toml" "$mine" "$out/log" "$out/fbank"
+run "$here/extract_embeddings.sh" --nj "$nj" --cmd "$cmd" --use-gpu "$use_gpu" "$checkpoint" "$mine" "$out/embeddings"
+run "$here/score_trials.py" "${enroll[@]}" "$mine/trials" "$out/embeddings/embedding.scp" "$out/scores"
+run "$here/compute_metrics.py" --json "$out/scores" "$mine/trials" >"$out/.metrics.json"
+mv "$out/.metrics.json" "$out/metrics.json"
+run "$here/compute_metrics.py" "$out/scores" "$mine/trials"

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""One job of extract_embeddings.sh, or (--join) the step that joins all jobs' embeddings.
+
+Reads a checkpoint and DATA_DIR/{feats.scp,vad.scp}; --conf gives [embedding], else the checkpoint's own holds. A job
+writes OUT_DIR/embedding.JOB.{ark,scp}. Joining writes OUT_DIR/embedding.{ark,scp}, spk_embedding.{ark,scp} (speakers'
+means, of length one) and deletes the jobs' files.
+
+    steps/extract_embeddings.py --job 1 --nj 4 exp/small/triplet/final.pt data/test exp/small/triplet/embeddings/test
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("data_dir", type=Path, metavar="DATA_DIR")
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--conf", type=Path)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--job", type=int, help="this job's number, from 1")
+    which.add_argument("--join", action="store_true")
+    args = parser.parse_args()
+
+    from deepspeaker.make_embeddings import embed_share, join_shares
+
+    if args.join:
+        print(join_shares(args.data_dir, args.out_dir, args.nj))
+        return
+    print(embed_share(args.checkpoint, args.conf, args.data_dir, args.out_dir, args.job, args.nj, args.device))
+
+
+if __name__ == "__main__":
+    run(main)
