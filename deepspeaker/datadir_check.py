@@ -21,6 +21,7 @@ from deepspeaker.datadir_lines import (
 from deepspeaker.datadir_options import expect, parse, shell_door
 
 USAGE = "validate_data_dir.sh [--no-feats] [--no-text] [--no-wav] [--no-spk-sort] [--non-print] data-dir"
+OPTIONS = dict.fromkeys(("--no-feats", "--no-text", "--no-wav", "--no-spk-sort", "--non-print"), False)
 FIX = "run utils/fix_data_dir.sh"
 
 
@@ -179,8 +180,7 @@ def check(directory: Path, allowed: dict[str, bool]) -> None:
 
 
 def main() -> None:
-    options = ("--no-feats", "--no-text", "--no-wav", "--no-spk-sort", "--non-print")
-    allowed, args = parse(sys.argv[1:], dict.fromkeys(options, False), USAGE)
+    allowed, args = parse(sys.argv[1:], OPTIONS, USAGE)
     directory = expect(args, (1,), USAGE)[0]
     check(Path(directory), allowed)
     print(f"{sys.argv[0]}: Successfully validated data-directory {directory}")

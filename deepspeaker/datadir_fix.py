@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from deepspeaker.command import UserError
@@ -87,32 +88,36 @@ def utterances_kept(directory: Path, files: dict[str, list[bytes]]) -> dict[byte
     return kept
 
 
-def fixed(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> dict[str, list[bytes]]:
-    """What each file of the directory should hold (none is touched). UserError for what no rule fixes."""
-    names = [*KNOWN_FILES, *utt_extra, *spk_extra]
-    files = {n: read_file(directory / n) for n in names if n != "spk2utt" and (directory / n).is_file()}
+def fixed(
+    files: dict[str, list[bytes]], directory: Path, spk_extra: Iterable[str] = ()
+) -> dict[str, list[bytes]]:
+    """What each file should hold, given what it holds (sorted and unique); `directory` is for messages.
+
+    Raises UserError for what no rule fixes.
+    """
     if "segments" in files and "wav.scp" not in files:
-        raise UserError(f"{directory}/segments exists but not {directory}/wav.scp")
+        raise UserError(f"{directory}/segments exists but not {directory}/wav.scp; nothing was changed")
     total = len(files["utt2spk"])
     kept = utterances_kept(directory, files)
     if not kept:
         raise UserError(f"no utterances remained in {directory}: not proceeding further; nothing was changed")
     recordings = kept
     if "segments" in files:
-        files["segments"] = keep(files["segments"], kept, directory / "segments")
-        recordings = {line.split()[1] for line in files["segments"]}
+        rows = keep(files["segments"], kept, directory / "segments")
+        recordings = {line.split()[1] for line in rows}
     speakers = set(kept.values())
+    result = {}
     for name, lines in files.items():
         wanted = kept
         if name in RECORDING_FILES:
             wanted = recordings
         elif name in SPEAKER_FILES or name in spk_extra:
             wanted = speakers
-        files[name] = keep(lines, wanted, directory / name)
-        if len(files[name]) < len(lines):
-            say(f"filtered {directory / name} from {len(lines)} to {len(files[name])} lines")
-    files["spk2utt"] = spk2utt_lines(kept.items())
-    if not rising(keys(files["spk2utt"], "spk2utt")):
+        result[name] = keep(lines, wanted, directory / name)
+        if len(result[name]) < len(lines):
+            say(f"filtered {directory / name} from {len(lines)} to {len(result[name])} lines")
+    result["spk2utt"] = spk2utt_lines(kept.items())
+    if not rising(keys(result["spk2utt"], "spk2utt")):
         raise UserError(
             f"{directory}/utt2spk is not in sorted order when sorted first on speaker-id (fix this by making "
             "speaker-ids prefixes of utt-ids); nothing was changed"
@@ -122,26 +127,26 @@ def fixed(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> dict[s
         if len(kept) == total
         else f"kept {len(kept)} utterances out of {total}"
     )
-    return files
+    return result
 
 
 def fix(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> None:
     """Fix a directory; what was there is copied to .backup/ first."""
     if not (directory / "utt2spk").is_file():
         raise UserError(f"no such file {directory}/utt2spk")
-    files = fixed(directory, utt_extra, spk_extra)
+    names = [name for name in [*KNOWN_FILES, *utt_extra, *spk_extra] if (directory / name).is_file()]
+    files = {name: read_file(directory / name) for name in names if name != "spk2utt"}  # it is rebuilt
+    files = fixed(files, directory, spk_extra)
     backup = directory / ".backup"
     backup.mkdir(exist_ok=True)
-    for name in [*KNOWN_FILES, *utt_extra, *spk_extra]:
-        if (directory / name).is_file():
-            shutil.copyfile(directory / name, backup / name)
-    changed = {}
-    for name, lines in files.items():
-        data = b"".join([line + b"\n" for line in lines])
-        if not (directory / name).is_file() or (directory / name).read_bytes() != data:
-            changed[name] = lines
-    write_files(directory, changed)
+    for name in names:
+        shutil.copyfile(directory / name, backup / name)
+    write_files(directory, {name: lines for name, lines in files.items() if differs(directory / name, lines)})
     say(f"old files are kept in {backup}")
+
+
+def differs(path: Path, lines: list[bytes]) -> bool:
+    return not path.is_file() or path.read_bytes() != b"".join([line + b"\n" for line in lines])
 
 
 def main() -> None:

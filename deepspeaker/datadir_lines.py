@@ -9,8 +9,9 @@ import operator
 import os
 import sys
 from collections.abc import Container, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from typing import IO
 
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
@@ -23,6 +24,7 @@ UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "text", "segments", "utt2l
 UTTERANCE_FILES += ("utt2num_frames", "augment")
 RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
 SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
+DIRECTORY_FILES = ("frame_shift", "feats_conf.json")  # one for all utterances: how their features were made
 KNOWN_FILES = UTTERANCE_FILES + RECORDING_FILES + SPEAKER_FILES
 
 
@@ -56,25 +58,31 @@ def read_bytes(name: str) -> tuple[bytes, str]:
     return path.read_bytes(), name
 
 
+def open_input(name: str) -> AbstractContextManager[IO[bytes]]:
+    """A file named on a command line opened for reading, `-` for standard input."""
+    return nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb")
+
+
 def read_lines(path: str | os.PathLike) -> list[bytes]:
     """The file's lines, as `split_lines` gives them. Raises UserError for a missing file."""
     return split_lines(read_bytes(os.fspath(path))[0])
 
 
-def first_field(line: bytes, number: int, path: str | os.PathLike) -> bytes:
-    """The first field of line `number` of `path`. Raises UserError if the line is blank."""
-    found = line.split(None, 1)
-    if not found:
-        raise UserError(f"{path}:{number}: expected 'key value', found a blank line; remove it")
-    return found[0]
+def nth_field(line: bytes, number: int, path: str | os.PathLike, field: int = 1) -> bytes:
+    """A field (from 1) of line `number` of `path`. Raises UserError if the line has not so many."""
+    found = line.split(None, field)
+    if len(found) < field:
+        expected = f"{field} fields" if field > 1 else "'key value'"
+        raise UserError(f"{path}:{number}: expected {expected}, found {shown(line)!r}; remove or complete it")
+    return found[field - 1]
 
 
-def keys(lines: Iterable[bytes], path: str | os.PathLike) -> list[bytes]:
-    """First field of each line. Raises UserError for a blank line; `path` is for the message."""
+def keys(lines: Iterable[bytes], path: str | os.PathLike, field: int = 1) -> list[bytes]:
+    """First field of each line, or another. UserError for a line without it; `path` is for the message."""
     try:
-        return [line.split(None, 1)[0] for line in lines]
+        return [line.split(None, field)[field - 1] for line in lines]
     except IndexError:
-        return [first_field(line, number, path) for number, line in enumerate(lines, 1)]
+        return [nth_field(line, number, path, field) for number, line in enumerate(lines, 1)]
 
 
 def fields(lines: Iterable[bytes], count: int, path: str | os.PathLike) -> list[list[bytes]]:
@@ -131,7 +139,7 @@ def utt2spk_pairs(lines: list[bytes], path: str | os.PathLike) -> list[list[byte
 
 
 def write_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes]]) -> None:
-    """Write files (name -> lines) into a directory, made if need be.
+    """Write files (name -> lines) into a directory, made if need be; its other files stay.
 
     All are written under temporary names before the first gets its own, so that a full disk changes nothing.
     """
@@ -143,6 +151,21 @@ def write_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes
             file.writelines(line + b"\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
+
+
+def set_aside(directory: str | os.PathLike, names: Iterable[str]) -> None:
+    """Move files of a directory, those of `names` that are there, into its .backup/."""
+    directory = Path(directory)
+    for path in (directory / name for name in names):
+        if path.is_file():
+            path.parent.joinpath(".backup").mkdir(exist_ok=True)
+            path.replace(directory / ".backup" / path.name)
+
+
+def replace_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes]]) -> None:
+    """Make `files` all the known files of a directory; what it had beyond them goes into its .backup/."""
+    write_files(directory, files)
+    set_aside(directory, [name for name in (*KNOWN_FILES, *DIRECTORY_FILES) if name not in files])
 
 
 def write_output(name: str, lines: Iterable[bytes]) -> None:

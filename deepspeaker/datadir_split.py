@@ -1,19 +1,20 @@
 """Parts of a list or of a data directory: split_scp.pl, subset_scp.pl, split_data.sh."""
 
+import os
 import sys
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from deepspeaker.command import UserError
 from deepspeaker.datadir_lines import (
+    DIRECTORY_FILES,
     KNOWN_FILES,
     RECORDING_FILES,
     SPEAKER_FILES,
     UTTERANCE_FILES,
     fields,
-    keep,
     keys,
     read_lines,
     require,
@@ -90,31 +91,55 @@ def subset(lines: list[bytes], count: int, which: str = "") -> list[bytes]:
     return [lines[i * len(lines) // count] for i in range(count)]
 
 
-def read_files(directory: Path) -> dict[str, list[bytes]]:
-    """The known files of a data directory: name -> lines."""
-    return {name: read_lines(directory / name) for name in KNOWN_FILES if (directory / name).is_file()}
+def share(
+    lines: list[bytes], owned: Mapping[bytes, list[int]], parts: int, path: str | os.PathLike, field: int = 1
+) -> list[list[bytes]]:
+    """Hand each line to the parts that own its field of that number: one list of lines for each part."""
+    shares: list[list[bytes]] = [[] for _ in range(parts)]
+    for line, key in zip(lines, keys(lines, path, field), strict=True):
+        for part in owned.get(key, ()):
+            shares[part].append(line)
+    return shares
 
 
-def restricted(
-    files: Mapping[str, list[bytes]], utt2spk: list[bytes], directory: Path
-) -> dict[str, list[bytes]]:
-    """A data directory's files for some of its utterances: those of the given lines of utt2spk.
-
-    `directory` is for messages.
-    """
-    pairs = fields(utt2spk, 2, directory / "utt2spk")
-    utterances, speakers = {utterance for utterance, _ in pairs}, {speaker for _, speaker in pairs}
-    found = {"utt2spk": utt2spk, "spk2utt": spk2utt_lines(pairs)}
-    recordings = utterances
-    if "segments" in files:
-        rows = keep(files["segments"], utterances, directory / "segments")
-        recordings = {row[1] for row in fields(rows, 4, directory / "segments")}
-    groups = ((UTTERANCE_FILES, utterances), (RECORDING_FILES, recordings), (SPEAKER_FILES, speakers))
-    for names, ids in groups:
-        for name in names:
-            if name in files and name not in found:
-                found[name] = keep(files[name], ids, directory / name)
+def owners(ids: list[Iterable[bytes]]) -> dict[bytes, list[int]]:
+    """id -> the parts whose (unique) ids hold it."""
+    found: dict[bytes, list[int]] = {}
+    for part, part_ids in enumerate(ids):
+        for item in part_ids:
+            found.setdefault(item, []).append(part)
     return found
+
+
+def parts_of(directory: Path, pieces: list[list[bytes]]) -> list[dict[str, list[bytes]]]:
+    """The files (name -> lines) of parts of a data directory; a piece holds one part's lines of utt2spk."""
+    pairs = [fields(piece, 2, directory / "utt2spk") for piece in pieces]
+    parts = []
+    for piece, rows in zip(pieces, pairs, strict=True):
+        parts.append({"utt2spk": piece, "spk2utt": spk2utt_lines(rows)})
+
+    def hand_out(names: Iterable[str], owned: dict[bytes, list[int]]) -> None:
+        for name in names:
+            path = directory / name
+            if name in ("utt2spk", "spk2utt") or not path.is_file():
+                continue
+            for part, lines in zip(parts, share(read_lines(path), owned, len(parts), path), strict=True):
+                part[name] = lines
+
+    by_utterance = owners([[utterance for utterance, _ in rows] for rows in pairs])
+    hand_out(UTTERANCE_FILES, by_utterance)
+    hand_out(SPEAKER_FILES, owners([{speaker for _, speaker in rows} for rows in pairs]))
+    if "segments" in parts[0]:
+        path = directory / "segments"
+        rows = [fields(part["segments"], 4, path) for part in parts]
+        hand_out(RECORDING_FILES, owners([{recording for _, recording, _, _ in own} for own in rows]))
+    else:
+        hand_out(RECORDING_FILES, by_utterance)
+    for name in DIRECTORY_FILES:
+        if (directory / name).is_file():
+            for part in parts:
+                part[name] = read_lines(directory / name)
+    return parts
 
 
 def up_to_date(directory: Path, parts: list[Path]) -> bool:
@@ -130,7 +155,7 @@ def up_to_date(directory: Path, parts: list[Path]) -> bool:
 
 
 def split_data(directory: Path, count: int, per_utterance: bool) -> None:
-    """Write directory/splitN/1 ... N, or splitNutt; leaves them alone when they are newer than the originals."""
+    """Write directory/splitN/1 ... N, or splitNutt; leaves them alone if newer than the originals."""
     lines = read_lines(require(directory / "utt2spk"))
     parts = [
         directory / f"split{count}{'utt' if per_utterance else ''}" / str(n) for n in range(1, count + 1)
@@ -139,9 +164,8 @@ def split_data(directory: Path, count: int, per_utterance: bool) -> None:
         return
     utt2spk = dict(fields(lines, 2, directory / "utt2spk"))
     pieces = split_evenly(lines, count) if per_utterance else split_by_speaker(lines, utt2spk, count)
-    files = read_files(directory)
-    for part, piece in zip(parts, pieces, strict=True):
-        write_files(part, restricted(files, piece, directory))
+    for part, files in zip(parts, parts_of(directory, pieces), strict=True):
+        write_files(part, files)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ USAGE = "split_scp.pl [-j N n] [--one-based] [--utt2spk=F [--utt2dur=F]] in.scp 
 
 
 def parse_job(args):
-    """(number of jobs or 0, this job as written, the other arguments): -j takes two values, unlike any other."""
+    """(number of jobs or 0, this job as written, the other arguments). Only -j takes two values."""
     if "-j" not in args:
         return 0, "", args
     at = args.index("-j")

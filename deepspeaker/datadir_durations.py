@@ -1,0 +1,148 @@
+"""Seconds of utterances and recordings, from the headers of their audio: get_utt2dur.sh, get_reco2dur.sh."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir_lines import (
+    fields,
+    read_keys,
+    read_lines,
+    require,
+    require_values,
+    shown,
+    write_files,
+)
+from deepspeaker.datadir_options import expect, number, parse, shell_door
+
+# --cmd and --read-entire-file are for callers that hand them to Kaldi's scripts: these durations need no
+# jobs, and a command's output is always read to its end.
+OPTIONS = {"--nj": "", "--frame-shift": "", "--cmd": "", "--read-entire-file": ""}
+REPORTED = 5  # of the audio that could not be read, so many are named
+
+
+def seconds(entry: str) -> float:
+    """Length of the audio that a wav.scp entry stands for: a path, or a command with a | at its end."""
+    import soundfile  # here alone: the other tools start without it
+
+    if entry.endswith("|"):
+        command = ["bash", "-c", "set -o pipefail\n" + entry[:-1]]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode:
+            last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise UserError(f"command failed with status {done.returncode}: {entry}: {last}")
+        source = io.BytesIO(done.stdout)
+    elif not Path(entry).is_file():
+        raise UserError(f"no such file {entry}")
+    else:
+        source = entry
+    try:
+        with soundfile.SoundFile(source) as sound:
+            found = sound.frames / sound.samplerate
+    except soundfile.SoundFileError as error:
+        if source is not entry:
+            raise UserError(f"not audio that can be read: {entry}: {error}") from None
+        from deepspeaker.audio import read_audio  # what libsndfile does not know (M4A) is decoded
+
+        found = len(read_audio(entry, 16000).samples) / 16000
+    if not found:
+        raise UserError(f"no samples in {entry}")
+    return found
+
+
+def written(length: float) -> bytes:
+    """Seconds with at most six decimals, trailing zeros left out."""
+    return f"{length:.6f}".rstrip("0").rstrip(".").encode()
+
+
+def recording_durations(directory: Path, jobs: int) -> dict[bytes, float]:
+    """Recording -> seconds, for all of wav.scp. Raises UserError that names what could not be read."""
+    path = require(directory / "wav.scp")
+    lines = read_lines(path)
+    require_values(lines, path)
+    rows = [line.split(None, 1) for line in lines]
+
+    def attempt(row: list[bytes]) -> float | str:
+        try:
+            return seconds(os.fsdecode(row[1]).strip())
+        except (UserError, OSError) as error:
+            return f"{shown(row[0])}: {error}"
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = list(pool.map(attempt, rows))
+    if failed := [result for result in found if isinstance(result, str)]:
+        more = f"\n... and {len(failed) - REPORTED} more" if len(failed) > REPORTED else ""
+        raise UserError(
+            f"{path}: {len(failed)} of {len(rows)} failed:\n" + "\n".join(failed[:REPORTED]) + more
+        )
+    return {row[0]: length for row, length in zip(rows, found, strict=True)}
+
+
+def segment_durations(directory: Path, jobs: int) -> dict[bytes, float]:
+    """Utterance -> seconds, from segments; the audio is asked only for segments that end with -1, its end."""
+    path = directory / "segments"
+    rows = fields(read_lines(path), 4, path)
+    try:
+        times = [(float(start), float(end)) for _, _, start, end in rows]
+    except ValueError as error:
+        raise UserError(f"badly formatted segments file {path}: {error}") from None
+    whole: Mapping[bytes, float] = {}
+    if any(end == -1 for _, end in times):
+        whole = recording_durations(directory, jobs)
+    found = {}
+    for line, ((utterance, recording, _, _), (start, end)) in enumerate(zip(rows, times, strict=True), 1):
+        length = (whole.get(recording, 0.0) if end == -1 else end) - start
+        if length <= 0:
+            raise UserError(
+                f"badly formatted segments file {path}:{line}: {shown(utterance)} lasts {length} s"
+            )
+        found[utterance] = length
+    return found
+
+
+def utterance_durations(directory: Path, jobs: int, frame_shift: float = 0.0) -> dict[bytes, float]:
+    """Utterance -> seconds, from segments, else wav.scp, else utt2num_frames (frame_shift 0: its file's)."""
+    if (directory / "segments").is_file():
+        return segment_durations(directory, jobs)
+    if (directory / "wav.scp").is_file():
+        return recording_durations(directory, jobs)
+    path = directory / "utt2num_frames"
+    if not path.is_file():
+        raise UserError(f"expected wav.scp, segments or utt2num_frames in {directory}, found none of them")
+    shift = directory / "frame_shift"
+    frame_shift = frame_shift or (float(shift.read_text()) if shift.is_file() else 0.01)
+    return {utterance: int(count) * frame_shift for utterance, count in fields(read_lines(path), 2, path)}
+
+
+def complete(path: Path, expected: Path) -> bool:
+    """Whether a file has a line for each id of another."""
+    return path.is_file() and set(read_keys(path)) >= set(read_keys(expected))
+
+
+def main() -> None:
+    tool = Path(sys.argv[0]).stem  # get_utt2dur or get_reco2dur
+    values, args = parse(sys.argv[1:], OPTIONS, f"{tool}.sh [--nj N] [--frame-shift SECONDS] data-dir")
+    directory = Path(*expect(args, (1,), f"{tool}.sh data-dir"))
+    jobs = number(values["--nj"], "--nj") if values["--nj"] else os.cpu_count() or 1
+    of_recordings = tool == "get_reco2dur"
+    name, source = ("reco2dur", "wav.scp") if of_recordings else ("utt2dur", "utt2spk")
+    if complete(directory / name, require(directory / source)):
+        print(f"{tool}.sh: {directory / name} already exists and is complete")
+        return
+    if of_recordings:
+        found = recording_durations(directory, jobs)
+    else:
+        found = utterance_durations(directory, jobs, float(values["--frame-shift"] or 0))
+    write_files(directory, {name: [key + b" " + written(found[key]) for key in sorted(found)]})
+    print(
+        f"{tool}.sh: computed {directory / name}: {len(found)} lines, {sum(found.values()) / 3600:.2f} hours"
+    )
+
+
+if __name__ == "__main__":
+    shell_door(main)

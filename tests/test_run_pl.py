@@ -1,0 +1,152 @@
+"""utils/run.pl: logs, ranges, failures, limits, signals."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).resolve().parent.parent / "utils" / "run.pl"
+DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*args):
+    return subprocess.run([RUN, *map(str, args)], capture_output=True, text=True)
+
+
+def test_log_of_one_job():
+    done = run("--mem", "4G", "new folder/hello.log", "echo", "hello")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert re.fullmatch(
+        f"# echo hello\n# Started at {DATE}\n#\nhello\n# Accounting: time=0 threads=1\n"
+        f"# Ended \\(code 0\\) at {DATE}, elapsed time 0 seconds\n",
+        Path("new folder/hello.log").read_text(),
+    )
+
+
+def test_perl_runs_it_too():
+    assert subprocess.run(["perl", RUN, "a.log", "true"]).returncode == 0
+
+
+def test_job_numbers_and_options_around_the_range():
+    done = run("--num-threads", 2, "JOB=2:4", "--gpu", 1, "log/x.JOB.log", "echo", "JOB-JOB", ">", "out.JOB")
+    assert done.returncode == 0, done.stderr
+    assert [Path(f"out.{n}").read_text() for n in (2, 3, 4)] == ["2-2\n", "3-3\n", "4-4\n"]
+    assert sorted(path.name for path in Path("log").iterdir()) == ["x.2.log", "x.3.log", "x.4.log"]
+
+
+def test_single_number_and_other_names():
+    assert run("SPLIT=7", "x.SPLIT.log", "touch", "made.SPLIT").returncode == 0
+    assert Path("made.7").exists() and Path("x.7.log").exists()
+
+
+def test_blanks_are_quoted_and_operators_work():
+    words = ["a  b", 'say "hi" it\'s', ""]
+    done = run("a.log", "printf", "%s+", *words, "|", "tr", "a-z", "A-Z", ">", "my file")
+    assert done.returncode == 0, done.stderr
+    assert Path("my file").read_text() == 'A  B+SAY "HI" IT\'S++'
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["JOB=1:2", "a.log", "true"], "a.log"),
+        (["JOB=0:2", "a.JOB.log", "true"], "invalid job range JOB=0:2"),
+        (["JOB=3:2", "a.JOB.log", "true"], "invalid job range JOB=3:2"),
+        (["--max-jobs-run", "0", "a.log", "true"], "--max-jobs-run 0"),
+        (["a.log"], "usage: run.pl"),
+        (["--mem"], "--mem needs a value"),
+    ],
+)
+def test_errors_in_the_command_line(args, message):
+    done = run(*args)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not list(Path().iterdir())
+
+
+def test_failures_are_counted():
+    one = run("d/x.log", "exit", 3)
+    assert (one.returncode, one.stderr) == (1, "run.pl: job failed, log is in d/x.log\n")
+    assert "\n# Ended (code 3) at " in Path("d/x.log").read_text()
+    some = run("JOB=1:4", "d/a.JOB.log", "test", "JOB", "-gt", 2)
+    assert (some.returncode, some.stderr) == (1, "run.pl: 2 / 4 failed, log is in d/a.*.log\n")
+
+
+def test_forgotten_range_is_hinted():
+    done = run("x.JOB.log", "false")
+    assert done.returncode == 1
+    assert "probably you forgot to put JOB=1:$nj" in done.stderr
+
+
+def test_job_ended_by_a_signal_says_so():
+    done = run("a.log", "kill", "-9", "$$")
+    assert done.returncode == 1
+    log = Path("a.log").read_text()
+    assert re.search(r"signal 9 \(SIGKILL\).*memory.*\n# Accounting.*\n# Ended \(signal 9\) at ", log), log
+    run("b.log", "(", "kill", "-TERM", "$BASHPID", ")", ";", "exit", "$?")
+    assert "# Ended (signal 15) at " in Path("b.log").read_text()
+
+
+def test_no_more_than_max_jobs_run_at_once():
+    count = "mkdir running.JOB; ls -d running.* | wc -l; sleep 0.2; rmdir running.JOB"
+    Path("job.sh").write_text(count.replace("JOB", "$1"))
+    assert run("--max-jobs-run", 2, "JOB=1:5", "JOB.log", "bash", "job.sh", "JOB").returncode == 0
+    counts = [int(Path(f"{n}.log").read_text().splitlines()[3]) for n in range(1, 6)]
+    assert max(counts) == 2
+
+
+def test_all_jobs_run_at_once_without_a_limit():
+    wait = "touch here.$1; until [ $(ls here.* | wc -l) = 12 ]; do sleep 0.02; done"
+    Path("job.sh").write_text(wait)
+    assert run("JOB=1:12", "JOB.log", "timeout", "20", "bash", "job.sh", "JOB").returncode == 0
+
+
+def alive(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition):
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_that_was_started(number, status):
+    """SIGINT is ignored where run.pl starts, as in a background job of a script."""
+    stubborn = "( trap '' TERM; echo $BASHPID > inner.$1; sleep 60; sleep 60 )"
+    Path("job.sh").write_text(f"echo $$ > pid.$1; {stubborn}\n")
+    process = subprocess.Popen(
+        [RUN, "JOB=1:2", "JOB.log", "bash", "job.sh", "JOB"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    names = ["pid.1", "pid.2", "inner.1", "inner.2"]
+    wait_for(lambda: all(Path(name).exists() and Path(name).read_text() for name in names))
+    pids = [int(Path(name).read_text()) for name in names]
+    assert all(os.getpgid(pid) == os.getpgid(process.pid) for pid in pids)
+    process.send_signal(number)
+    assert process.wait(timeout=20) == status
+    process.stderr.close()
+    assert not any(alive(pid) for pid in pids)
+    assert "# Ended (signal " in Path("1.log").read_text()
+
+
+def test_unwritable_log_folder_is_an_error():
+    Path("file").write_text("")
+    done = run("file/x.log", "true")
+    assert done.returncode == 1
+    assert "file" in done.stderr and "Traceback" not in done.stderr

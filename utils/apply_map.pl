@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Replace fields of standard input by what a map file (`key value...` lines) has for them.
+
+utils/apply_map.pl [-f 2-3] [--permissive] map < in > out
+
+-f names the fields: 2, 2-3, 2-, -3; all if not given. A field that the map does not have is an error, and
+stays as it is with --permissive.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir_lines import nth_field, read_lines, shown
+from deepspeaker.datadir_options import door, expect, parse
+
+USAGE = "apply_map.pl [-f fields] [--permissive] map < in > out"
+
+
+def field_range(text):
+    """(first, last + 1) of the fields to map, from 0; None where there is no bound."""
+    found = re.fullmatch(r"(\d*)([-:]?)(\d*)", text)
+    if text and (not found or not (found[1] or found[3]) or "0" in (found[1], found[3])):
+        raise UserError(f"bad -f {text}: expected e.g. 2, 2-3, 2- or -3")
+    first, dash, last = found.groups()
+    return int(first or 1) - 1, int(last or (0 if dash else first or 0)) or None
+
+
+def main():
+    values, args = parse(sys.argv[1:], {"-f": "", "--permissive": False}, USAGE)
+    (name,) = expect(args, (1,), USAGE)
+    start, end = field_range(values["-f"])
+    table = {
+        nth_field(line, n, name): b" ".join(line.split()[1:]) for n, line in enumerate(read_lines(name), 1)
+    }
+    missing = 0
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        row = line.split()
+        for i in range(*slice(start, end).indices(len(row))):
+            if row[i] in table:
+                row[i] = table[row[i]]
+            elif values["--permissive"]:
+                missing += 1
+            else:
+                raise UserError(f"standard input:{number}: {shown(row[i])} is not in {name}")
+        sys.stdout.buffer.write(b" ".join(row) + b"\n")
+    if missing:
+        print(f"apply_map.pl: warning: {missing} fields are not in {name} and were left", file=sys.stderr)
+
+
+door(main)

@@ -1,0 +1,1 @@
+../extend_segment_times.py

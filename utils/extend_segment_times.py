@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Lengthen the segments of a `segments` file at both ends, for silence around the speech.
+
+utils/data/extend_segment_times.py [options] < data/train/segments > segments
+
+--start-padding, --end-padding: seconds (0.1) before and after each segment; --last-segment-end-padding: at
+most so many seconds (0.1) beyond the end of a recording's last segment; --fix-overlapping-segments true|false
+(true): where two segments overlap afterwards, they meet in the middle of it. Lines keep their order.
+"""
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir_durations import written
+from deepspeaker.datadir_lines import fields, read_bytes, shown, split_lines, write_output
+from deepspeaker.datadir_options import door, expect, parse
+
+USAGE = (
+    "extend_segment_times.py [--start-padding S] [--end-padding S] [--last-segment-end-padding S] "
+    "[--fix-overlapping-segments true|false] < segments > segments"
+)
+
+
+def seconds(text, what):
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{what}: expected seconds, found {text!r}") from None
+
+
+def read_segments():
+    """[utterance, recording, start, end] of each line of standard input."""
+    segments = []
+    for number, row in enumerate(fields(split_lines(read_bytes("-")[0]), 4, "standard input"), 1):
+        start, end = (seconds(shown(time), f"standard input:{number}") for time in row[2:])
+        if end <= start:
+            raise UserError(
+                f"standard input:{number}: {shown(row[0])} ends at {end}, not after its start {start}"
+            )
+        segments.append([row[0], row[1], start, end])
+    return segments
+
+
+def extend(segments, before, after, at_end, fix_overlaps):
+    """Change the times of one recording's segments; returns how many overlaps were cut."""
+    segments = sorted(segments, key=lambda segment: segment[2] + segment[3])
+    latest = max(segment[3] for segment in segments) + at_end
+    for segment in segments:
+        segment[2] = max(0.0, segment[2] - before)
+        segment[3] = min(latest, segment[3] + after)
+    overlaps = [(a, b) for a, b in pairwise(segments) if a[3] > b[2]] if fix_overlaps else []
+    for first, second in overlaps:
+        first[3] = second[2] = (first[3] + second[2]) / 2
+    return len(overlaps)
+
+
+def main():
+    paddings = {"--start-padding": "0.1", "--end-padding": "0.1", "--last-segment-end-padding": "0.1"}
+    values, args = parse(sys.argv[1:], {**paddings, "--fix-overlapping-segments": "true"}, USAGE)
+    expect(args, (0,), USAGE)
+    if values["--fix-overlapping-segments"] not in ("true", "false"):
+        raise UserError("--fix-overlapping-segments: expected true or false")
+    padding = [seconds(values[name], name) for name in paddings]
+    segments = read_segments()
+    recordings = {}
+    for segment in segments:
+        recordings.setdefault(segment[1], []).append(segment)
+    fix = values["--fix-overlapping-segments"] == "true"
+    overlaps = sum(extend(own, *padding, fix) for own in recordings.values())
+    good = [segment for segment in segments if segment[2] < segment[3]]
+    write_output("-", (b" ".join([*ids, written(start), written(end)]) for *ids, start, end in good))
+    print(
+        f"extend_segment_times.py: extended {len(good)} segments, cut {overlaps} overlaps, "
+        f"left out {len(segments) - len(good)} segments without length",
+        file=sys.stderr,
+    )
+
+
+door(main)

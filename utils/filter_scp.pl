@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Print the lines whose first field (-f N: N-th field) is the first field of a line of an id list.
+
+utils/filter_scp.pl [--exclude] [-f N] id-list [in.scp ...] > out.scp
+
+Input is standard input if no file is named, or for `-`; lines are printed unchanged.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.datadir_lines import BOM, nth_field, open_input, read_keys
+from deepspeaker.datadir_options import door, expect, number, parse
+
+USAGE = "filter_scp.pl [--exclude] [-f field] id-list [in.scp ...] > out.scp"
+
+
+def wanted_lines(lines, name, field, ids, exclude):
+    for count, line in enumerate(lines, 1):
+        item = nth_field(line, count, name, field)
+        if count == 1:
+            item = item.removeprefix(BOM)
+        if (item in ids) != exclude:
+            yield line
+
+
+def main():
+    values, args = parse(sys.argv[1:], {"--exclude": False, "-f": "1"}, USAGE)
+    field = number(values["-f"], "field")
+    id_list, *inputs = expect(args, tuple(range(1, len(args) + 1)), USAGE)
+    ids = set(read_keys(id_list))
+    for name in inputs or ["-"]:
+        with open_input(name) as lines:
+            sys.stdout.buffer.writelines(wanted_lines(lines, name, field, ids, values["--exclude"]))
+
+
+door(main)

@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""Print the lines of a list (a file or standard input) in an order that is random but always the same.
+
+utils/shuffle_list.pl [--srand N] [list] > shuffled
+"""
+
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.command import UserError
+from deepspeaker.datadir_lines import read_bytes, split_lines, write_output
+from deepspeaker.datadir_options import door, expect, parse
+
+USAGE = "shuffle_list.pl [--srand N] [list] > shuffled"
+
+
+def main():
+    values, args = parse(sys.argv[1:], {"--srand": "0"}, USAGE)
+    if not values["--srand"].isdigit():
+        raise UserError(f"expected a whole number as --srand, found {values['--srand']!r}")
+    lines = split_lines(read_bytes(*expect(args, (0, 1), USAGE) or "-")[0])
+    random.Random(int(values["--srand"])).shuffle(lines)
+    write_output("-", lines)
+
+
+door(main)

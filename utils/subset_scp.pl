@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Print N lines of a list: from all over it at even distances, or its first or last N.
+
+utils/subset_scp.pl [--quiet] [--first|--last] N in.scp > out.scp
+
+More lines than there are is an error; with --quiet, all are printed.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepspeaker.datadir_lines import read_lines, write_output
+from deepspeaker.datadir_options import door, expect, number, parse
+from deepspeaker.datadir_split import subset
+
+USAGE = "subset_scp.pl [--quiet] [--first|--last] N in.scp > out.scp"
+
+
+def main():
+    values, args = parse(sys.argv[1:], {"--quiet": False, "--first": False, "--last": False}, USAGE)
+    count, source = expect(args, (2,), USAGE)
+    lines, count = read_lines(source), number(count, "number of lines")
+    if values["--quiet"]:
+        count = min(count, len(lines))
+    which = "first" if values["--first"] else "last" if values["--last"] else ""
+    write_output("-", subset(lines, count, which))
+
+
+door(main)
