@@ -9,7 +9,6 @@ import os
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import kaldiio

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import UnionType
 
+import torch
+
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
+from deepspeaker.models import MODELS, build_model
 
 
 @dataclass(frozen=True)
@@ -166,12 +169,11 @@ def _section(kind: type, table: Mapping, name: str, where: str):
 
 
 def _model(table: Mapping, where: str) -> ModelConfig:
-    from deepspeaker.models import model_class  # torch: only where a whole configuration is read
-
     options = dict(table)
-    if not isinstance(name := options.pop("name", None), str):
-        raise UserError(f"{where}: [model] name: expected a string, found {name!r}")
-    arguments = inspect.signature(model_class(name)).parameters.values()
+    name = options.pop("name", None)
+    if name not in MODELS:
+        raise UserError(f"{where}: [model] name: no model {name!r}; there are: {', '.join(MODELS)}")
+    arguments = inspect.signature(MODELS[name]).parameters.values()
     keys = {a.name: a.annotation for a in arguments if a.kind is a.KEYWORD_ONLY}
     return ModelConfig(name, _typed(options, keys, f"{where}: [model]"))
 
@@ -205,7 +207,7 @@ def _value(value: object, kind: type | UnionType, where: str) -> object:
 
 
 def _check_values(config: Config, where: str) -> None:
-    """The relations between values that no type can express."""
+    """What no type can express: relations between values, and names that only the network knows."""
     features, batches, embedding = config.features, config.batches, config.embedding
     positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
                 "[batches] min_frames": batches.min_frames, "[embedding] crop_frames": embedding.crop_frames,
@@ -226,3 +228,8 @@ def _check_values(config: Config, where: str) -> None:
     if config.triplet.utterances < 2:
         raise UserError(f"{where}: [triplet] utterances: a positive pair needs at least 2, "
                         f"found {config.triplet.utterances}")
+    try:
+        with torch.device("meta"):
+            build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -45,6 +45,8 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
     """
     length, shift = frame_sizes(sample_rate)
     frames = _frames(samples * FULL_SCALE, length, shift, sample_rate, snip_edges)
+    if frames.shape[-2] == 0:
+        return samples.new_zeros(*frames.shape[:-1], num_mel_bins), samples.new_zeros(frames.shape[:-1])
     window = _window(length, samples.device)
     mel = _mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
     blocks = [_fbank_block(block, window, mel) for block in frames.split(BLOCK, dim=-2)]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """EER and minDCF of scored trials.
 
-Reads SCORES (`id1 id2 score`) and TRIALS (`id1 id2 target|nontarget`). Prints a line, or with --json all figures: EERs in
-percent, minDCF normalised, n_lost the trials of the list without a score.
+Reads SCORES (`id1 id2 score`) and TRIALS (`id1 id2 target|nontarget`). Prints a line, or with --json all figures: EERs
+in percent, minDCF normalised, n_lost the trials of the list without a score.
 
     steps/compute_metrics.py exp/small/triplet/scores/test/trials.cosine data/test/trials
 """

@@ -18,7 +18,7 @@ def numbers(text):
 
 
 def main():
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (older ones get here too)
         sys.exit(f"Python {sys.version.split()[0]} is older than 3.11")
     here = Path(sys.executable).parent
     if (here / "python3").resolve() != Path(sys.executable).resolve():

@@ -1,0 +1,84 @@
+"""What the tests share: commands run as a user runs them, and small data directories of real files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+RATE = 16000
+
+
+def noise(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:
+    """White noise (S,) float32 that comes and goes twice a second, so that some frames are unvoiced."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    return (rng.standard_normal(time.size) * 0.1 * (np.sin(2 * np.pi * 2 * time) > -0.5)).astype(np.float32)
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return path
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "PYTHON": sys.executable, "LC_ALL": "C", **extra}
+
+
+@pytest.fixture
+def call():
+    """Run a program with path.sh's environment from the repository's root; returns the finished process."""
+
+    def run(*command: object, cwd: Path = ROOT, **extra: str) -> subprocess.CompletedProcess:
+        words = ["bash", "-c", f'. {ROOT}/path.sh; exec "$@"', "bash", *map(str, command)]
+        return subprocess.run(words, cwd=cwd, env=environment(**extra), capture_output=True, text=True, timeout=600)
+
+    return run
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Make data/NAME of so many speakers and utterances of noise, each utterance different."""
+
+    def make(name: str = "train", speakers: int = 4, utterances: int = 4, seconds: float = 1.0) -> Path:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        ids = [f"s{s:02d}-u{u:02d}" for s in range(speakers) for u in range(utterances)]
+        wavs = {i: write_wav(tmp_path / "wav" / name / f"{i}.wav", noise(seconds, n)) for n, i in enumerate(ids)}
+        (folder / "wav.scp").write_text("".join(f"{i} {wav}\n" for i, wav in wavs.items()))
+        (folder / "utt2spk").write_text("".join(f"{i} {i[:3]}\n" for i in ids))
+        (folder / "spk2utt").write_text("".join(
+            f"s{s:02d} {' '.join(i for i in ids if i.startswith(f's{s:02d}'))}\n" for s in range(speakers)))
+        pairs = [(a, b) for n, a in enumerate(ids) for b in ids[n + 1:]]
+        (folder / "trials").write_text("".join(
+            f"{a} {b} {'target' if a[:3] == b[:3] else 'nontarget'}\n" for a, b in pairs))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """Write conf/demo.toml, changed to a network and schedule of seconds, with other `changes` (section.key=value)."""
+    from deepspeaker.config import config_from_tables, load_config, write_config
+
+    tiny = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames": 40, "batches.max_frames": 60,
+            "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.warmup_steps": 2,
+            "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2}
+
+    def make(changes: dict[str, object] | None = None) -> Path:
+        tables = load_config(ROOT / "egs/voxceleb/conf/demo.toml").as_tables()
+        for key, value in {**tiny, **(changes or {})}.items():
+            section, _, name = key.partition(".")
+            assert name in tables[section], key
+            tables[section][name] = value
+        path = tmp_path / "tiny.toml"
+        write_config(path, config_from_tables(tables, str(path)))
+        return path
+
+    return make

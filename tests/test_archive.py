@@ -1,0 +1,98 @@
+"""Archives: ours read by others, others' read by us, malformed ones refused."""
+
+import kaldi_native_io
+import kaldiio
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepspeaker.archive import _map, append, open_matrix, open_vector, read_vectors, write_vectors
+from deepspeaker.command import UserError
+
+MATRIX = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
+
+
+@pytest.mark.parametrize("method, tolerance", [(None, 0), (1, 0.05), (2, 0.05), (3, 1e-4), (5, 0.03)])
+def test_reads_what_kaldiio_writes(tmp_path, method, tolerance):
+    scp = tmp_path / "a.scp"
+    with kaldiio.WriteHelper(f"ark,scp:{tmp_path}/a.ark,{scp}", compression_method=method) as writer:
+        writer("one", MATRIX)
+        writer("two", MATRIX[:3] * 2)
+    expected = kaldiio.load_scp(str(scp))
+    for line in scp.read_text().splitlines():
+        key, specifier = line.split()
+        matrix = open_matrix(specifier, key)
+        np.testing.assert_allclose(matrix.rows(), expected[key], atol=1e-5)
+        np.testing.assert_array_equal(matrix.rows([2, 0]), matrix.rows()[[2, 0]])
+    specifier = scp.read_text().split()[1]
+    np.testing.assert_allclose(open_matrix(specifier, "one").rows(), MATRIX, atol=tolerance)
+
+
+def test_double_precision(tmp_path):
+    kaldiio.save_ark(str(tmp_path / "d.ark"), {"d": MATRIX.astype(np.float64)})
+    np.testing.assert_array_equal(open_matrix(f"{tmp_path}/d.ark:2", "d").rows(), MATRIX)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_others_read_what_we_write(tmp_path, compress):
+    path = tmp_path / "a.ark"
+    with path.open("wb") as file:
+        offsets = {key: append(file, key, MATRIX + n, compress) for n, key in enumerate(["b", "a-longer-key"])}
+    (tmp_path / "a.scp").write_text("".join(f"{key} {path}:{offset}\n" for key, offset in offsets.items()))
+    ours = {key: open_matrix(f"{path}:{offset}", key).rows() for key, offset in offsets.items()}
+    theirs = kaldiio.load_scp(str(tmp_path / "a.scp"))
+    for key, value in kaldi_native_io.SequentialFloatMatrixReader(f"scp:{tmp_path}/a.scp"):
+        np.testing.assert_allclose(ours[key], value, atol=1e-5)
+        np.testing.assert_allclose(ours[key], theirs[key], atol=1e-5)
+    np.testing.assert_allclose(ours["b"], MATRIX, atol=1e-4 if compress else 0)
+
+
+def test_vectors(tmp_path):
+    vectors = {"b": MATRIX[0], "a": MATRIX[1]}
+    write_vectors(tmp_path / "v.x", vectors)
+    assert [line.split()[0] for line in (tmp_path / "v.x.scp").open()] == ["a", "b"]
+    for key, value in read_vectors(tmp_path / "v.x.scp").items():
+        np.testing.assert_array_equal(value, vectors[key])
+    assert {key: value.tolist() for key, value in kaldiio.load_scp(str(tmp_path / "v.x.scp")).items()} == {
+        key: value.tolist() for key, value in vectors.items()}
+    write_vectors(tmp_path / "v", {"a": MATRIX[0], "b": MATRIX[0, :3]})
+    with pytest.raises(UserError, match=r"different dimensions: 7 \(a\), 3 \(b\)"):
+        read_vectors(tmp_path / "v.scp")
+
+
+def written(tmp_path, method):
+    path = tmp_path / f"{method}.ark"
+    kaldiio.save_ark(str(path), {"utt": MATRIX}, compression_method=method)
+    return path
+
+
+def test_wrong_specifiers(tmp_path):
+    path = written(tmp_path, 3)
+    for specifier, message in ((str(path), "expected 'file:offset'"), (f"{path}:x", "expected 'file:offset'"),
+                               (f"{path}:1", "no binary entry"), (f"{path}:99999999", "no binary entry"),
+                               (f"{tmp_path}/none.ark:4", "cannot read")):
+        with pytest.raises(UserError, match=f"^utt: .*{message}"):
+            open_matrix(specifier, "utt")
+    with pytest.raises(UserError, match="expected a vector"):
+        open_vector(f"{path}:4", "utt")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damaged_archives_raise_or_read(tmp_path_factory, data):
+    """Cut anywhere, or with any bytes of the header changed: an error that names key and file, or some matrix."""
+    method = data.draw(st.sampled_from([None, 1, 3, 5]))
+    path = written(tmp_path_factory.mktemp("ark"), method)
+    raw = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        raw = raw[:data.draw(st.integers(1, len(raw) - 1))]
+    for place in data.draw(st.lists(st.integers(4, 30), max_size=4)):
+        if place < len(raw):
+            raw[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(raw)
+    _map.cache_clear()
+    try:
+        assert open_matrix(f"{path}:4", "utt").rows().size <= len(raw)
+    except UserError as error:
+        assert str(error).startswith("utt: ") and str(path) in str(error)

@@ -1,0 +1,139 @@
+"""Batches drawn from mapped archives, features made by stage 2's own functions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from deepspeaker.archive import _map, append
+from deepspeaker.augment import mask
+from deepspeaker.batches import TrainingSet
+from deepspeaker.command import UserError
+from deepspeaker.config import BatchConfig, load_config
+from deepspeaker.dataset import FeatureSet
+from deepspeaker.jobs import part
+from deepspeaker.make_features import join_shares, make_share, paths_of
+
+EVEN = BatchConfig(min_frames=30, max_frames=50, speaker_weight="even")
+
+
+@pytest.fixture
+def features(data_dir, conf, tmp_path):
+    """A data directory with features, and its configuration."""
+
+    def make(changes=None, **sizes):
+        directory, config = data_dir(**sizes), load_config(conf(changes)).features
+        paths = paths_of(directory, tmp_path, tmp_path)
+        make_share(directory, config, 1, 1, {name: part(p, 1) for name, p in paths.items()}, tmp_path / "progress")
+        join_shares(directory, config, 1, paths)
+        _map.cache_clear()
+        return directory, config
+
+    return make
+
+
+def test_shapes_and_labels(features):
+    directory, config = features(speakers=5, utterances=3)
+    data = TrainingSet(directory, config)
+    assert data.speakers == [f"s{n:02d}" for n in range(5)]
+    batch = data.draw(np.random.default_rng(0), 4, 2, EVEN)
+    assert batch.features.shape[0] == 8 and 30 <= batch.features.shape[1] <= 50 and batch.features.shape[2] == 64
+    assert len(batch.speakers.unique()) == 4 and len(batch.utterances.unique()) == 8
+    for speaker, utterance in zip(batch.speakers.tolist(), batch.utterances.tolist(), strict=True):
+        assert data.features.utterances[utterance].startswith(data.speakers[speaker])
+
+
+def test_windows_are_runs_of_voiced_frames(features):
+    directory, config = features(seconds=2.0)
+    data = TrainingSet(directory, config)
+    batch = data.draw(np.random.default_rng(1), 4, 2, EVEN)
+    for window, utterance in zip(batch.features, batch.utterances.tolist(), strict=True):
+        voiced = data.features.frames(utterance)
+        rows = data.features.rows(utterance, voiced)
+        starts = [s for s in range(len(rows) - len(window) + 1) if np.array_equal(rows[s], window[0])]
+        assert starts and np.array_equal(rows[starts[0]:starts[0] + len(window)], window)
+
+
+def test_every_utterance_and_every_window_comes_up(features):
+    directory, config = features({"features.vad": False}, speakers=2, utterances=4, seconds=0.5)
+    data = TrainingSet(directory, config)
+    first = {i: {data.features.rows(i, np.array([t])).tobytes(): t for t in range(48)} for i in range(8)}
+    seen, lengths = {i: set() for i in range(8)}, set()
+    rng = np.random.default_rng(0)
+    for _ in range(800):
+        batch = data.draw(rng, 2, 2, BatchConfig(44, 46, "even"))
+        lengths.add(batch.features.shape[1])
+        for window, i in zip(batch.features, batch.utterances.tolist(), strict=True):
+            seen[i].add(first[i][window[0].numpy().tobytes()])
+    assert lengths == {44, 45, 46}
+    assert all(starts == set(range(5)) for starts in seen.values())  # 48 frames: starts 0..4 of 44-frame windows
+
+
+def test_few_utterances_come_twice_and_short_ones_are_repeated(features):
+    directory, config = features(speakers=3, utterances=1, seconds=0.25)
+    data = TrainingSet(directory, config)
+    batch = data.draw(np.random.default_rng(0), 3, 4, BatchConfig(90, 90, "even"))
+    assert batch.features.shape == (12, 90, 64)
+    assert [u.tolist() for u in batch.utterances.view(3, 4)] == [[s] * 4 for s in batch.speakers.view(3, 4)[:, 0]]
+    length = len(data.features.frames(0))
+    torch.testing.assert_close(batch.features[:, length:2 * length], batch.features[:, :length])
+
+
+def test_one_utterance_speakers_serve_the_softmax_only(features, tmp_path):
+    directory, config = features(speakers=3, utterances=2)
+    lines = (directory / "feats.scp").read_text().splitlines(keepends=True)
+    (directory / "feats.scp").write_text("".join(lines[:-1]))  # speaker s02 keeps one utterance
+    rng = np.random.default_rng(0)
+    assert TrainingSet(directory, config).draw(rng, 3, 1, EVEN)
+    data = TrainingSet(directory, config, min_utterances=2)
+    for _ in range(20):
+        assert set(data.draw(rng, 2, 2, EVEN).speakers.tolist()) == {0, 1}
+    with pytest.raises(UserError, match="a batch of 3 speakers was asked for, 2 of the 3 have enough utterances"):
+        data.draw(rng, 3, 2, EVEN)
+
+
+def test_speakers_in_proportion_to_their_utterances(features):
+    directory, config = features(speakers=3, utterances=6)
+    lines = (directory / "feats.scp").read_text().splitlines(keepends=True)
+    (directory / "feats.scp").write_text("".join(lines[:13]))  # 6, 6 and 1 utterances
+    data, rng = TrainingSet(directory, config), np.random.default_rng(0)
+    for weight, share in (("even", 1 / 3), ("utterances", 1 / 13)):
+        drawn = [data.draw(rng, 1, 1, BatchConfig(30, 30, weight)).speakers.item() for _ in range(1500)]
+        assert np.mean(np.array(drawn) == 2) == pytest.approx(share, abs=0.04)
+
+
+def test_all_unvoiced_means_all_frames(features, tmp_path):
+    directory, config = features(speakers=1, utterances=1)
+    data = FeatureSet(directory, config)
+    before = data.frames(0)
+    path = tmp_path / "silent.ark"
+    with path.open("wb") as file:
+        offset = append(file, "s00-u00", np.zeros(98, np.float32))
+    (directory / "vad.scp").write_text(f"s00-u00 {path}:{offset}\n")
+    assert len(before) < 98 and FeatureSet(directory, config).frames(0).tolist() == list(range(98))
+
+
+def test_features_of_another_configuration_are_refused(features, conf):
+    directory, config = features()
+    for other in ({"features.num_mel_bins": 40}, {"features.snip_edges": False}):
+        with pytest.raises(UserError, match=f"{directory} were made with another configuration .*: .*->.*again"):
+            FeatureSet(directory, load_config(conf(other)).features)
+    FeatureSet(directory, load_config(conf({"features.vad": False, "features.normalize": "none"})).features)
+    assert json.loads((directory / "feats_conf.json").read_text())["num_mel_bins"] == 64
+    (directory / "feats.scp").unlink()
+    with pytest.raises(UserError, match="make the features first"):
+        FeatureSet(directory, config)
+
+
+def test_masks():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.ones(400, 30, 20)
+    y = mask(x, 10, 5, generator)
+    frames, bins = (y == 0).all(2), (y == 0).all(1)
+    assert frames.sum(1).max() == 10 and frames.sum(1).min() == 0 and bins.sum(1).max() == 5
+    assert frames.any(0).all() and bins.any(0).all()  # every place is masked now and then
+    for run in (frames, bins):
+        assert ((run[:, 1:] & ~run[:, :-1]).sum(1) + run[:, 0] <= 1).all()  # one run each
+    assert ((y == 0) == (frames[:, :, None] | bins[:, None])).all()
+    assert mask(x, 0, 0, generator) is x

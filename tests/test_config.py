@@ -1,0 +1,64 @@
+"""The configuration loader refuses what it does not know, by name."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from deepspeaker.command import UserError
+from deepspeaker.config import differences, load_config, write_config
+
+CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
+TEXT = (ROOT / "egs/voxceleb/conf/demo.toml").read_text()
+
+
+@pytest.mark.parametrize("path", CONFS, ids=lambda path: path.name)
+def test_every_configuration_loads_and_is_written_back(path, tmp_path):
+    config = load_config(path)
+    write_config(tmp_path / "again.toml", config)
+    assert load_config(tmp_path / "again.toml") == config
+
+
+def changed(tmp_path, pattern, replacement):
+    text, count = re.subn(pattern, replacement, TEXT, count=1, flags=re.MULTILINE)
+    assert count == 1
+    path = tmp_path / "changed.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("pattern, replacement, message", [
+    (r"^num_mel_bins = .*$", "", r"\[features\] key num_mel_bins is missing"),
+    (r"^num_mel_bins", "num_mel_bin = 1\nnum_mel_bins", r"\[features\] key num_mel_bin is unknown; there are: sam"),
+    (r"^num_mel_bins = .*$", 'num_mel_bins = "64"', r"\[features\] num_mel_bins: expected int, found '64'"),
+    (r"^num_mel_bins = .*$", "num_mel_bins = 64.0", "num_mel_bins: expected int, found 64.0"),
+    (r"^num_mel_bins = .*$", "num_mel_bins = 0", "num_mel_bins: expected at least 1, found 0"),
+    (r"^vad = .*$", "vad = 1", r"\[features\] vad: expected bool, found 1"),
+    (r"^normalize = .*$", 'normalize = "median"', "found 'median', expected one of: mean, mean_variance, none"),
+    (r"^channels = .*$", "channels = [16, 'x']", r"\[model\] channels: expected int, found 'x'"),
+    (r"^channels = .*$", "channels = 16", r"\[model\] channels: expected a list, found 16"),
+    (r"^blocks = .*$", "", r"\[model\] key blocks is missing"),
+    (r"^pooling = .*$", 'pooling = "max"', "pooling: no pooling 'max'; there are: mean, statistics"),
+    (r'^name = "rescnn"', 'name = "nix"', "no model 'nix'; there are: rescnn"),
+    (r"^max_frames = .*$", "max_frames = 1", "max_frames 1 < min_frames"),
+    (r"^high_freq = .*$", "high_freq = 9000.0", "high_freq 9000.0 must rise within"),
+    (r"^\[triplet\]$", "[tripled]", "section tripled is unknown"),
+    (r"^\[features\]$", "[features", "not TOML")])
+def test_refused_by_name(tmp_path, pattern, replacement, message):
+    with pytest.raises(UserError, match=f"changed.toml: .*{message}"):
+        load_config(changed(tmp_path, pattern, replacement))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match="no such configuration file: .*none.toml"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_whole_numbers_are_floats_where_floats_are_expected(tmp_path):
+    config = load_config(changed(tmp_path, r"^low_freq = .*$", "low_freq = 20"))
+    assert config.features.low_freq == 20.0 and isinstance(config.features.low_freq, float)
+
+
+def test_differences_name_section_key_and_both_values():
+    old, new = {"a": {"x": 1, "y": 2}, "s": 3}, {"a": {"x": 1, "y": 5}, "t": 4}
+    assert differences(old, new) == ["a.y: 2 -> 5", "s: 3 -> None", "t: None -> 4"]

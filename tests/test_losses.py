@@ -1,0 +1,103 @@
+"""Losses against slow second opinions in float64: value and gradient."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deepspeaker.losses import triplet
+from deepspeaker.losses.softmax import Softmax, with_margin
+from deepspeaker.losses.triplet import triplet_loss
+
+
+def slow_triplet_loss(embeddings, speakers, utterances, margin):
+    """Semi-hard triplets one by one."""
+    cosine, terms = embeddings @ embeddings.T, []
+    for a in range(len(speakers)):
+        for p in range(len(speakers)):
+            if speakers[a] != speakers[p] or utterances[a] == utterances[p]:
+                continue
+            for n in range(len(speakers)):
+                if speakers[n] != speakers[a] and cosine[a, p] - margin < cosine[a, n] < cosine[a, p]:
+                    terms.append(cosine[a, n] - cosine[a, p] + margin)
+    return torch.stack(terms).mean() if terms else embeddings.sum() * 0, len(terms)
+
+
+def batch(seed, size=24, speakers=5):
+    generator = torch.Generator().manual_seed(seed)
+    raw = torch.randn(size, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    who = torch.randint(speakers, (size,), generator=generator)
+    utterance = who * 3 + torch.randint(3, (size,), generator=generator)  # some utterances come twice
+    return raw, who, utterance
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("margin", [0.05, 0.1, 0.5])
+@pytest.mark.parametrize("block", [1, 100, 1 << 20])
+def test_triplet_loss_is_that_of_the_triple_loop(seed, margin, block, monkeypatch):
+    monkeypatch.setattr(triplet, "BLOCK", block)
+    raw, speakers, utterances = batch(seed)
+    expected, count = slow_triplet_loss(F.normalize(raw), speakers, utterances, margin)
+    expected.backward()
+    gradient, raw.grad = raw.grad, None
+    loss, gauges = triplet_loss(F.normalize(raw), speakers, utterances, margin, "semihard")
+    loss.backward()
+    assert count > 0 and 0 < loss < margin
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(raw.grad, gradient)
+    pairs = [(a, p) for a in range(24) for p in range(24)
+             if speakers[a] == speakers[p] and utterances[a] != utterances[p]]
+    considered = sum(int((speakers != speakers[a]).sum()) for a, _ in pairs)
+    assert gauges["active"] == pytest.approx(count / considered)
+    same = torch.stack([F.normalize(raw)[a] @ F.normalize(raw)[p] for a, p in pairs]).mean()
+    assert gauges["same"] == pytest.approx(same.item())
+
+
+def test_triplet_loss_without_active_triplets_is_zero():
+    embeddings = torch.eye(4, requires_grad=True)
+    apart = torch.tensor([0, 0, 1, 1])
+    for speakers, utterances in ((torch.arange(4), torch.arange(4)), (torch.zeros(4).long(), torch.arange(4)),
+                                 (apart, apart)):
+        loss, gauges = triplet_loss(embeddings, speakers, utterances, 0.1, "semihard")
+        loss.backward()
+        assert loss == 0 and gauges["active"] == 0 and not embeddings.grad.any()
+
+
+def test_two_windows_of_one_utterance_are_no_positive_pair():
+    embeddings = F.normalize(torch.tensor([[1.0, 0.1], [1.0, 0.0], [1.0, 0.11]]))
+    loss, _ = triplet_loss(embeddings, torch.tensor([0, 0, 1]), torch.tensor([7, 7, 8]), 0.1, "semihard")
+    assert loss == 0
+
+
+def test_margin_is_added_to_the_angle():
+    angle = torch.linspace(0.01, math.pi - 0.21, 50, dtype=torch.float64)
+    torch.testing.assert_close(with_margin(angle.cos(), 0.2), (angle + 0.2).cos())
+    everywhere = with_margin(torch.linspace(0, math.pi, 200, dtype=torch.float64).cos(), 0.2)
+    assert (everywhere.diff() < 0).all()
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_softmax(margin):
+    torch.manual_seed(0)
+    loss = Softmax(7, 5, margin, 30.0).double()
+    embeddings = F.normalize(torch.randn(4, 5, dtype=torch.float64)).requires_grad_()
+    speakers = torch.tensor([3, 0, 6, 3])
+    found, gauges = loss(embeddings, speakers, speakers)
+    expected, right = [], 0
+    for embedding, speaker in zip(embeddings, speakers, strict=True):
+        cosines = [embedding @ w / w.norm() for w in loss.weight]
+        right += max(range(7), key=lambda i: cosines[i]) == speaker
+        logits = [30 * (torch.cos(torch.acos(c) + margin) if i == speaker else c) for i, c in enumerate(cosines)]
+        expected.append(-logits[speaker] + torch.logsumexp(torch.stack(logits), 0))
+    torch.testing.assert_close(found, torch.stack(expected).mean())
+    assert gauges["accuracy"] == right / 4
+    found.backward()
+    assert torch.isfinite(embeddings.grad).all() and torch.isfinite(loss.weight.grad).all()
+
+
+def test_gradient_is_finite_where_the_cosine_is_one():
+    loss = Softmax(3, 4, 0.2, 30.0)
+    embeddings = F.normalize(loss.weight.detach()[:2]).requires_grad_()
+    loss(embeddings, torch.tensor([0, 1]), torch.tensor([0, 1]))[0].backward()
+    assert torch.isfinite(embeddings.grad).all()
