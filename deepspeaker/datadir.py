@@ -1,7 +1,7 @@
 """Kaldi data directories: tables keyed by utterance, recording or speaker.
 
-A table is a text file of lines `key value`, sorted on the key as under LC_ALL=C (byte order, which for UTF-8 is
-Python's order of strings).
+A table is a text file of lines `key value`, sorted on the key as under LC_ALL=C (byte order, which for UTF-8
+is Python's order of strings).
 """
 
 import os
@@ -11,6 +11,8 @@ from pathlib import Path
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
 
+BLANKS = " \t\r\n\f\v"  # what separates fields: a no-break space, say, may be part of a speaker's name
+
 
 def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end) of a UTF-8 text file; a byte-order mark and CRs are dropped.
@@ -18,7 +20,7 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     Raises UserError for a missing file and for bytes that are not UTF-8.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
+        with Path(path).open(encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
                 yield number, line.rstrip("\r\n")
     except FileNotFoundError:
@@ -31,8 +33,9 @@ def read_table(path: str | os.PathLike) -> dict[str, str]:
     """key -> rest of the line. Raises UserError for a line without a value and for a key that comes twice."""
     table = {}
     for number, line in lines(path):
-        key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
-        value = value.strip()
+        line = line.strip(BLANKS)
+        key = line.partition(" ")[0].partition("\t")[0]
+        value = line[len(key) :].lstrip(BLANKS)
         if not value:
             raise UserError(f"{path}:{number}: expected 'key value', found {line!r}")
         if key in table:
@@ -43,7 +46,8 @@ def read_table(path: str | os.PathLike) -> dict[str, str]:
 
 def read_lists(path: str | os.PathLike) -> dict[str, list[str]]:
     """key -> fields after it (spk2utt and the like)."""
-    return {key: value.split() for key, value in read_table(path).items()}
+    rows = ((key, value.replace("\t", " ").split(" ")) for key, value in read_table(path).items())
+    return {key: [field for field in row if field] for key, row in rows}
 
 
 def write_table(path: str | os.PathLike, table: Mapping[str, object]) -> None:
@@ -64,4 +68,4 @@ def write_speakers(directory: str | os.PathLike, utt2spk: Mapping[str, str]) -> 
     """Write utt2spk and spk2utt."""
     directory = Path(directory)
     write_table(directory / "utt2spk", utt2spk)
-    write_table(directory / "spk2utt", {speaker: " ".join(utts) for speaker, utts in spk2utt(utt2spk).items()})
+    write_table(directory / "spk2utt", {name: " ".join(utts) for name, utts in spk2utt(utt2spk).items()})

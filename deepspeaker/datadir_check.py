@@ -48,13 +48,13 @@ def read(path: Path) -> tuple[list[bytes], list[bytes]]:
     return lines, ids
 
 
-def same(found: list[bytes], expected: list[bytes], message: str) -> None:
+def same(found: list[bytes], expected: list[bytes], message: str, advice: str = FIX) -> None:
     """UserError with the message and the first difference unless both (sorted) lists are equal."""
     if found == expected:
         return
     odd = min(set(found) ^ set(expected))
     where = "extra" if odd in set(found) else "missing"
-    raise UserError(f"{message}: {len(expected)} and {len(found)} ids, first {where}: {shown(odd)}; {FIX}")
+    raise UserError(f"{message}: {len(expected)} and {len(found)} ids, first {where}: {shown(odd)}; {advice}")
 
 
 def check_rows(path: Path, lines: list[bytes], valid, what: str) -> None:
@@ -176,7 +176,10 @@ def check(directory: Path, allowed: dict[str, bool]) -> None:
             _, found = check_file(directory / name, allowed)
             if name == "augment":  # an utterance without a line here is taken as it is
                 found = sorted({*found, *ids})
-            same(found, ids, f"Error: in {directory}, {kind} lists extracted from {source} and {name} differ")
+            # fix_data_dir.sh does not give up utterances for the sake of these two
+            advice = f"make {name} anew or remove it" if name in ("vad.scp", "utt2uniq") else FIX
+            message = f"Error: in {directory}, {kind} lists extracted from {source} and {name} differ"
+            same(found, ids, message, advice)
 
 
 def main() -> None:

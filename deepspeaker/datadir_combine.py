@@ -84,7 +84,7 @@ def combined(sources: list[Path], extra: list[str]) -> dict[str, list[bytes]]:
             say(f"[info]: not combining {name} as it does not exist in every source directory")
             continue
         say(f"combined {name}")
-    files["spk2utt"] = spk2utt_lines(line.split() for line in files["utt2spk"])
+    files["spk2utt"] = sorted(spk2utt_lines(line.split() for line in files["utt2spk"]))
     return files
 
 

@@ -40,7 +40,7 @@ def copied(directory: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes]) 
     """The files of the copy. utt, spk: what to put before and after each id."""
     pairs = read_pairs(require(directory / "utt2spk"))
     pairs = sorted([utt[0] + u + utt[1], spk[0] + s + spk[1]] for u, s in pairs)
-    files = {"utt2spk": [b" ".join(pair) for pair in pairs], "spk2utt": spk2utt_lines(pairs)}
+    files = {"utt2spk": [b" ".join(pair) for pair in pairs], "spk2utt": sorted(spk2utt_lines(pairs))}
     unchanged = (b"", b"")
     recording = unchanged if (directory / "segments").is_file() else utt
     for names, around in (

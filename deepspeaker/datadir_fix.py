@@ -11,6 +11,7 @@ from deepspeaker.datadir_lines import (
     RECORDING_FILES,
     SPEAKER_FILES,
     fields,
+    joined,
     keep,
     keys,
     read_lines,
@@ -59,32 +60,45 @@ def read_file(path: Path) -> list[bytes]:
     return ordered(lines, path)
 
 
-def has_length(line: bytes, path: Path) -> bool:
+def with_length(lines: list[bytes], path: Path) -> list[bytes]:
+    """The lines whose second field is above 0."""
     try:
-        return float(line.split()[1]) > 0
-    except ValueError:
-        raise UserError(f"{path}: expected a number, found {shown(line)!r}") from None
+        return [line for line in lines if float(line.split(None, 2)[1]) > 0]
+    except ValueError as error:
+        raise UserError(f"{path}: expected 'utterance length' on each line: {error}") from None
 
 
-def utterances_kept(directory: Path, files: dict[str, list[bytes]]) -> dict[bytes, bytes]:
+def all_ids(files: dict[str, list[bytes]], directory: Path) -> dict[str, list[bytes]]:
+    """The first fields of each file; equal lists are one, so that a million ids are held and compared once."""
+    ids = {"utt2spk": keys(files["utt2spk"], directory / "utt2spk")}
+    for name, lines in files.items():
+        found = keys(lines, directory / name)
+        ids[name] = ids["utt2spk"] if found == ids["utt2spk"] else found
+    return ids
+
+
+def utterances_kept(
+    directory: Path, files: dict[str, list[bytes]], ids: dict[str, list[bytes]]
+) -> dict[bytes, bytes]:
     """utterance -> speaker of the utterances that every file has."""
     kept = dict(line.split() for line in files["utt2spk"])
     for name in ("spk2gender", "cmvn.scp"):
         if name in files:
-            speakers = set(keys(files[name], directory / name))
+            speakers = set(ids[name])
             kept = {utterance: speaker for utterance, speaker in kept.items() if speaker in speakers}
     lists = [name for name in (*FILTERING, *LENGTHS) if name in files]
     if "segments" not in files and "wav.scp" in files:
         lists.append("wav.scp")
     for name in lists:
-        lines = files[name]
+        found = ids[name]
         if name in LENGTHS:
-            lines = [line for line in lines if has_length(line, directory / name)]
+            found = keys(with_length(files[name], directory / name), directory / name)
         elif name == "segments":
-            recordings = set(keys(files["wav.scp"], directory / "wav.scp"))
-            lines = [line for line in lines if line.split()[1] in recordings]
-        found = set(keys(lines, directory / name))
-        kept = {utterance: speaker for utterance, speaker in kept.items() if utterance in found}
+            recordings = set(ids["wav.scp"])
+            found = [line.split()[0] for line in files[name] if line.split()[1] in recordings]
+        if found != ids["utt2spk"]:
+            present = set(found)
+            kept = {utterance: speaker for utterance, speaker in kept.items() if utterance in present}
     return kept
 
 
@@ -97,14 +111,14 @@ def fixed(
     """
     if "segments" in files and "wav.scp" not in files:
         raise UserError(f"{directory}/segments exists but not {directory}/wav.scp; nothing was changed")
+    ids = all_ids(files, directory)
     total = len(files["utt2spk"])
-    kept = utterances_kept(directory, files)
+    kept = utterances_kept(directory, files, ids)
     if not kept:
         raise UserError(f"no utterances remained in {directory}: not proceeding further; nothing was changed")
     recordings = kept
     if "segments" in files:
-        rows = keep(files["segments"], kept, directory / "segments")
-        recordings = {line.split()[1] for line in rows}
+        recordings = {line.split()[1] for line in keep(files["segments"], ids["segments"], kept)}
     speakers = set(kept.values())
     result = {}
     for name, lines in files.items():
@@ -113,7 +127,7 @@ def fixed(
             wanted = recordings
         elif name in SPEAKER_FILES or name in spk_extra:
             wanted = speakers
-        result[name] = keep(lines, wanted, directory / name)
+        result[name] = keep(lines, ids[name], wanted)
         if len(result[name]) < len(lines):
             say(f"filtered {directory / name} from {len(lines)} to {len(result[name])} lines")
     result["spk2utt"] = spk2utt_lines(kept.items())
@@ -140,13 +154,14 @@ def fix(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> None:
     backup = directory / ".backup"
     backup.mkdir(exist_ok=True)
     for name in names:
-        shutil.copyfile(directory / name, backup / name)
+        shutil.copyfile(directory / name, backup / f".{name}.tmp")
+        (backup / f".{name}.tmp").replace(backup / name)
     write_files(directory, {name: lines for name, lines in files.items() if differs(directory / name, lines)})
     say(f"old files are kept in {backup}")
 
 
 def differs(path: Path, lines: list[bytes]) -> bool:
-    return not path.is_file() or path.read_bytes() != b"".join([line + b"\n" for line in lines])
+    return not path.is_file() or path.read_bytes() != joined(lines)
 
 
 def main() -> None:

@@ -41,6 +41,11 @@ def split_lines(data: bytes) -> list[bytes]:
     return [line.rstrip(b"\r") for line in lines] if b"\r" in data else lines
 
 
+def joined(lines: Iterable[bytes]) -> bytes:
+    """A file's contents, from its lines."""
+    return b"\n".join([*lines, b""])
+
+
 def require(path: str | os.PathLike) -> Path:
     """The path, if there is such a file; UserError otherwise."""
     if not Path(path).is_file():
@@ -119,9 +124,9 @@ def rising(items: list[bytes]) -> bool:
     return all(map(operator.lt, items, items[1:]))
 
 
-def keep(lines: list[bytes], wanted: Container[bytes], path: str | os.PathLike) -> list[bytes]:
-    """The lines whose first field is wanted."""
-    return [line for line, key in zip(lines, keys(lines, path), strict=True) if key in wanted]
+def keep(lines: list[bytes], ids: list[bytes], wanted: Container[bytes]) -> list[bytes]:
+    """The lines whose ids (one a line) are wanted."""
+    return [line for line, item in zip(lines, ids, strict=True) if item in wanted]
 
 
 def spk2utt_lines(pairs: Iterable[Iterable[bytes]]) -> list[bytes]:
@@ -148,7 +153,7 @@ def write_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes
     with ExitStack() as stack:
         for name, lines in files.items():
             file = stack.enter_context(atomic(directory / name, "wb"))
-            file.writelines(line + b"\n" for line in lines)
+            file.write(joined(lines))
             file.flush()
             os.fsync(file.fileno())
 
@@ -172,10 +177,10 @@ def write_output(name: str, lines: Iterable[bytes]) -> None:
     """Write lines to a file named on a command line: whole or not at all, but for `-` and devices."""
     path = Path(name)
     if name == "-":
-        sys.stdout.buffer.writelines(line + b"\n" for line in lines)
+        sys.stdout.buffer.write(joined(lines))
     elif path.exists() and not path.is_file():
         with path.open("wb") as file:
-            file.writelines(line + b"\n" for line in lines)
+            file.write(joined(lines))
     else:
         with atomic(path, "wb") as file:
-            file.writelines(line + b"\n" for line in lines)
+            file.write(joined(lines))

@@ -116,7 +116,7 @@ def parts_of(directory: Path, pieces: list[list[bytes]]) -> list[dict[str, list[
     pairs = [fields(piece, 2, directory / "utt2spk") for piece in pieces]
     parts = []
     for piece, rows in zip(pieces, pairs, strict=True):
-        parts.append({"utt2spk": piece, "spk2utt": spk2utt_lines(rows)})
+        parts.append({"utt2spk": piece, "spk2utt": sorted(spk2utt_lines(rows))})
 
     def hand_out(names: Iterable[str], owned: dict[bytes, list[int]]) -> None:
         for name in names:
@@ -164,6 +164,7 @@ def split_data(directory: Path, count: int, per_utterance: bool) -> None:
         return
     utt2spk = dict(fields(lines, 2, directory / "utt2spk"))
     pieces = split_evenly(lines, count) if per_utterance else split_by_speaker(lines, utt2spk, count)
+    pieces = [sorted(piece) for piece in pieces]  # where utt2spk does not follow the speakers
     for part, files in zip(parts, parts_of(directory, pieces), strict=True):
         write_files(part, files)
 

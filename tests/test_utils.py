@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from deepspeaker.command import UserError
+from deepspeaker.datadir import read_lists, read_table, write_speakers
+
 ROOT = Path(__file__).resolve().parent.parent
 UTILS = ROOT / "utils"
 
@@ -246,6 +249,21 @@ def test_extend_segment_times():
     out, _ = tool("extend_segment_times.py", *options, stdin=segments)
     assert out == "u1 r 0 6.7\nu2 r 6.2 9.8\nu0 q 0.9 2\n"
     assert "standard input:1" in tool("extend_segment_times.py", stdin="u r 2 1\n", fails=True)[1]
+
+
+def test_tables_as_text():
+    write("t", "\ufeffb\u00a0ö  x\ty z \r\na\t1\r\n")
+    assert read_table("t") == {"b\u00a0ö": "x\ty z", "a": "1"}
+    assert read_lists("t") == {"b\u00a0ö": ["x", "y", "z"], "a": ["1"]}
+    write_speakers(".", {"b-1": "b", "a-2": "a", "a-1": "a"})
+    assert (read("utt2spk"), read("spk2utt")) == ("a-1 a\na-2 a\nb-1 b\n", "a a-1 a-2\nb b-1\n")
+
+
+@pytest.mark.parametrize("text, message", [("a 1\nb\n", "t:2: expected 'key value'"), ("a 1\na 2\n", "t:2: a stands")])
+def test_tables_as_text_errors(text, message):
+    write("t", text)
+    with pytest.raises(UserError, match=message):
+        read_table("t")
 
 
 # ---- validate_data_dir.sh ----
@@ -624,6 +642,18 @@ def test_subset():
     assert chosen("--utt-list", "list", "d", "e") == ["b-1", "b-2"]
     write("list", "c\na\n")
     assert chosen("--spk-list", "list", "d", "e") == everything[:3] + everything[6:]
+
+
+def test_speakers_out_of_order_are_kept_where_they_are_allowed():
+    write("d/utt2spk", "1 b\n2 a\n3 b\n")
+    write("d/spk2utt", "a 2\nb 1 3\n")
+    write("d/wav.scp", "1 x\n2 y\n3 z\n")
+    tool("copy_data_dir.sh", "--validate-opts", "--no-spk-sort", "d", "copy")
+    tool("subset_data_dir.sh", "d", 3, "subset")
+    tool("combine_data.sh", "--skip-fix", "true", "all", "d", "copy")
+    tool("split_data.sh", "d", 1)
+    for name in ("copy", "subset", "all", "d/split1/1"):
+        assert read(f"{name}/spk2utt") == read("d/spk2utt") and ids(f"{name}/utt2spk") == ["1", "2", "3"]
 
 
 def test_subset_of_segments():
