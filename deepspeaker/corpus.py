@@ -36,18 +36,23 @@ def replacing(directory: str | os.PathLike) -> Iterator[Path]:
     """
     directory = Path(directory)
     new, old = (directory.with_name(f".{directory.name}.{end}") for end in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    tidy(directory, new, old)
     new.mkdir(parents=True)
     try:
         yield new
         if directory.exists():
             directory.rename(old)
         new.rename(directory)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        tidy(directory, new, old)
+
+
+def tidy(directory: Path, new: Path, old: Path) -> None:
+    """Put the old directory back if nothing took its place, and remove what is left over."""
+    if old.exists() and not directory.exists():
+        old.rename(directory)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_corpus(data: str | os.PathLike, sets: Mapping[str, DataSet]) -> None:

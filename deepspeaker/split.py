@@ -2,14 +2,14 @@
 
 import os
 import random
-import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepspeaker.command import UserError
 from deepspeaker.corpus import replacing
-from deepspeaker.datadir import lines, read_table, spk2utt, write_speakers
-from deepspeaker.files import atomic
+from deepspeaker.datadir import read_table, spk2utt
+from deepspeaker.datadir_lines import write_files
+from deepspeaker.datadir_split import parts_of
 from deepspeaker.trials import make_trials, write_trials
 
 SHARE = 0.02  # of the speakers, at least, go to the development set ...
@@ -17,10 +17,6 @@ FEW, FEW_SHARE = 40, 0.10  # ... or so many, but of a small corpus no more than 
 MIN_UTTERANCES, MAX_UTTERANCES = 4, 20  # of a development speaker
 MAX_TRIALS = 20_000  # half of them target
 LEFT = 2  # speakers that training needs at least
-
-BY_SPEAKER = ("spk2gender", "cmvn.scp")
-BY_RECORDING = ("wav.scp", "reco2dur", "reco2file_and_channel")  # where there are segments; else by utterance
-NOT_BY_UTTERANCE = ("frame_shift", "trials")
 
 
 def dev_size(speakers: int) -> int:
@@ -54,36 +50,16 @@ def split_dev(data: str | os.PathLike, seed: int = 0) -> bool:
         return False
     chosen = choose_dev(spk2utt(utt2spk), seed, train)
     dev_utt2spk = {utterance: speaker for speaker, utts in chosen.items() for utterance in utts}
-    with replacing(dev) as new:
-        copy_utterances(train, new, dev_utt2spk)
-        half = MAX_TRIALS // 2
-        write_trials(new / "trials", make_trials(dev_utt2spk, targets=half, nontargets=half, seed=seed))
     kept = {utterance: speaker for utterance, speaker in utt2spk.items() if speaker not in chosen}
+    trials = make_trials(dev_utt2spk, targets=MAX_TRIALS // 2, nontargets=MAX_TRIALS // 2, seed=seed)
+    dev_files, train_files = parts_of(train, [utt2spk_lines(dev_utt2spk), utt2spk_lines(kept)])
+    with replacing(dev) as new:
+        write_files(new, dev_files)
+        write_trials(new / "trials", trials)
     with replacing(train) as new:
-        copy_utterances(train, new, kept)
+        write_files(new, train_files)
     return True
 
 
-def copy_utterances(source: Path, destination: Path, utt2spk: Mapping[str, str]) -> None:
-    """Write to `destination` the tables of `source`, with only the lines that belong to these utterances."""
-    segments = source / "segments"
-    recordings: Collection[str] = utt2spk
-    if segments.exists():
-        recordings = {value.split()[0] for utt, value in read_table(segments).items() if utt in utt2spk}
-    for table in sorted(path for path in source.iterdir() if path.is_file()):
-        if table.name in ("utt2spk", "spk2utt"):
-            continue
-        keys = (set(utt2spk.values()) if table.name in BY_SPEAKER
-                else recordings if table.name in BY_RECORDING else utt2spk)
-        if table.name in NOT_BY_UTTERANCE:
-            shutil.copyfile(table, destination / table.name)
-        else:
-            keep_lines(table, destination / table.name, keys)
-    write_speakers(destination, utt2spk)
-
-
-def keep_lines(source: Path, destination: Path, keys: Collection[str]) -> None:
-    """Copy the lines whose first field is among `keys`."""
-    with atomic(destination) as file:
-        file.writelines(f"{line}\n" for _, line in lines(source)
-                        if line.strip() and line.split(maxsplit=1)[0] in keys)
+def utt2spk_lines(utt2spk: Mapping[str, str]) -> list[bytes]:
+    return [f"{utterance} {utt2spk[utterance]}".encode() for utterance in sorted(utt2spk)]

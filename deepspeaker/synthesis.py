@@ -62,12 +62,12 @@ class Recording:
 def draw_speaker(rng: np.random.Generator) -> Speaker:
     gender = "mf"[rng.integers(2)]
     pitch, tract = {"m": (115.0, 1.0), "f": (195.0, 1.13)}[gender]
-    tract *= np.exp(rng.normal(0, 0.05))
-    build = tract * np.exp(rng.normal(0, 0.03, 6))  # formant by formant
+    tract *= np.exp(rng.normal(0, 0.06))
+    build = tract * np.exp(rng.normal(0, 0.05, 6))  # formant by formant
     accent = np.exp(rng.normal(0, 0.03, (len(VOWELS) + len(SONORANTS), 3)))
     formants = np.column_stack([np.vstack([VOWELS, SONORANTS]) * accent,
                                 np.tile(HIGHER, (len(accent), 1))]) * build
-    return Speaker(gender, pitch=pitch * np.exp(rng.normal(0, 0.15)), pitch_range=rng.uniform(0.06, 0.2),
+    return Speaker(gender, pitch=pitch * np.exp(rng.normal(0, 0.18)), pitch_range=rng.uniform(0.05, 0.15),
                    vowels=formants[:len(VOWELS)], sonorants=formants[len(VOWELS):],
                    bandwidths=BANDWIDTHS * np.exp(rng.normal(0, 0.2, 6)), hiss=tract * np.exp(rng.normal(0, 0.07)),
                    tilt=rng.uniform(4, 11), breath=10 ** rng.uniform(-1.6, -0.5), pace=rng.uniform(0.08, 0.16))
@@ -75,43 +75,51 @@ def draw_speaker(rng: np.random.Generator) -> Speaker:
 
 def draw_recording(rng: np.random.Generator) -> Recording:
     position = np.log1p(FREQUENCIES / 700) / np.log1p(SAMPLE_RATE / 2 / 700)  # on the mel scale, 0 to 1
-    curve = sum(rng.normal(0, 3) * np.cos(np.pi * order * position) for order in range(1, 6))  # dB
-    low, high = rng.uniform(40, 250), rng.uniform(3500, 9000)
+    curve = sum(rng.normal(0, 1.5) * np.cos(np.pi * order * position) for order in range(1, 6))  # dB
+    low, high = rng.uniform(40, 200), rng.uniform(5000, 9000)
     edges = 1 / (1 + (low / np.maximum(FREQUENCIES, 1)) ** 4) / (1 + (FREQUENCIES / high) ** 8)
-    decay = rng.uniform(0.05, 0.4)  # seconds to -60 dB
+    decay = rng.uniform(0.05, 0.3)  # seconds to -60 dB
     times = np.arange(int(decay * SAMPLE_RATE)) / SAMPLE_RATE
     echo = rng.normal(0, 0.02 * rng.uniform(0.2, 1), len(times)) * 10 ** (-3 * times / decay)
     echo[0] = 1
     return Recording(pitch=np.exp(rng.normal(0, 0.05)), tilt=rng.normal(0, 1.0), gain=10 ** (curve / 20) * edges,
-                     noise=10 ** (-rng.uniform(0, 6) * OCTAVES / 20), snr=rng.uniform(5, 25),
+                     noise=10 ** (-rng.uniform(0, 6) * OCTAVES / 20), snr=rng.uniform(15, 30),
                      level=10 ** rng.uniform(-1.6, -0.9), echo=np.fft.rfft(echo, LONG_FFT))
 
 
 def draw_utterance(rng: np.random.Generator, speaker: Speaker, recording: Recording) -> np.ndarray:
     """One utterance's samples, int16, at SAMPLE_RATE."""
     frames = int(rng.uniform(*SECONDS) * FRAMES_PER_SECOND)
-    track = syllables(rng, speaker, frames)
-    pulses = pulse_train(rng, pitch_track(rng, speaker, recording, frames))
-    noise = spectra(rng.standard_normal((frames + 1) * HOP))
-    voice = spectra(pulses) + speaker.breath * noise
-    tilt = 10 ** (-(speaker.tilt + recording.tilt) * OCTAVES / 20)
-    voice *= tract_response(track["formants"], speaker.bandwidths) * tilt * track["voice"][:, None]
-    centre, width = (track["hiss"][:, column, None] for column in (0, 1))
-    hiss = track["friction"][:, None] * np.exp(-0.5 * ((FREQUENCIES - centre) / width) ** 2)
-    speech = overlap_add((voice + hiss * noise) * recording.gain)
+    formants, voice, friction, hiss = syllables(rng, speaker, frames)
+    noise = spectra(white(rng, frames))
+    sound = spectra(pulse_train(rng, pitch_track(rng, speaker, recording, frames))) + speaker.breath * noise
+    sound *= tract_response(formants, speaker.bandwidths)
+    sound *= 10 ** (-(speaker.tilt + recording.tilt) * OCTAVES / 20) * voice[:, None]
+    centre, width = hiss.T[:, :, None]
+    sound += friction[:, None] * np.exp(-0.5 * ((FREQUENCIES - centre) / width) ** 2) * noise
+    return through_channel(rng, overlap_add(sound * recording.gain), recording, frames)
+
+
+def through_channel(rng: np.random.Generator, speech: np.ndarray, recording: Recording,
+                    frames: int) -> np.ndarray:
+    """Echo, background noise and level: int16 samples."""
     speech = np.fft.irfft(np.fft.rfft(speech, LONG_FFT) * recording.echo)[:frames * HOP]
-    background = spectra(rng.standard_normal((frames + 1) * HOP)) * (recording.noise * recording.gain)
-    background = overlap_add(background)[:frames * HOP]
+    background = overlap_add(spectra(white(rng, frames)) * (recording.noise * recording.gain))[:frames * HOP]
     mixed = speech + background * (rms(speech) / rms(background) * 10 ** (-recording.snr / 20))
-    return np.clip(mixed * (recording.level / rms(mixed)) * 32768, -32768, 32767).astype(np.int16)
+    scaled = mixed * (recording.level / rms(mixed) * 32768)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+
+def white(rng: np.random.Generator, frames: int) -> np.ndarray:
+    return rng.standard_normal((frames + 1) * HOP, np.float32)
 
 
 def rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(samples ** 2)))
 
 
-def syllables(rng: np.random.Generator, speaker: Speaker, frames: int) -> dict[str, np.ndarray]:
-    """What the mouth does, frame by frame: formants (T, 6) Hz, voice (T,), friction (T,), hiss (T, 2) Hz."""
+def syllables(rng: np.random.Generator, speaker: Speaker, frames: int) -> tuple[np.ndarray, ...]:
+    """What the mouth does, by frame: formants (T, 6) Hz, voice (T,), friction (T,), hiss (T, 2) Hz."""
     parts = [segment(0.2, speaker.vowels[0])]
     while sum(length for length, *_ in parts) < frames:
         vowel = speaker.vowels[rng.integers(len(VOWELS))]
@@ -122,9 +130,8 @@ def syllables(rng: np.random.Generator, speaker: Speaker, frames: int) -> dict[s
         if rng.random() < 0.08:
             parts.append(segment(rng.uniform(0.1, 0.4), vowel))
     lengths, *tracks = zip(*parts, strict=True)
-    held = [np.repeat(np.array(values), lengths, axis=0)[:frames] for values in tracks]
-    names = ("formants", "voice", "friction", "hiss")
-    return dict(zip(names, (smooth(held[0], 7), smooth(held[1], 3), smooth(held[2], 2), held[3]), strict=True))
+    formants, voice, friction, hiss = (np.repeat(values, lengths, axis=0)[:frames] for values in tracks)
+    return smooth(formants, 7), smooth(voice, 3), smooth(friction, 2), hiss
 
 
 def segment(seconds: float, formants: np.ndarray, voice: float = 0.0, friction: float = 0.0,
@@ -157,7 +164,7 @@ def smooth(track: np.ndarray, width: int) -> np.ndarray:
 
 
 def pitch_track(rng: np.random.Generator, speaker: Speaker, recording: Recording, frames: int) -> np.ndarray:
-    """Pitch in Hz frame by frame (T,): it wanders every 0.2 s, falls over the utterance and jitters."""
+    """(T,) pitch in Hz by frame: it wanders every 0.2 s, falls over the utterance and jitters."""
     knots = rng.normal(0, speaker.pitch_range, 2 + int(frames / FRAMES_PER_SECOND / 0.2))
     wander = np.interp(np.linspace(0, len(knots) - 1, frames), np.arange(len(knots)), knots)
     fall = np.linspace(0.1, -0.1, frames)
@@ -172,7 +179,7 @@ def pulse_train(rng: np.random.Generator, pitch: np.ndarray) -> np.ndarray:
     at = np.flatnonzero(np.diff(np.floor(phase)))
     late = (phase[at + 1] % 1) / (pitch[at + 1] / SAMPLE_RATE)  # samples since the pulse, at sample at + 1
     height = np.sqrt(SAMPLE_RATE / pitch[at]) * np.exp(rng.normal(0, 0.05, len(at)))
-    pulses = np.zeros(size)
+    pulses = np.zeros(size, np.float32)
     pulses[at] += height * late
     pulses[at + 1] += height * (1 - late)
     return pulses
@@ -192,7 +199,7 @@ def tract_response(formants: np.ndarray, bandwidths: np.ndarray) -> np.ndarray:
 
 def spectra(samples: np.ndarray) -> np.ndarray:
     """((T + 1) * HOP,) samples -> (T, FFT // 2 + 1), of Hann windows of two hops, which add up to one."""
-    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)
+    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP, dtype=np.float32) / HOP)
     frames = np.lib.stride_tricks.sliding_window_view(samples, 2 * HOP)[::HOP]
     return np.fft.rfft(frames * window, FFT)
 
@@ -200,7 +207,7 @@ def spectra(samples: np.ndarray) -> np.ndarray:
 def overlap_add(spectrum: np.ndarray) -> np.ndarray:
     """Samples whose frames these are: the inverse of `spectra` up to its two ends."""
     frames = np.fft.irfft(spectrum, FFT).reshape(len(spectrum), FFT // HOP, HOP)
-    samples = np.zeros((len(frames) + FFT // HOP - 1, HOP))
+    samples = np.zeros((len(frames) + FFT // HOP - 1, HOP), np.float32)
     for part in range(FFT // HOP):
         samples[part:part + len(frames)] += frames[:, part]
     return samples.ravel()

@@ -14,11 +14,13 @@ anything else is refused. ROOT/voxceleb1 takes its name when it is whole: a kill
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import sys
+import threading
 import wave
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -93,14 +95,23 @@ def make_trials(recordings: dict[str, list[list[str]]], seed: int) -> list[str]:
     return sorted([f"1 {a} {b}\n" for a, b in targets] + [f"0 {a} {b}\n" for a, b in nontargets])
 
 
+def depend_on_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end with it however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def make_corpus(corpus: Corpus, folder: Path) -> None:
     """Write the whole of voxceleb1 to `folder`, on every core."""
     parts = {number: part for part, numbers in corpus.parts().items() for number in numbers}
     rows, test = ["VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"], {}
     workers = min(len(os.sched_getaffinity(0)), len(parts))
     bar = tqdm(total=len(parts), unit="speaker", desc="synthetic speech", disable=None)
-    with bar, ProcessPoolExecutor(workers, initializer=signal.signal,
-                                  initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    with bar, ProcessPoolExecutor(workers, initializer=depend_on_parent) as pool:
         jobs = {number: pool.submit(make_speaker, corpus, number, folder / part / "wav")
                 for number, part in parts.items()}
         try:
@@ -127,8 +138,8 @@ def ensure_corpus(corpus: Corpus, root: Path) -> None:
             raise UserError(f"{root} holds a voxceleb1 that is not synthetic; give another root")
         found = json.loads(record.read_text())
         if found != asdict(corpus):
-            raise UserError(f"{whole} was made with {found}, not with {asdict(corpus)}; remove it or give another "
-                            "root")
+            raise UserError(f"{whole} was made with {described(found)}; asked for is {described(asdict(corpus))}: "
+                            "remove it or give another root")
         return
     others = sorted(path.name for path in root.iterdir() if path != partial) if root.exists() else []
     if others:
@@ -141,6 +152,10 @@ def ensure_corpus(corpus: Corpus, root: Path) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def described(settings: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def at_least(lowest: int):

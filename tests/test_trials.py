@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeaker.command import UserError
+from deepspeaker.corpus import replacing
 from deepspeaker.datadir import read_lists, read_table, write_speakers, write_table
 from deepspeaker.split import dev_size, split_dev
 from deepspeaker.trials import make_trials, read_trials, share, write_trials
@@ -167,3 +168,22 @@ def test_make_trials_program_takes_gender_and_seed(tmp_path):
     assert Counter(trial.target for trial in trials) == {True: 12, False: 20}
     assert all(genders[utt2spk[a]] == genders[utt2spk[b]] for a, b, _ in trials)
     assert (tmp_path / "other").read_bytes() != (tmp_path / "train/trials").read_bytes()
+
+
+def test_a_directory_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    directory = tmp_path / "train"
+    with replacing(directory) as new:
+        (new / "first").touch()
+    with pytest.raises(OSError), replacing(directory) as new:
+        (new / "second").touch()
+        raise OSError("disk full")
+    assert [path.name for path in directory.iterdir()] == ["first"]
+    directory.rename(tmp_path / ".train.old")  # killed between the two renamings
+    (tmp_path / ".train.new").mkdir()
+    with pytest.raises(OSError), replacing(directory):
+        raise OSError("disk full")
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+    with replacing(directory) as new:
+        (new / "third").touch()
+    assert [path.name for path in directory.iterdir()] == ["third"]
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
