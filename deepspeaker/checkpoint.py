@@ -32,7 +32,7 @@ def load(path: str | os.PathLike) -> dict:
         raise UserError(f"no such checkpoint: {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).split("\n", 1)[0]
         raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
     if not isinstance(content, dict) or not {"config", "model"} <= set(content):

@@ -62,23 +62,25 @@ def data_dir(tmp_path):
     return make
 
 
-@pytest.fixture
-def conf(tmp_path):
-    """Write conf/demo.toml, changed to a network and schedule of seconds, with other `changes` (section.key=value)."""
+TINY = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames": 40, "batches.max_frames": 60,
+        "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.warmup_steps": 2,
+        "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2}
+
+
+def tiny_conf(path: Path, changes: dict[str, object] | None = None) -> Path:
+    """Write conf/demo.toml with a network and schedule of seconds, and other `changes` (section.key: value)."""
     from deepspeaker.config import config_from_tables, load_config, write_config
 
-    tiny = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames": 40, "batches.max_frames": 60,
-            "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.warmup_steps": 2,
-            "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2}
+    tables = load_config(ROOT / "egs/voxceleb/conf/demo.toml").as_tables()
+    for key, value in {**TINY, **(changes or {})}.items():
+        section, _, name = key.partition(".")
+        assert name in tables[section], key
+        tables[section][name] = value
+    write_config(path, config_from_tables(tables, str(path)))
+    return path
 
-    def make(changes: dict[str, object] | None = None) -> Path:
-        tables = load_config(ROOT / "egs/voxceleb/conf/demo.toml").as_tables()
-        for key, value in {**tiny, **(changes or {})}.items():
-            section, _, name = key.partition(".")
-            assert name in tables[section], key
-            tables[section][name] = value
-        path = tmp_path / "tiny.toml"
-        write_config(path, config_from_tables(tables, str(path)))
-        return path
 
-    return make
+@pytest.fixture
+def conf(tmp_path):
+    """Write a tiny configuration with `changes`."""
+    return lambda changes=None: tiny_conf(tmp_path / "tiny.toml", changes)

@@ -805,7 +805,7 @@ def test_names_under_data():
 def test_doors_start_quickly():
     """No door imports numpy, soundfile or the like before it needs them."""
     code = (
-        "import sys; from deepspeaker import datadir_{}; "
+        "import sys; from deepspeaker.datadir import {}; "
         "print(sorted({{'numpy', 'torch', 'soundfile'}} & {{*sys.modules}}))"
     )
     for name in ("check", "fix", "split", "subset", "copy", "combine", "durations"):

@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import nth_field, read_lines, shown
-from deepspeaker.datadir_options import door, expect, parse
+from deepspeaker.datadir.options import door, expect, parse
+from deepspeaker.datadir.tables import nth_field, read_lines, shown
 
 USAGE = "apply_map.pl [-f fields] [--permissive] map < in > out"
 

@@ -12,7 +12,7 @@ from zlib import crc32
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_options import door, expect, parse
+from deepspeaker.datadir.options import door, expect, parse
 
 USAGE = "create_data_link.pl archive1 [archive2 ...]"
 

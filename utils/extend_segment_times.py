@@ -15,9 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_durations import written
-from deepspeaker.datadir_lines import fields, read_bytes, shown, split_lines, write_output
-from deepspeaker.datadir_options import door, expect, parse
+from deepspeaker.datadir.durations import written
+from deepspeaker.datadir.options import door, expect, parse
+from deepspeaker.datadir.tables import fields, read_bytes, shown, split_lines, write_output
 
 USAGE = (
     "extend_segment_times.py [--start-padding S] [--end-padding S] [--last-segment-end-padding S] "

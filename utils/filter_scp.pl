@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.datadir_lines import BOM, nth_field, open_input, read_keys
-from deepspeaker.datadir_options import door, expect, number, parse
+from deepspeaker.datadir.options import door, expect, number, parse
+from deepspeaker.datadir.tables import BOM, nth_field, open_input, read_keys
 
 USAGE = "filter_scp.pl [--exclude] [-f field] id-list [in.scp ...] > out.scp"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import keys, read_keys, read_lines, write_output
-from deepspeaker.datadir_options import door, expect, number, parse
-from deepspeaker.datadir_split import owners, share
+from deepspeaker.datadir.options import door, expect, number, parse
+from deepspeaker.datadir.split import owners, share
+from deepspeaker.datadir.tables import keys, read_keys, read_lines, write_output
 
 USAGE = "filter_scps.pl [-f field] [--no-warn] JOB=1:n id-list.JOB in.scp out.JOB.scp"
 

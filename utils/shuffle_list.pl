@@ -11,8 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import read_bytes, split_lines, write_output
-from deepspeaker.datadir_options import door, expect, parse
+from deepspeaker.datadir.options import door, expect, parse
+from deepspeaker.datadir.tables import read_bytes, split_lines, write_output
 
 USAGE = "shuffle_list.pl [--srand N] [list] > shuffled"
 

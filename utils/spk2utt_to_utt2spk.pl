@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.datadir_lines import read_bytes, split_lines, utt2spk_pairs, write_output
-from deepspeaker.datadir_options import door, expect, parse
+from deepspeaker.datadir.options import door, expect, parse
+from deepspeaker.datadir.tables import read_bytes, split_lines, utt2spk_pairs, write_output
 
 USAGE = "spk2utt_to_utt2spk.pl [spk2utt] > utt2spk"
 

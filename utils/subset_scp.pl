@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.datadir_lines import read_lines, write_output
-from deepspeaker.datadir_options import door, expect, number, parse
-from deepspeaker.datadir_split import subset
+from deepspeaker.datadir.options import door, expect, number, parse
+from deepspeaker.datadir.split import subset
+from deepspeaker.datadir.tables import read_lines, write_output
 
 USAGE = "subset_scp.pl [--quiet] [--first|--last] N in.scp > out.scp"
 

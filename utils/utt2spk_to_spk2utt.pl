@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.datadir_lines import fields, read_bytes, spk2utt_lines, split_lines, write_output
-from deepspeaker.datadir_options import door, expect, parse
+from deepspeaker.datadir.options import door, expect, parse
+from deepspeaker.datadir.tables import fields, read_bytes, spk2utt_lines, split_lines, write_output
 
 USAGE = "utt2spk_to_spk2utt.pl [utt2spk] > spk2utt"
 

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.options import expect, number, parse, shell_door
+from deepspeaker.datadir.split import parts_of, subset
+from deepspeaker.datadir.tables import (
     fields,
     read_keys,
     read_lines,
@@ -16,8 +18,6 @@ from deepspeaker.datadir_lines import (
     shown,
     spk2utt_lines,
 )
-from deepspeaker.datadir_options import expect, number, parse, shell_door
-from deepspeaker.datadir_split import parts_of, subset
 
 FLAGS = ("--first", "--last", "--per-spk", "--speakers", "--shortest")
 USAGE = (
@@ -31,7 +31,7 @@ def lengths(directory: Path) -> dict[bytes, float]:
     for name in ("utt2num_frames", "utt2dur"):
         if (directory / name).is_file():
             return {utterance: float(length) for utterance, length in read_pairs(directory / name)}
-    from deepspeaker.datadir_durations import utterance_durations  # reads audio
+    from deepspeaker.datadir.durations import utterance_durations  # reads audio
 
     return utterance_durations(directory, os.cpu_count() or 1)
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.options import expect, number, parse, shell_door
+from deepspeaker.datadir.tables import (
     fields,
     read_keys,
     read_lines,
@@ -18,7 +19,6 @@ from deepspeaker.datadir_lines import (
     shown,
     write_files,
 )
-from deepspeaker.datadir_options import expect, number, parse, shell_door
 
 # --cmd and --read-entire-file are for callers that hand them to Kaldi's scripts: these durations need no
 # jobs, and a command's output is always read to its end.

@@ -1,8 +1,8 @@
 """The lines of a data directory's files, as bytes: what the tools in utils/ sort, filter and copy.
 
 Bytes, because a line goes through these tools unchanged whatever its encoding, because LC_ALL=C sorts bytes,
-and because fields end at ASCII blanks alone (a speaker's name may hold any other character). `datadir.py`
-reads the same files as text, for whoever wants their values.
+and because fields end at ASCII blanks alone (a speaker's name may hold any other character). The package itself,
+deepspeaker.datadir, reads the same files as text, for whoever wants their values.
 """
 
 import operator

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.options import expect, parse, shell_door
+from deepspeaker.datadir.tables import (
     KNOWN_FILES,
     RECORDING_FILES,
     SPEAKER_FILES,
@@ -21,7 +22,6 @@ from deepspeaker.datadir_lines import (
     spk2utt_lines,
     write_files,
 )
-from deepspeaker.datadir_options import expect, parse, shell_door
 
 USAGE = "fix_data_dir.sh [--utt-extra-files NAMES] [--spk-extra-files NAMES] data-dir"
 FILTERING = (

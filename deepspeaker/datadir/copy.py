@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_check import OPTIONS, check
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.check import OPTIONS, check
+from deepspeaker.datadir.options import expect, parse, shell_door
+from deepspeaker.datadir.tables import (
     DIRECTORY_FILES,
     RECORDING_FILES,
     SPEAKER_FILES,
@@ -17,7 +18,6 @@ from deepspeaker.datadir_lines import (
     require,
     spk2utt_lines,
 )
-from deepspeaker.datadir_options import expect, parse, shell_door
 
 USAGE = (
     "copy_data_dir.sh [--utt-prefix S] [--utt-suffix S] [--spk-prefix S] [--spk-suffix S] "

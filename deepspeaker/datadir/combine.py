@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_durations import utterance_durations, written
-from deepspeaker.datadir_fix import fixed
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.durations import utterance_durations, written
+from deepspeaker.datadir.fix import fixed
+from deepspeaker.datadir.options import expect, parse, shell_door
+from deepspeaker.datadir.tables import (
     DIRECTORY_FILES,
     KNOWN_FILES,
     keys,
@@ -19,7 +20,6 @@ from deepspeaker.datadir_lines import (
     spk2utt_lines,
     write_files,
 )
-from deepspeaker.datadir_options import expect, parse, shell_door
 
 USAGE = 'combine_data.sh [--extra-files "file1 file2"] [--skip-fix true|false] new-dir source-dir1 ...'
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.options import expect, parse, shell_door
+from deepspeaker.datadir.tables import (
     BOM,
     RECORDING_FILES,
     SPEAKER_FILES,
@@ -18,7 +19,6 @@ from deepspeaker.datadir_lines import (
     shown,
     utt2spk_pairs,
 )
-from deepspeaker.datadir_options import expect, parse, shell_door
 
 USAGE = "validate_data_dir.sh [--no-feats] [--no-text] [--no-wav] [--no-spk-sort] [--non-print] data-dir"
 OPTIONS = dict.fromkeys(("--no-feats", "--no-text", "--no-wav", "--no-spk-sort", "--non-print"), False)

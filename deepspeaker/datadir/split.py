@@ -8,7 +8,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir_lines import (
+from deepspeaker.datadir.options import expect, number, parse, shell_door
+from deepspeaker.datadir.tables import (
     DIRECTORY_FILES,
     KNOWN_FILES,
     RECORDING_FILES,
@@ -22,7 +23,6 @@ from deepspeaker.datadir_lines import (
     spk2utt_lines,
     write_files,
 )
-from deepspeaker.datadir_options import expect, number, parse, shell_door
 
 USAGE = "split_data.sh [--per-utt] data-dir number-of-parts"
 

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# All tests: linter, shellcheck where it is installed, pytest. The quick ones take minutes; --long true adds the rest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+long=false
+
+# shellcheck disable=SC2034  # read by parse_options.sh
+help_message="Usage: tests/run.sh [--long true] [-- pytest options]
+  --long true|false   also the tests that take minutes ($long)"
+. ./path.sh
+. parse_options.sh
+if [ "${1:-}" = -- ]; then shift; fi
+
+if ! check_requirements.py requirements-dev.txt >/dev/null 2>&1; then
+  echo "tests/run.sh: installing requirements-dev.txt into $(dirname "$(command -v python3)")" >&2
+  python3 -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+fi
+
+ruff check .
+if command -v shellcheck >/dev/null; then
+  git ls-files -z '*.sh' | xargs -0 shellcheck -x
+else
+  echo "tests/run.sh: shellcheck is not installed: shell files are not checked" >&2
+fi
+marks="not long"
+if $long; then marks=""; fi
+exec python3 -m pytest -m "$marks" "$@"

@@ -1,0 +1,323 @@
+"""run.sh itself on a tiny corpus: whole, stage by stage, from any folder, interrupted, and with bad input."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, environment, noise, tiny_conf, write_wav
+
+RUN = ROOT / "egs/voxceleb/run.sh"
+TINY_CORPUS = "--speakers 10 --test-speakers 4 --recordings 2 --utterances 3"
+
+
+def recipe(*options: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([str(RUN), *map(str, options)], cwd=cwd, env=environment(), capture_output=True, text=True,
+                          timeout=600)
+
+
+def rows(path: Path) -> list[dict]:
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A recipe run to its end, in a folder whose name has a blank, started from there with relative paths."""
+    work = tmp_path_factory.mktemp("a recipe")
+    tiny_conf(work / "tiny.toml")
+    done = recipe("--corpus-opts", TINY_CORPUS, "--conf", "tiny.toml", "--dir", "out", "--nj", 3, "--gpus", 0, cwd=work)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return work / "out", done
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished run to spoil; archives stay where the original has them."""
+    shutil.copytree(finished[0], tmp_path / "out")
+    tiny_conf(tmp_path / "tiny.toml")
+    return tmp_path / "out"
+
+
+def test_leaves_what_the_stages_promise(finished):
+    out, done = finished
+    for name in ("data/train/wav.scp", "data/dev/trials", "data/test/feats.scp", "data/test/vad.scp",
+                 "data/test/utt2num_frames", "data/test/utt2dur", "data/test/frame_shift",
+                 "exp/tiny/softmax/final.pt", "exp/tiny/triplet/final.pt", "exp/tiny/model.pt",
+                 "exp/tiny/untrained/embeddings/test/embedding.scp",
+                 "exp/tiny/triplet/embeddings/test/spk_embedding.ark", "exp/tiny/triplet/scores/test/trials.cosine"):
+        assert (out / name).stat().st_size > 0, name
+    for stage in range(1, 7):
+        assert f"== stage {stage}:" in done.stdout and f"== stage {stage} done in " in done.stdout
+    assert not list(out.rglob("*.tmp")) and not list(out.rglob("progress.*"))
+
+
+def test_results(finished):
+    out, done = finished
+    found = rows(out / "exp/tiny/results.tsv")
+    assert [(r["set"], r["trials"], r["phase"], r["backend"]) for r in found] == [
+        ("test", "trials", phase, "cosine") for phase in ("untrained", "softmax", "triplet")]
+    assert list(found[0]) == ["set", "trials", "phase", "backend", "eer", "min_dcf_0.01", "min_dcf_0.001", "n_target",
+                              "n_nontarget", "n_lost"]
+    trials = [line.split() for line in (out / "data/test/trials").open()]
+    for row in found:
+        assert int(row["n_target"]) + int(row["n_nontarget"]) == len(trials) and row["n_lost"] == "0"
+        assert 0 <= float(row["eer"]) <= 100
+    assert (out / "exp/tiny/results.tsv").read_text() in done.stdout
+    scores = [line.split() for line in (out / "exp/tiny/triplet/scores/test/trials.cosine").open()]
+    assert [pair[:2] for pair in scores] == [trial[:2] for trial in trials]
+
+
+def test_scores_are_cosines_of_the_embeddings(finished):
+    from deepspeaker.archive import read_vectors
+
+    exp = finished[0] / "exp/tiny/triplet"
+    embeddings = read_vectors(exp / "embeddings/test/embedding.scp")
+    assert all(abs(np.linalg.norm(e) - 1) < 1e-5 for e in embeddings.values())
+    for line in (exp / "scores/test/trials.cosine").open():
+        a, b, score = line.split()
+        assert abs(float(embeddings[a] @ embeddings[b]) - float(score)) < 2e-6
+    speakers = read_vectors(exp / "embeddings/test/spk_embedding.scp")
+    for line in (finished[0] / "data/test/spk2utt").open():
+        speaker, *utterances = line.split()
+        mean = np.mean([embeddings[u] for u in utterances], axis=0)
+        np.testing.assert_allclose(speakers[speaker], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_speakers_are_apart(finished):
+    sets = [{line.split()[1] for line in (finished[0] / "data" / name / "utt2spk").open()}
+            for name in ("train", "dev", "test")]
+    assert all(sets) and not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+
+
+def test_the_number_of_jobs_changes_no_byte(finished, call, tmp_path):
+    from deepspeaker.archive import open_matrix
+    from deepspeaker.datadir import read_table
+
+    first = finished[0] / "data/test"
+    again = tmp_path / "test"
+    again.mkdir()
+    for name in ("wav.scp", "utt2spk", "spk2utt"):
+        shutil.copy(first / name, again)
+    done = call(ROOT / "steps/make_fbank.sh", "--nj", 1, "--conf", finished[0].parent / "tiny.toml", again)
+    assert done.returncode == 0, done.stderr
+    for name in ("utt2num_frames", "utt2dur", "frame_shift"):
+        assert (first / name).read_text() == (again / name).read_text()
+    a, b = read_table(first / "feats.scp"), read_table(again / "feats.scp")
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(open_matrix(a[key], key).stored, open_matrix(b[key], key).stored)
+
+
+def test_stages_alone_give_the_same_again(copy):
+    before = (copy / "exp/tiny/results.tsv").read_bytes()
+    (copy / "exp/tiny/results.tsv").unlink()
+    options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--nj", 2]
+    done = recipe(*options, "--stage", 3, "--stop-stage", 4)
+    assert done.returncode == 0 and done.stdout.count("nothing to do") == 2, done.stderr
+    for stage in (5, 6):
+        done = recipe(*options, "--stage", stage, "--stop-stage", stage)
+        assert done.returncode == 0, done.stderr
+    assert (copy / "exp/tiny/results.tsv").read_bytes() == before
+
+
+def test_lost_utterance_loses_its_trials_and_an_unknown_one_is_an_error(copy):
+    lost = (copy / "data/test/trials").read_text().split()[0]
+    trials = [line for line in (copy / "data/test/trials").open() if lost in line]
+    feats = [line for line in (copy / "data/test/feats.scp").open() if not line.startswith(lost)]
+    (copy / "data/test/feats.scp").write_text("".join(feats))
+    options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5]
+    done = recipe(*options)
+    assert done.returncode == 0, done.stderr
+    assert {row["n_lost"] for row in rows(copy / "exp/tiny/results.tsv")} == {str(len(trials))}
+    with (copy / "data/test/trials").open("a") as file:
+        file.write(f"{lost} nobody-at-all nontarget\n")
+    done = recipe(*options[:-1], 6)
+    assert done.returncode == 1
+    assert "trials name 1 ids that the data directory does not have: nobody-at-all" in done.stderr
+    assert "stage 6 failed" in done.stderr
+
+
+def test_a_test_set_more(copy):
+    shutil.copytree(copy / "data/test", copy / "data/test_more")
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5)
+    assert done.returncode == 0, done.stderr
+    found = rows(copy / "exp/tiny/results.tsv")
+    assert [row["eer"] for row in found if row["set"] == "test"] == [
+        row["eer"] for row in found if row["set"] == "test_more"] and len(found) == 6
+
+
+def test_enrolment_by_several_utterances(copy):
+    from deepspeaker.archive import read_vectors
+
+    test = copy / "data/test"
+    speakers = {line.split()[0]: line.split()[1:] for line in (test / "spk2utt").open()}
+    (test / "enroll").write_text("".join(f"m-{s} {u[0]} {u[1]}\n" for s, u in speakers.items()))
+    pairs = [(f"m-{s}", other, "target" if s == o else "nontarget")
+             for s in speakers for o, utts in speakers.items() for other in utts[2:]]
+    (test / "trials").write_text("".join(" ".join(pair) + "\n" for pair in pairs))
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 6)
+    assert done.returncode == 0, done.stderr
+    embeddings = read_vectors(copy / "exp/tiny/triplet/embeddings/test/embedding.scp")
+    model, utterance, score = (copy / "exp/tiny/triplet/scores/test/trials.cosine").read_text().split()[:3]
+    mean = sum(embeddings[u] for u in speakers[model[2:]][:2])
+    assert abs(mean @ embeddings[utterance] / np.linalg.norm(mean) - float(score)) < 2e-6
+
+
+def test_evaluate_on_another_test_set(finished, call, tmp_path):
+    out = finished[0]
+    data = tmp_path / "mine"
+    data.mkdir()
+    for name in ("wav.scp", "utt2spk", "spk2utt", "trials"):
+        shutil.copy(out / "data/test" / name, data)
+    before = {p.name: p.read_bytes() for p in data.iterdir()}
+    done = call(ROOT / "steps/evaluate.sh", "--nj", 2, out / "exp/tiny/triplet/final.pt", data, tmp_path / "res")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "res/metrics.json").read_text())
+    expected = rows(out / "exp/tiny/results.tsv")[2]
+    assert f"{metrics['eer']:.3f}" == expected["eer"] and metrics["n_target"] == int(expected["n_target"])
+    assert {p.name: p.read_bytes() for p in data.iterdir()} == before
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--foo", "1"], "invalid option --foo"), (["--stage=2"], "must be of the form --name value, got '--stage=2'"),
+    (["--corpus", "nix"], "no corpus 'nix' in .*; there are: .*synthetic.*voxceleb"),
+    (["--corpus", "voxceleb"], "--corpus voxceleb needs --root"), (["--root", "/nowhere"], "--root /nowhere: no such"),
+    (["--conf", "nix.toml"], "--conf nix.toml: no such file in"), (["--stage", "x"], "--stage: expected a number"),
+    (["--stage", "9"], "the stages are 1 to 6"), (["--stage", "3", "--stop-stage", "2"], "lies before"),
+    (["--init", "nix.pt"], "--init nix.pt|/nix.pt: no such file"), (["more"], "unexpected argument 'more'"),
+    (["--stage", "2"], "no data directories in .*: run stage 1 first"),
+    (["--stage", "3"], "no .*/data/train/feats.scp: run stage 2 first"),
+    (["--stage", "4"], "no .*/data/train/feats.scp: run stage 2 first"),
+    (["--stage", "5"], "no .*/exp/demo/triplet/final.pt: run stage 4 first"),
+    (["--stage", "6"], "no .*/exp/demo/triplet/final.pt: run stage 4 first")])
+def test_one_line_says_what_to_do(tmp_path, options, message):
+    import re
+
+    done = recipe("--dir", tmp_path, *options)
+    assert done.returncode == 1
+    assert re.search(message, done.stderr) and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_help_lists_every_option_with_its_default():
+    done = recipe("--help")
+    assert done.returncode == 0
+    for option in ("corpus", "corpus-opts", "root", "conf", "stage", "stop-stage", "dir", "name", "nj", "gpus", "seed",
+                   "init"):
+        assert f"--{option} " in done.stderr
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(folder) in words:
+                found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("how, whom, stage, status", [
+    (signal.SIGINT, "group", 3, 130), (signal.SIGTERM, "run.sh", 3, 143), (signal.SIGINT, "run.sh", 2, 130)])
+def test_interrupted(copy, how, whom, stage, status):
+    """As Ctrl-C does it (the whole group) and as a script does it (run.sh alone): all ends, and not with success."""
+    shutil.rmtree(copy / "exp")
+    if stage == 2:  # features of this set never end by themselves
+        wav = copy / "data/test/wav.scp"
+        wav.write_text("".join(f"{line.split()[0]} sleep 600; cat {copy} |\n" for line in wav.open()))
+    conf = tiny_conf(copy.parent / "long.toml", {"softmax.epochs": 10000})
+    words = [str(RUN), "--dir", str(copy), "--conf", str(conf), "--gpus", "0", "--stage", str(stage)]
+    process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+    sign = {3: copy / "exp/long/softmax/train.jsonl", 2: copy / "data/test/log/progress.1"}[stage]
+    until = time.monotonic() + 120
+    while not sign.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    if whom == "group":
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert f"stopped by a signal in stage {stage}" in output
+    until = time.monotonic() + 10
+    while processes_of(copy) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not processes_of(copy)
+    if stage == 3:
+        assert not (copy / "exp/long/softmax/final.pt").exists() and list((copy / "exp/long/softmax").glob("step-*.pt"))
+
+
+@pytest.fixture
+def bad_audio(data_dir, tmp_path):
+    """100 good utterances and one of each bad kind; returns the folder and utterance -> reason."""
+    folder = data_dir(speakers=10, utterances=10, seconds=0.3)
+    good = (tmp_path / "wav/train/s00-u00.wav").read_bytes()
+    made = {"empty": b"", "truncated": good[:-2000], "text": b"this is not audio, it is only named like it"}
+    for name, content in made.items():
+        (tmp_path / f"{name}.wav").write_bytes(content)
+    write_wav(tmp_path / "short.wav", noise(0.02, 1))
+    write_wav(tmp_path / "stereo.wav", np.stack([noise(0.5, 1, 8000), noise(0.5, 2, 8000)], 1), 8000)
+    with (folder / "wav.scp").open("a") as wav, (folder / "utt2spk").open("a") as utt2spk:
+        for name in (*made, "short", "stereo", "missing"):
+            wav.write(f"t-{name} {tmp_path}/{name}.wav\n")
+            utt2spk.write(f"t-{name} t\n")
+    for name in ("wav.scp", "utt2spk"):
+        (folder / name).write_text("".join(sorted((folder / name).open())))
+    return folder, {"empty": "is empty", "truncated": "is truncated", "text": "not audio", "missing": "No such file",
+                    "short": "shorter than one frame: 320 samples"}
+
+
+def test_bad_audio_is_listed_with_its_reason(bad_audio, call, conf):
+    folder, reasons = bad_audio
+    done = call(ROOT / "steps/make_fbank.sh", "--nj", 3, "--conf", conf(), folder)
+    assert done.returncode == 0, done.stderr
+    assert "101 utterances" in done.stdout and "5 could not be used, listed in" in done.stdout
+    bad = dict(line.rstrip("\n").split(" ", 1) for line in (folder / "bad_utts").open())
+    assert bad.keys() == {f"t-{name}" for name in reasons}
+    for name, reason in reasons.items():
+        assert reason in bad[f"t-{name}"]
+    assert len((folder / "feats.scp").read_text().splitlines()) == 101
+    logs = "".join(path.read_text() for path in (folder / "log").glob("make_fbank*.log"))
+    assert "t-stereo: 2 channels mixed, 8000 Hz to 16000 Hz" in logs and "1 converted, 5 bad" in logs
+
+
+def test_too_many_bad_utterances_fail_and_keep_the_old_features(bad_audio, call, conf):
+    folder, _ = bad_audio
+    assert call(ROOT / "steps/make_fbank.sh", "--conf", conf(), folder).returncode == 0
+    before = (folder / "feats.scp").read_bytes()
+    with (folder / "wav.scp").open("a") as file:
+        file.write("u-1 /nowhere.wav\n")
+    done = call(ROOT / "steps/make_fbank.sh", "--conf", conf(), folder)
+    assert done.returncode == 1
+    assert f"6 of 107 utterances of {folder} cannot be used, more than 5 %" in done.stderr
+    assert f"listed in {folder}/bad_utts" in done.stderr and (folder / "feats.scp").read_bytes() == before
+
+
+def test_full_disk_in_stage_2(data_dir, conf, call):
+    folder = data_dir(speakers=3, utterances=6, seconds=2.0)
+    script = f"trap '' XFSZ; ulimit -f 64; exec {ROOT}/steps/make_fbank.sh --nj 2 --conf {conf()} {folder}"
+    done = call("bash", "-c", script)
+    assert done.returncode == 1 and "run.pl: 2 / 2 failed, log is in" in done.stderr
+    assert "File too large" in (folder / "log/make_fbank_train.1.log").read_text()
+    assert not (folder / "feats.scp").exists()
+    assert not list((folder / "data").glob("*.ark")) and not list((folder / "data").glob(".*"))
+    assert call(ROOT / "steps/make_fbank.sh", "--nj", 2, "--conf", conf(), folder).returncode == 0
+
+
+def test_a_failing_stage_names_its_log(copy):
+    wav = copy / "data/test/wav.scp"
+    wav.write_text("".join(f"{line.split()[0]} exit 3 |\n" for line in wav.open()))
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 2, "--stop-stage", 2)
+    assert done.returncode == 1
+    assert f"run.sh: stage 2 failed, log: {copy}/data/test/log" in done.stderr

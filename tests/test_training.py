@@ -1,0 +1,206 @@
+"""Training as run.sh starts it: killed, stopped, gone on with, and fed bad input."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, environment
+
+from deepspeaker.archive import append
+from deepspeaker.checkpoint import load, load_model, save
+from deepspeaker.command import UserError
+from deepspeaker.config import PhaseConfig
+from deepspeaker.training import learning_rate
+
+
+@pytest.fixture
+def ready(data_dir, conf, call):
+    """Make train and dev with features; returns (conf, train, dev)."""
+
+    def make(changes=None, **sizes):
+        path = conf(changes)
+        train, dev = data_dir("train", **sizes), data_dir("dev", speakers=3, utterances=2, seconds=0.6)
+        for directory in (train, dev):
+            done = call(ROOT / "steps/make_fbank.sh", "--nj", 1, "--conf", path, directory)
+            assert done.returncode == 0, done.stderr
+        return path, train, dev
+
+    return make
+
+
+def command(conf, train, dev, out, phase="softmax", *more):
+    return [sys.executable, str(ROOT / "steps/train.py"), "--phase", phase, "--conf", str(conf), "--device", "cpu",
+            *map(str, more), str(train), str(dev), str(out)]
+
+
+def finish(words):
+    return subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=300)
+
+
+def weights(path: Path) -> dict:
+    return load(path)["model"]
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_both_phases(ready, tmp_path):
+    conf, train, dev = ready()
+    softmax, triplet = tmp_path / "softmax", tmp_path / "triplet"
+    done = finish(command(conf, train, dev, softmax))
+    assert done.returncode == 0, done.stderr
+    assert {"final.pt", "initial.pt", "train.log", "train.jsonl"} <= {p.name for p in softmax.iterdir()}
+    history = [json.loads(line) for line in (softmax / "train.jsonl").open()]
+    assert [entry["epoch"] for entry in history] == [1, 2] and history[-1]["step"] == 6
+    assert all(0 <= entry["dev_eer"] <= 100 and entry["loss"] > 0 for entry in history)
+    best = min(history, key=lambda entry: entry["dev_eer"])
+    content = load(softmax / "final.pt")
+    assert content["epoch"] == best["epoch"] and content["dev_eer"] == best["dev_eer"]
+    assert done.stdout == (softmax / "train.log").read_text()
+
+    done = finish(command(conf, train, dev, triplet, "triplet", "--init", softmax / "final.pt"))
+    assert done.returncode == 0, done.stderr
+    assert same(weights(triplet / "initial.pt"), weights(softmax / "final.pt"))
+    assert not same(weights(triplet / "final.pt"), weights(softmax / "final.pt"))
+    assert "active" in json.loads((triplet / "train.jsonl").read_text().splitlines()[0])
+
+    before = (triplet / "final.pt").read_bytes()
+    done = finish(command(conf, train, dev, triplet, "triplet", "--init", softmax / "final.pt"))
+    assert done.returncode == 0 and "nothing to do" in done.stdout
+    assert (triplet / "final.pt").read_bytes() == before
+
+
+LONG = {"softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.checkpoint_minutes": 0.0005}
+
+
+@pytest.mark.parametrize("how, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path, how, status):
+    conf, train, dev = ready(LONG)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert finish(command(conf, train, dev, whole)).returncode == 0
+    rng = np.random.default_rng(how)
+    for _ in range(3):
+        process = subprocess.Popen(command(conf, train, dev, stopped), stdout=subprocess.PIPE, env=environment())
+        known = set(stopped.glob("step-*.pt"))
+        while process.poll() is None and not set(stopped.glob("step-*.pt")) - known:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(how)
+        process.communicate()
+        assert process.returncode in (status, 0)  # 0: it had finished before the signal came
+        assert (stopped / "final.pt").exists() == (process.returncode == 0)
+    done = finish(command(conf, train, dev, stopped))
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in (stopped / "train.log").read_text()
+    assert same(weights(whole / "final.pt"), weights(stopped / "final.pt"))
+    last = sorted(p.name for p in whole.glob("step-*.pt"))[-1]
+    a, b = load(whole / last), load(stopped / last)
+    assert same(a["model"], b["model"]) and same(a["loss"], b["loss"])
+    assert all(torch.equal(x, y) for i in a["optimizer"]["state"] for x, y in
+               zip(a["optimizer"]["state"][i].values(), b["optimizer"]["state"][i].values(), strict=True))
+    assert len(list(stopped.glob("step-*.pt"))) <= 3 and not list(stopped.glob(".*.tmp")) or how == signal.SIGKILL
+
+
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(ready, tmp_path):
+    conf, train, dev = ready()
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert finish(command(conf, train, dev, tmp_path / name, "softmax", "--seed", seed)).returncode == 0
+    assert same(weights(tmp_path / "a/final.pt"), weights(tmp_path / "b/final.pt"))
+    assert not same(weights(tmp_path / "a/final.pt"), weights(tmp_path / "c/final.pt"))
+
+
+def test_checkpoint_of_another_configuration_is_refused(ready, conf, tmp_path):
+    path, train, dev = ready()
+    out = tmp_path / "out"
+    assert finish(command(path, train, dev, out)).returncode == 0
+    before = (out / "final.pt").read_bytes()
+    other = conf({"softmax.margin": 0.4, "model.embedding_dim": 16})
+    for final in (True, False):
+        if not final:
+            (out / "final.pt").rename(tmp_path / "kept.pt")
+        done = finish(command(other, train, dev, out))
+        assert done.returncode == 1
+        assert "softmax.margin: 0.2 -> 0.4" in done.stderr and "model.embedding_dim: 8 -> 16" in done.stderr
+        assert "--name" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "kept.pt").read_bytes() == before
+    done = finish(command(other, train, dev, tmp_path / "new", "triplet", "--init", tmp_path / "kept.pt"))
+    assert done.returncode == 1 and "model.embedding_dim: 8 -> 16" in done.stderr
+
+
+def test_loss_that_is_no_number_stops_with_its_batch(ready, tmp_path):
+    conf, train, dev = ready({"features.compress": False})
+    with (tmp_path / "nan.ark").open("wb") as file:
+        rows = np.full((98, 64), np.nan, np.float32)
+        offset = append(file, "s01-u02", rows)
+    feats = [line if not line.startswith("s01-u02") else f"s01-u02 {tmp_path}/nan.ark:{offset}\n"
+             for line in (train / "feats.scp").open()]
+    (train / "feats.scp").write_text("".join(feats))
+    done = finish(command(conf, train, dev, tmp_path / "out"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "loss nan at step" in done.stderr and "learning rate 0.00" in done.stderr and "s01-u02" in done.stderr
+    assert not (tmp_path / "out/final.pt").exists()
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_good(ready, tmp_path):
+    conf, train, dev = ready({"softmax.epochs": 3})
+    out = tmp_path / "out"
+    words = " ".join(f"'{word}'" for word in command(conf, train, dev, out))
+    done = subprocess.run(["bash", "-c", f"trap '' XFSZ; ulimit -f 8; exec {words}"], capture_output=True, text=True,
+                          env=environment(), timeout=300)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "File too large" in done.stderr or "initial.pt" in done.stderr
+    assert [p.name for p in out.iterdir()] == ["train.log"]
+    assert finish(command(conf, train, dev, out)).returncode == 0
+
+
+def test_too_few_speakers(ready, tmp_path):
+    conf, train, dev = ready({"softmax.speakers": 9})
+    done = finish(command(conf, train, dev, tmp_path / "out"))
+    assert done.returncode == 1 and "a batch of 9 speakers was asked for, 4 of the 4 have enough" in done.stderr
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch hostile-was-here",)
+
+
+def test_checkpoints_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Path("hostile.pt").open("wb") as file:
+        pickle.dump(Hostile(), file)
+    torch.save({"model": Hostile()}, "hostile2.pt")
+    Path("text.pt").write_text("no checkpoint at all")
+    save("other.pt", {"something": 1})
+    for name, message in (("hostile.pt", "damaged, or not a checkpoint"), ("hostile2.pt", "damaged, or not"),
+                          ("text.pt", "damaged, or not"), ("other.pt", "not a checkpoint of this project"),
+                          ("none.pt", "no such checkpoint")):
+        with pytest.raises(UserError, match=message):
+            load_model(name)
+    assert not Path("hostile-was-here").exists()
+
+
+def test_truncated_checkpoint(ready, tmp_path):
+    conf, train, dev = ready()
+    out = tmp_path / "out"
+    assert finish(command(conf, train, dev, out)).returncode == 0
+    path = tmp_path / "cut.pt"
+    path.write_bytes((out / "final.pt").read_bytes()[:-500])
+    with pytest.raises(UserError, match="cut.pt is damaged"):
+        load(path)
+
+
+def test_learning_rate():
+    settings = PhaseConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, learning_rate=1.0,
+                           final_learning_rate=0.1, warmup_steps=4, margin=0.1)
+    rates = [learning_rate(step, settings) for step in range(20)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0] and rates[-1] == pytest.approx(0.1)
+    assert np.allclose(np.diff(rates[4:]), -0.9 / 15)
