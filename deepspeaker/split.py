@@ -8,8 +8,8 @@ from pathlib import Path
 from deepspeaker.command import UserError
 from deepspeaker.corpus import replacing
 from deepspeaker.datadir import read_table, spk2utt
-from deepspeaker.datadir_lines import write_files
-from deepspeaker.datadir_split import parts_of
+from deepspeaker.datadir.split import parts_of
+from deepspeaker.datadir.tables import write_files
 from deepspeaker.trials import make_trials, write_trials
 
 SHARE = 0.02  # of the speakers, at least, go to the development set ...
