@@ -13,7 +13,11 @@ import soxr
 
 from deepspeaker.command import UserError
 
+SAMPLE_RATE = 16000  # Hz, of the corpora this is made for; another rate is converted to what the features ask for
+MOST_BAD = 0.05  # share of a data directory's utterances that may be unusable before work on it stops
+OVERHANG = 0.5  # seconds that a segment may end beyond its recording: other people round their times
 UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # what programs that write WAV into a pipe put for its length
+LIBSNDFILE = {*soundfile.available_formats(), "OPUS"}  # extensions that it reads; others are PyAV's
 
 
 class Audio(NamedTuple):
@@ -21,12 +25,27 @@ class Audio(NamedTuple):
     converted: str  # what was done to make it fit, "" when nothing ("2 channels mixed, 44100 Hz to 16000 Hz")
 
 
+class Truncated(UserError):
+    """A sound file that was cut short."""
+
+
+class Header(NamedTuple):
+    """What a sound file says of itself."""
+
+    samples: int  # of each channel
+    rate: int  # Hz
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+
 def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = None) -> Audio:
     """Read the value of a wav.scp line: a path, or a command whose output is a sound file (`cmd |`).
 
-    start, end: seconds, to cut a segment; the end may lie up to half a second beyond the recording's (rounding
-    in other people's segments). Raises UserError that says what is wrong with the audio; the caller adds the
-    utterance.
+    start, end: seconds, to cut a segment; the end may lie up to OVERHANG beyond the recording's. Raises UserError
+    that says what is wrong with the audio; the caller adds the utterance.
     """
     if entry.endswith("|"):
         samples, found = _decode(io.BytesIO(_pipe_output(entry[:-1])), "the command's output", start, end)
@@ -46,6 +65,46 @@ def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = No
     return Audio(np.ascontiguousarray(mono, np.float32), ", ".join(notes))
 
 
+def probe(path: Path) -> Header:
+    """A sound file's header. Raises UserError for what is no audio and Truncated for what was cut short.
+
+    Quick: nothing is decoded but the last sample, which a compressed file that was cut short does not give.
+    """
+    _refuse_empty(path)
+    if not _for_libsndfile(path):
+        return _probe_with_av(path)
+    _refuse_truncated_wav(path)
+    try:
+        with soundfile.SoundFile(path) as sound:
+            header = Header(sound.frames, sound.samplerate, sound.channels)
+            pcm = sound.format in ("WAV", "WAVEX")
+            if not pcm and header.samples and not _gives_last_sample(sound):
+                raise Truncated(f"{path} is truncated: its header announces {header.samples} samples, the last of them "
+                                "cannot be read")
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{path} is not audio that can be read: {error}") from None
+    return header
+
+
+def _gives_last_sample(sound: soundfile.SoundFile) -> bool:
+    try:
+        sound.seek(sound.frames - 1)
+        return len(sound.read(1)) == 1
+    except soundfile.SoundFileError:
+        return False
+
+
+def _probe_with_av(path: Path) -> Header:
+    av = _av(path)
+    try:
+        with av.open(os.fspath(path)) as container:
+            stream = container.streams.audio[0]
+            length = float(stream.duration * stream.time_base) if stream.duration else container.duration / av.time_base
+            return Header(round(length * stream.rate), stream.rate, stream.channels)
+    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not audio that can be read: {error}") from None
+
+
 def _pipe_output(command: str) -> bytes:
     done = subprocess.run(["bash", "-c", "set -o pipefail;" + command], capture_output=True,
                           stdin=subprocess.DEVNULL)
@@ -56,13 +115,30 @@ def _pipe_output(command: str) -> bytes:
 
 
 def _decode_file(path: Path, start: float, end: float | None) -> tuple[np.ndarray, int]:
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty")
-    if path.suffix.lower().lstrip(".").upper() in {*soundfile.available_formats(), "OPUS"}:
+    _refuse_empty(path)
+    if _for_libsndfile(path):
         _refuse_truncated_wav(path)
         with path.open("rb") as file:
             return _decode(file, str(path), start, end)
     return _decode_with_av(path, start, end)
+
+
+def _refuse_empty(path: Path) -> None:
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty")
+
+
+def _for_libsndfile(path: Path) -> bool:
+    return path.suffix.lower().lstrip(".").upper() in LIBSNDFILE
+
+
+def _av(path: Path):
+    """The module PyAV."""
+    try:
+        import av
+    except ImportError:
+        raise UserError(f"{path}: reading {path.suffix or 'this format'} needs PyAV: pip install av") from None
+    return av
 
 
 def _decode(file, name: str, start: float, end: float | None) -> tuple[np.ndarray, int]:
@@ -73,7 +149,7 @@ def _decode(file, name: str, start: float, end: float | None) -> tuple[np.ndarra
             sound.seek(first)
             samples = sound.read(last - first, dtype="float32", always_2d=True)
             if len(samples) < last - first:
-                raise UserError(f"{name} is truncated: {sound.frames} samples announced, "
+                raise Truncated(f"{name} is truncated: {sound.frames} samples announced, "
                                 f"{first + len(samples)} there")
             return samples, sound.samplerate
     except soundfile.SoundFileError as error:
@@ -82,17 +158,14 @@ def _decode(file, name: str, start: float, end: float | None) -> tuple[np.ndarra
 
 def _bounds(start: float, end: float | None, rate: int, frames: int, name: str) -> tuple[int, int]:
     first, last = round(start * rate), frames if end is None else round(end * rate)
-    if end is not None and (first >= last or last > frames + rate // 2):
+    if end is not None and (first >= last or last > frames + OVERHANG * rate):
         raise UserError(f"segment {start}..{end} s does not lie in {name}, which has {frames / rate:.2f} s")
     return min(first, frames), min(last, frames)
 
 
 def _decode_with_av(path: Path, start: float, end: float | None) -> tuple[np.ndarray, int]:
     """What libsndfile does not read (M4A and all else FFmpeg knows), decoded in this process by PyAV."""
-    try:
-        import av
-    except ImportError:
-        raise UserError(f"{path}: reading {path.suffix or 'this format'} needs PyAV: pip install av") from None
+    av = _av(path)
     try:
         with av.open(os.fspath(path)) as container:
             stream = container.streams.audio[0]
@@ -117,7 +190,7 @@ def _refuse_truncated_wav(path: Path) -> None:
             chunk, length = struct.unpack("<4sI", header)
             if chunk == b"data":
                 if length not in UNKNOWN_SIZES and file.tell() + length > size:
-                    raise UserError(f"{path} is truncated: its header announces {length} bytes of samples, "
+                    raise Truncated(f"{path} is truncated: its header announces {length} bytes of samples, "
                                     f"{size - file.tell()} are there")
                 return
             file.seek(length + length % 2, 1)

@@ -7,6 +7,7 @@ is Python's order of strings).
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
@@ -48,6 +49,33 @@ def read_lists(path: str | os.PathLike) -> dict[str, list[str]]:
     """key -> fields after it (spk2utt and the like)."""
     rows = ((key, value.replace("\t", " ").split(" ")) for key, value in read_table(path).items())
     return {key: [field for field in row if field] for key, row in rows}
+
+
+class Segment(NamedTuple):
+    """A part of a recording, in seconds; `end` None: up to the recording's."""
+
+    recording: str
+    start: float = 0.0
+    end: float | None = None
+
+
+def read_segments(directory: str | os.PathLike) -> dict[str, Segment]:
+    """Utterance -> Segment, sorted; without a file `segments`, each recording of wav.scp is an utterance."""
+    path = Path(directory) / "segments"
+    if not path.exists():
+        return {recording: Segment(recording) for recording in sorted(read_table(Path(directory) / "wav.scp"))}
+    found = {}
+    for utterance, fields in sorted(read_lists(path).items()):
+        try:
+            recording, start, end = fields[0], *map(float, fields[1:])
+            whole = end == -1
+            if not 0 <= start < (float("inf") if whole else end):
+                raise ValueError
+        except ValueError:
+            raise UserError(f"{path}: {utterance}: expected 'recording start end' with times in seconds, the end later "
+                            f"than the start (-1: the recording's), found {' '.join(fields)!r}") from None
+        found[utterance] = Segment(recording, start, None if whole else end)
+    return found
 
 
 def write_table(path: str | os.PathLike, table: Mapping[str, object]) -> None:

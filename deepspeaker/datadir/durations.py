@@ -47,9 +47,9 @@ def seconds(entry: str) -> float:
     except soundfile.SoundFileError as error:
         if source is not entry:
             raise UserError(f"not audio that can be read: {entry}: {error}") from None
-        from deepspeaker.audio import read_audio  # what libsndfile does not know (M4A) is decoded
+        from deepspeaker.audio import SAMPLE_RATE, read_audio  # what libsndfile does not know (M4A) is decoded
 
-        found = len(read_audio(entry, 16000).samples) / 16000
+        found = len(read_audio(entry, SAMPLE_RATE).samples) / SAMPLE_RATE
     if not found:
         raise UserError(f"no samples in {entry}")
     return found
