@@ -1,7 +1,28 @@
-"""Augmentation of windows on the device."""
+"""Augmentation: of samples when audio is read (the file `augment` of a data directory), of windows on the device."""
 
+import numpy as np
+import soxr
 import torch
 from torch import Tensor
+
+from deepspeaker.command import UserError
+
+
+def augment(samples: np.ndarray, rate: int, description: str) -> np.ndarray:
+    """Samples (S,) changed as the value of a line of `augment` says: `speed 0.9`."""
+    try:
+        kind, value = description.split()
+        return SAMPLES[kind](samples, rate, float(value))
+    except (KeyError, ValueError):
+        raise UserError(f"augment: expected '{'|'.join(SAMPLES)} NUMBER', found {description!r}") from None
+
+
+def change_speed(samples: np.ndarray, rate: int, speed: float) -> np.ndarray:
+    """(S,) -> (S / speed,): played so much faster, pitch and formants with it (Ko et al. 2015)."""
+    return soxr.resample(samples, speed * rate, rate)
+
+
+SAMPLES = {"speed": change_speed}
 
 
 def mask(features: Tensor, time_mask: int, frequency_mask: int, generator: torch.Generator) -> Tensor:

@@ -80,6 +80,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
+    speeds: list[float]
     time_mask: int
     frequency_mask: int
 

@@ -10,42 +10,36 @@ import numpy as np
 import torch
 
 from deepspeaker.archive import append
-from deepspeaker.audio import Audio, read_audio
+from deepspeaker.audio import MOST_BAD, Audio, read_audio
+from deepspeaker.augment import augment
 from deepspeaker.command import UserError
 from deepspeaker.config import FeatureConfig
-from deepspeaker.datadir import read_lists, read_table, write_table
+from deepspeaker.datadir import read_segments, read_table, write_table
 from deepspeaker.dataset import features_record, write_record
 from deepspeaker.features import FRAME_SHIFT, compute_fbank, voiced_frames
 from deepspeaker.files import atomic
 from deepspeaker.jobs import join, share
 from deepspeaker.progress import Reporter
 
-MOST_BAD = 0.05  # share of the utterances that may be unreadable before stage 2 fails
-
 
 class Source(NamedTuple):
-    """Where an utterance's audio lies: a wav.scp entry, and the part of it in seconds."""
+    """Where an utterance's audio lies: a wav.scp entry, the part of it in seconds, and what to do to it."""
 
     entry: str
     start: float = 0.0
     end: float | None = None
+    augment: str | None = None
 
 
 def sources(data_dir: Path) -> dict[str, Source]:
-    """Utterance -> Source, of a data directory with or without segments, sorted."""
+    """Utterance -> Source, of a data directory with or without segments and augment, sorted."""
     wav = read_table(data_dir / "wav.scp")
-    segments = data_dir / "segments"
-    if not segments.exists():
-        return {utterance: Source(wav[utterance]) for utterance in sorted(wav)}
+    changes = read_table(data_dir / "augment") if (data_dir / "augment").exists() else {}
     found = {}
-    for utterance, fields in sorted(read_lists(segments).items()):
-        try:
-            recording, start, end = fields[0], float(fields[1]), float(fields[2])
-        except (IndexError, ValueError):
-            raise UserError(f"{segments}: {utterance}: expected 'recording start end', found {fields}") from None
+    for utterance, (recording, start, end) in read_segments(data_dir).items():
         if recording not in wav:
-            raise UserError(f"{segments}: {utterance} is of recording {recording}, which wav.scp does not have")
-        found[utterance] = Source(wav[recording], start, end)
+            raise UserError(f"{data_dir}/segments: {utterance} is of recording {recording}, which is not in wav.scp")
+        found[utterance] = Source(wav[recording], start, end, changes.get(utterance))
     return found
 
 
@@ -94,6 +88,8 @@ def ark(scp: Path) -> Path:
 def _features(source: Source, config: FeatureConfig) -> tuple[Audio, np.ndarray, np.ndarray]:
     """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1)"""
     audio = read_audio(source.entry, config.sample_rate, source.start, source.end)
+    if source.augment:
+        audio = audio._replace(samples=augment(audio.samples, config.sample_rate, source.augment))
     fbank, energy = compute_fbank(torch.from_numpy(audio.samples), config.sample_rate, config.num_mel_bins,
                                   config.low_freq, config.high_freq, config.snip_edges)
     if len(fbank) == 0:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from deepspeaker.archive import _map, append
-from deepspeaker.augment import mask
 from deepspeaker.batches import TrainingSet
 from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, load_config
@@ -125,15 +124,3 @@ def test_features_of_another_configuration_are_refused(features, conf):
     with pytest.raises(UserError, match="make the features first"):
         FeatureSet(directory, config)
 
-
-def test_masks():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.ones(400, 30, 20)
-    y = mask(x, 10, 5, generator)
-    frames, bins = (y == 0).all(2), (y == 0).all(1)
-    assert frames.sum(1).max() == 10 and frames.sum(1).min() == 0 and bins.sum(1).max() == 5
-    assert frames.any(0).all() and bins.any(0).all()  # every place is masked now and then
-    for run in (frames, bins):
-        assert ((run[:, 1:] & ~run[:, :-1]).sum(1) + run[:, 0] <= 1).all()  # one run each
-    assert ((y == 0) == (frames[:, :, None] | bins[:, None])).all()
-    assert mask(x, 0, 0, generator) is x

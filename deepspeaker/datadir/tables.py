@@ -25,6 +25,7 @@ UTTERANCE_FILES += ("utt2num_frames", "augment")
 RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
 SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
 DIRECTORY_FILES = ("frame_shift", "feats_conf.json")  # one for all utterances: how their features were made
+FEATURE_FILES = ("feats.scp", "vad.scp", "cmvn.scp", "utt2dur", "utt2num_frames", *DIRECTORY_FILES)  # not the audio's
 KNOWN_FILES = UTTERANCE_FILES + RECORDING_FILES + SPEAKER_FILES
 
 

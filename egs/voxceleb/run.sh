@@ -150,28 +150,46 @@ if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
   end "$data"
 fi
 
+# What the network is trained on: train, or train with its copies at other speeds.
+speeds=$(conf_value.py "$conf" augment speeds)
+train=$data/train
+if [ -n "$speeds" ]; then train=$data/train_augmented; fi
+
+features() { # features SET: of data/SET
+  log=$data/$1/log
+  run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" "$data/$1" "$log" "$dir/fbank"
+}
+
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
   if [ -z "$(sets train dev)" ]; then fail "no data directories in $data: run stage 1 first (--stage 1)"; fi
   begin 2 "features, $nj jobs"
   echo "   Log mel filterbank energies of every frame, 100 a second, and which frames are voiced, as Kaldi archives."
   echo "   Expect 122 million frames (16 GB) of VoxCeleb1 with 64 bins."
   for set in $(sets train dev); do
-    log=$data/$set/log
     need 1 "$data/$set/wav.scp"
-    run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" "$data/$set" "$log" "$dir/fbank"
+    features "$set"
   done
+  if [ -d "$data/train" ] && [ -n "$speeds" ]; then
+    copies=()
+    for speed in $speeds; do
+      run steps/augment_data_dir.py --speed "$speed" "$data/train" "$data/train_sp$speed"
+      features "train_sp$speed"
+      copies+=("$data/train_sp$speed")
+    done
+    run utils/combine_data.sh "$data/train_augmented" "$data/train" "${copies[@]}"
+  fi
   end "$dir/fbank, $data/*/feats.scp"
 fi
 
 train() { # train PHASE INIT: PHASE in exp/NAME/PHASE, from INIT where it is not empty
   log=$exp/$1/train.log
   run steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed" --device "$device" \
-    "$data/train" "$data/dev" "$exp/$1"
+    "$train" "$data/dev" "$exp/$1"
   end "$exp/$1/final.pt"
 }
 
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
-  need 2 "$data"/{train,dev}/feats.scp
+  need 2 "$train/feats.scp" "$data/dev/feats.scp"
   begin 3 "softmax pre-training"
   echo "   The network learns to name the training speakers: from random weights the triplet loss would collapse."
   echo "   Expect dev EER to fall within a few epochs; the best epoch is kept."
@@ -179,7 +197,7 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
-  need 2 "$data"/{train,dev}/feats.scp
+  need 2 "$train/feats.scp" "$data/dev/feats.scp"
   start=$exp/softmax/final.pt
   if [ -n "$init" ] && [ "$stage" -eq 4 ]; then start=$init; else need 3 "$start"; fi
   begin 4 "triplet training"
@@ -219,8 +237,7 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
   begin 6 "scores and error rates"
   echo "   Every trial list of every test set is scored; EER where misses and false accepts are equally frequent."
-  backends=$(python3 -c 'import sys, tomllib
-print(*tomllib.load(open(sys.argv[1], "rb"))["scoring"]["backends"])' "$conf")
+  backends=$(conf_value.py "$conf" scoring backends)
   for phase in $(phases); do
     rm -rf "$exp/$phase/scores"
     for set in $(sets); do
