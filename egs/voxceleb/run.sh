@@ -144,9 +144,13 @@ if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
   # shellcheck disable=SC2086  # options are words
   run "$program" $corpus_opts "$root" "$data"
   if [ -d "$data/train" ]; then run utils/split_dev.py --seed "$seed" "$data"; fi
+  directories=()
+  if [ -d "$data/train" ]; then directories=(--train "$data/train"); fi
   for set in $(sets train dev); do
     run utils/validate_data_dir.sh --no-feats --no-text "$data/$set"
+    directories+=("$data/$set")
   done
+  run utils/check_data.py --nj "$nj" "${directories[@]}"
   end "$data"
 fi
 
