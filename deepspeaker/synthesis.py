@@ -62,8 +62,8 @@ class Recording:
 def draw_speaker(rng: np.random.Generator) -> Speaker:
     gender = "mf"[rng.integers(2)]
     pitch, tract = {"m": (115.0, 1.0), "f": (195.0, 1.13)}[gender]
-    tract *= np.exp(rng.normal(0, 0.06))
-    build = tract * np.exp(rng.normal(0, 0.05, 6))  # formant by formant
+    tract *= np.exp(rng.normal(0, 0.07))
+    build = tract * np.exp(rng.normal(0, 0.07, 6))  # formant by formant
     accent = np.exp(rng.normal(0, 0.03, (len(VOWELS) + len(SONORANTS), 3)))
     formants = np.column_stack([np.vstack([VOWELS, SONORANTS]) * accent,
                                 np.tile(HIGHER, (len(accent), 1))]) * build
@@ -75,7 +75,7 @@ def draw_speaker(rng: np.random.Generator) -> Speaker:
 
 def draw_recording(rng: np.random.Generator) -> Recording:
     position = np.log1p(FREQUENCIES / 700) / np.log1p(SAMPLE_RATE / 2 / 700)  # on the mel scale, 0 to 1
-    curve = sum(rng.normal(0, 1.5) * np.cos(np.pi * order * position) for order in range(1, 6))  # dB
+    curve = sum(rng.normal(0, 1.2) * np.cos(np.pi * order * position) for order in range(1, 6))  # dB
     low, high = rng.uniform(40, 200), rng.uniform(5000, 9000)
     edges = 1 / (1 + (low / np.maximum(FREQUENCIES, 1)) ** 4) / (1 + (FREQUENCIES / high) ** 8)
     decay = rng.uniform(0.05, 0.3)  # seconds to -60 dB

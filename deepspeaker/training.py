@@ -111,8 +111,8 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
              len(data.speakers), sum(p.numel() for p in run.model.parameters()), device)
     with StopRequest() as stop:
         while run.step < run.settings.epochs * run.settings.steps_per_epoch:
-            _epoch(run, data, device, stop)
-            _judge(run, dev, device)
+            entry = _epoch(run, data, device, stop)
+            _judge(run, entry, dev, device)
     best = load(out_dir / "best.pt")
     save(final, best)
     log.info("%s: epoch %d, dev EER %.2f %%", final, best["epoch"], best["dev_eer"])
@@ -179,14 +179,15 @@ def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.
     return torch.optim.AdamW(parameters, 0.0, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
 
 
-def _epoch(run: Run, data: TrainingSet, device: torch.device, stop: StopRequest) -> None:
-    """The rest of the current epoch, its means appended to the history."""
+def _epoch(run: Run, data: TrainingSet, device: torch.device, stop: StopRequest) -> dict:
+    """Train for the rest of the current epoch; returns the means of its gauges."""
     settings, means = run.settings, {}
     start = saved = time.monotonic()
     first, end = run.step, (run.step // run.settings.steps_per_epoch + 1) * run.settings.steps_per_epoch
     total = settings.epochs * settings.steps_per_epoch
     run.model.train()
-    with tqdm(total=total, initial=first, desc=run.phase, unit="step", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=total, initial=first, desc=run.phase, unit="step", leave=False,
+              disable=not sys.stderr.isatty()) as bar:
         while run.step < end:
             gauges = _step(run, data, device)
             for name, value in gauges.items():
@@ -203,9 +204,8 @@ def _epoch(run: Run, data: TrainingSet, device: torch.device, stop: StopRequest)
                 sys.exit(128 + stop.signal)
     seconds = time.monotonic() - start
     rate = (end - first) * settings.speakers * settings.utterances / seconds
-    run.history.append({"epoch": end // settings.steps_per_epoch, "step": end, **means,
-                        "learning_rate": learning_rate(end - 1, settings), "utterances_per_second": rate,
-                        "seconds": seconds})
+    return {"epoch": end // settings.steps_per_epoch, "step": end, **means,
+            "learning_rate": learning_rate(end - 1, settings), "utterances_per_second": rate, "seconds": seconds}
 
 
 def _step(run: Run, data: TrainingSet, device: torch.device) -> dict[str, float]:
@@ -239,20 +239,21 @@ def _network_input(run: Run, batch: Batch, device: torch.device) -> Tensor:
     return mask(features, run.config.augment.time_mask, run.config.augment.frequency_mask, generator)
 
 
-def _judge(run: Run, dev: DevelopmentSet, device: torch.device) -> None:
+def _judge(run: Run, entry: dict, dev: DevelopmentSet, device: torch.device) -> None:
     """Dev EER of the epoch just ended; keep the network if it is the best; checkpoint; log."""
-    entry, best = run.history[-1], min((e["dev_eer"] for e in run.history[:-1]), default=float("inf"))
     run.model.eval()
     entry["dev_eer"] = dev.eer(run.model, device)
-    if entry["dev_eer"] < best:
+    best = entry["dev_eer"] < run.best_eer
+    if best:
         run.save_network("best.pt", epoch=entry["epoch"], dev_eer=entry["dev_eer"])
+    run.history.append(entry)
     run.save()
     with atomic(run.out_dir / "train.jsonl") as file:
         file.writelines(json.dumps(e) + "\n" for e in run.history)
     _tensorboard(run, entry)
     shown = "  ".join(f"{name} {value:.4g}" for name, value in entry.items() if name not in ("epoch", "step"))
     log.info("%s epoch %d/%d  %s%s", run.phase, entry["epoch"], run.settings.epochs, shown,
-             "  (best)" if entry["dev_eer"] < best else "")
+             "  (best)" if best else "")
 
 
 def _tensorboard(run: Run, entry: dict) -> None:

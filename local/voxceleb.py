@@ -14,7 +14,7 @@ Reads, and never writes to, ROOT:
     ROOT/voxceleb2/{dev,test}/aac/<speaker>/<video>/<number>.m4a
     ROOT/voxceleb1/{vox1_meta.csv,veri_test2.txt,veri_test.txt,list_test_all2.txt,list_test_hard2.txt}
 
-Audio may be .wav, .flac or .m4a; the wav or aac level may be missing. VoxCeleb1 may lack the dev and test
+Audio may be .wav, .flac, .ogg, .mp3 or .m4a; the wav or aac level may be missing. VoxCeleb1 may lack the dev and test
 level: its test speakers are then those of the trial list. Lists and tables may lie in ROOT itself. The case
 of the folders' names does not matter.
 
@@ -33,12 +33,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deepspeaker.command import UserError, run
-from deepspeaker.corpus import DataSet, write_corpus
+from deepspeaker.corpus import DataSet, is_audio, preferred, refuse_missing, write_corpus
 from deepspeaker.datadir import lines
 from deepspeaker.trials import Trial
 
 TRAIN = {"voxceleb1": ("voxceleb1",), "voxceleb2": ("voxceleb2",), "both": ("voxceleb1", "voxceleb2")}
-EXTENSIONS = (".wav", ".flac", ".m4a")  # of two files of one utterance the earlier kind is taken
 FORMATS = ("wav", "flac", "aac", "m4a")  # names of the level above the speakers
 LISTS = {  # our name of a trial list: the names it is distributed under
     "cleaned": ("veri_test2.txt", "voxceleb1_test_v2.txt"),
@@ -49,7 +48,6 @@ LISTS = {  # our name of a trial list: the names it is distributed under
 EXPECTED = ("voxceleb1/{dev,test}/wav/<speaker>/<video>/<number>.wav",
             "voxceleb2/dev/aac/<speaker>/<video>/<number>.m4a")
 SPEAKER = re.compile(r"id\d+")
-LISTED = 5  # missing files named in an error
 
 Audio = dict[str, str]  # utterance -> path
 
@@ -80,21 +78,15 @@ def scan(corpus: Path) -> dict[str, Audio]:
             if video.name.startswith(".") or not video.is_dir():
                 continue
             for file in os.scandir(video.path):
-                stem, extension = os.path.splitext(file.name)
-                if extension.lower() not in EXTENSIONS or stem.startswith("."):
+                if not is_audio(file.name) or file.name.startswith("."):
                     continue
+                stem = os.path.splitext(file.name)[0]
                 utterance = f"{speaker.name}-{video.name}-{stem}"
                 if len(utterance.split()) != 1:
                     raise UserError(f"{file.path}: a blank in its name or its video's; rename it")
                 if utterance not in audio or preferred(file.path, audio[utterance]):
                     audio[utterance] = file.path
     return parts
-
-
-def preferred(path: str, other: str) -> bool:
-    """Whether a path's kind of audio comes before another's."""
-    rank = [EXTENSIONS.index(os.path.splitext(name)[1].lower()) for name in (path, other)]
-    return rank[0] < rank[1]
 
 
 def speaker_of(utterance: str) -> str:
@@ -135,10 +127,7 @@ def read_list(path: Path, audio: Mapping[str, str], corpus: Path) -> list[Trial]
                 utterances[name] = name.rpartition(".")[0].replace("/", "-")
         trials.append(Trial(utterances[names[0]], utterances[names[1]], label == "1"))
     missing = [name for name, utterance in utterances.items() if utterance not in audio]
-    if missing:
-        names = ", ".join(missing[:LISTED]) + (", ..." if len(missing) > LISTED else "")
-        raise UserError(f"{path}: {len(missing)} of the {len(utterances)} files it names are not under "
-                        f"{corpus}: {names}; complete the corpus or take these trials out of the list")
+    refuse_missing(path, "files", missing, utterances, corpus)
     return trials
 
 

@@ -18,7 +18,7 @@ from deepspeaker.archive import read_vectors
 from deepspeaker.command import run
 from deepspeaker.datadir import read_lists, read_table
 from deepspeaker.files import atomic
-from deepspeaker.scoring import BACKENDS, enrolled, score_trials, split_lost
+from deepspeaker.scoring import BACKENDS, enrolled, refuse_unknown, score_trials, split_lost
 from deepspeaker.trials import read_trials
 
 
@@ -36,6 +36,8 @@ def main():
     utt2spk = args.trials.parent / "utt2spk"
     known = set(read_table(utt2spk)) if utt2spk.exists() else set()
     enroll = read_lists(args.enroll) if args.enroll else None
+    if enroll:
+        refuse_unknown(f"{args.enroll} names", set().union(*enroll.values()) - known - embeddings.keys())
     first = enrolled(enroll, embeddings) if enroll else embeddings
     kept, lost = split_lost(trials, first, embeddings, set(enroll or known), known)
     scores = score_trials(kept, first, embeddings, args.backend)

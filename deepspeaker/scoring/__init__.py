@@ -42,10 +42,14 @@ def split_lost(trials: Sequence[Trial], first: Mapping[str, object], second: Map
     An id without an embedding is lost when it is known (stage 2 could not read it); UserError lists up to five ids
     that are not known at all.
     """
-    unknown = {t.first for t in trials} - known_first - first.keys()
-    unknown |= {t.second for t in trials} - known_second - second.keys()
-    if unknown:
-        examples = ", ".join(sorted(unknown)[:5])
-        raise UserError(f"trials name {len(unknown)} ids that the data directory does not have: {examples}")
+    refuse_unknown("trials name", {t.first for t in trials} - known_first - first.keys()
+                   | {t.second for t in trials} - known_second - second.keys())
     kept = [t for t in trials if t.first in first and t.second in second]
     return kept, len(trials) - len(kept)
+
+
+def refuse_unknown(who: str, unknown: set[str]) -> None:
+    """UserError listing up to five ids, if there are any."""
+    if unknown:
+        examples = ", ".join(sorted(unknown)[:5])
+        raise UserError(f"{who} {len(unknown)} ids that the data directory does not have: {examples}")
