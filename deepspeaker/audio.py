@@ -77,8 +77,9 @@ def probe(path: Path) -> Header:
     try:
         with soundfile.SoundFile(path) as sound:
             header = Header(sound.frames, sound.samplerate, sound.channels)
-            pcm = sound.format in ("WAV", "WAVEX")
-            if not pcm and header.samples and not _gives_last_sample(sound):
+            if not header.samples:
+                raise UserError(f"no samples in {path}")
+            if sound.format not in ("WAV", "WAVEX") and not _gives_last_sample(sound):
                 raise Truncated(f"{path} is truncated: its header announces {header.samples} samples, the last of them "
                                 "cannot be read")
     except soundfile.SoundFileError as error:

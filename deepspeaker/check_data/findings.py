@@ -96,7 +96,7 @@ class Findings:
                 if row["directory"] == str(directory):
                     text += shown(row)
         found = totals(rows)
-        text.append(f"{found['errors']} kinds of errors, {found['warnings']} of warnings")
+        text.append(f"{found['errors']} kinds of errors, {found['warnings']} kinds of warnings")
         return "\n".join(text)
 
 
