@@ -59,6 +59,7 @@ def test_both_phases(ready, tmp_path):
     done = finish(command(conf, train, dev, softmax))
     assert done.returncode == 0, done.stderr
     assert {"final.pt", "initial.pt", "train.log", "train.jsonl"} <= {p.name for p in softmax.iterdir()}
+    assert list(softmax.glob("tensorboard/events*"))
     history = [json.loads(line) for line in (softmax / "train.jsonl").open()]
     assert [entry["epoch"] for entry in history] == [1, 2] and history[-1]["step"] == 6
     assert all(0 <= entry["dev_eer"] <= 100 and entry["loss"] > 0 for entry in history)
