@@ -24,6 +24,8 @@ def test_a_model_is_the_mean_brought_to_length_one():
 def test_lost_trials_are_counted_and_unknown_ids_refused():
     trials = [Trial("a-1", "a-2", True), Trial("a-1", "c-1", False), Trial("c-1", "a-1", False)]
     assert split_lost(trials, EMBEDDINGS, EMBEDDINGS, {"c-1"}, {"c-1"}) == (trials[:1], 2)
+    with pytest.raises(UserError, match="none of the 2 trials has embeddings of both sides"):
+        split_lost(trials[1:], EMBEDDINGS, EMBEDDINGS, {"c-1"}, {"c-1"})
     with pytest.raises(UserError, match="trials name 1 ids that the data directory does not have: c-1"):
         split_lost(trials, EMBEDDINGS, EMBEDDINGS, {"c-1"}, set())
 

@@ -40,11 +40,13 @@ def split_lost(trials: Sequence[Trial], first: Mapping[str, object], second: Map
     """(trials whose two sides have embeddings, number of the others).
 
     An id without an embedding is lost when it is known (stage 2 could not read it); UserError lists up to five ids
-    that are not known at all.
+    that are not known at all, and says so when no trial is left.
     """
     refuse_unknown("trials name", {t.first for t in trials} - known_first - first.keys()
                    | {t.second for t in trials} - known_second - second.keys())
     kept = [t for t in trials if t.first in first and t.second in second]
+    if not kept:
+        raise UserError(f"none of the {len(trials)} trials has embeddings of both sides: look at bad_utts (stage 2)")
     return kept, len(trials) - len(kept)
 
 

@@ -143,6 +143,7 @@ if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
   echo "   train for dev, which chooses epochs and settings."
   # shellcheck disable=SC2086  # options are words
   run "$program" $corpus_opts "$root" "$data"
+  rm -rf "$data"/train_sp* "$data/train_augmented" # copies of a train that is no more
   if [ -d "$data/train" ]; then run utils/split_dev.py --seed "$seed" "$data"; fi
   directories=()
   if [ -d "$data/train" ]; then directories=(--train "$data/train"); fi
