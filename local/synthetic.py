@@ -7,6 +7,8 @@ Writes ROOT/voxceleb1 as VoxCeleb1 is laid out (wav, vox1_meta.csv, veri_test2.t
 source-filter model: 150 speakers, 1,800 utterances, 2 h 15 min, 260 MB in the default size, in about half a
 minute on two cores. Then DATA/train and DATA/test by local/voxceleb.py. Target trials are of two recordings.
 
+Speakers overlap and every recording has its own channel: with conf/demo.toml, 38 % EER untrained, 5 % trained.
+
 The same options give the same bytes. A ROOT that holds this corpus already is used as it is; one that holds
 anything else is refused. ROOT/voxceleb1 takes its name when it is whole: a killed run is noticed, and made anew.
 """
