@@ -61,6 +61,8 @@ def compute_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float |
 
 
 def _check(scores: np.ndarray, labels: np.ndarray) -> None:
+    if labels.dtype != bool:
+        raise TypeError(f"labels are expected to be bool, found {labels.dtype}")
     if labels.all() or not labels.any():
         raise UserError(f"error rates need target and nontarget trials; found {int(labels.sum())} target and "
                         f"{int((~labels).sum())} nontarget trials with a score")

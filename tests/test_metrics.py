@@ -89,6 +89,11 @@ def test_degenerate_lists_are_errors():
             eer_kaldi(*trials([1, value], [0]))
 
 
+def test_labels_that_are_not_bool_are_refused():
+    with pytest.raises(TypeError, match="expected to be bool, found int64"):
+        eer(np.array([1.0, 2.0]), np.array([0, 1]))
+
+
 def test_all_figures():
     found = compute_metrics(*trials([2, 0.5, 3], [1, -1, 0.7]))
     assert found.keys() == {"eer", "eer_kaldi", "min_dcf_0.01", "min_dcf_0.001", "n_target", "n_nontarget"}
