@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir import lines, spk2utt
+from deepspeaker.datadir import lines, spk2utt, words
 from deepspeaker.files import atomic
 
 TARGET, NONTARGET = "target", "nontarget"
@@ -26,7 +26,7 @@ def read_trials(path: str | os.PathLike) -> list[Trial]:
     """The trials in the file's order. Raises UserError for a malformed line and for a list without any."""
     trials = []
     for number, line in lines(path):
-        fields = line.split()
+        fields = words(line)
         if len(fields) != 3 or fields[2] not in (TARGET, NONTARGET):
             raise UserError(f"{path}:{number}: expected 'id1 id2 {TARGET}|{NONTARGET}', found {line!r}")
         trials.append(Trial(fields[0], fields[1], fields[2] == TARGET))

@@ -153,6 +153,7 @@ def test_apply_map_errors():
     assert "standard input:2: w is not in map" in tool("apply_map.pl", "map", stdin="x\nw\n", fails=True)[1]
     assert "no such file none" in tool("apply_map.pl", "none", fails=True)[1]
     assert "-f 0" in tool("apply_map.pl", "-f", 0, "map", fails=True)[1]
+    assert "-f 3-2" in tool("apply_map.pl", "-f", "3-2", "map", fails=True)[1]
 
 
 def test_shuffle_list():
@@ -335,6 +336,7 @@ def drop_line(text):
         ("utt2lang", lambda t: t + "z z\n", "utt2spk and utt2lang differ: 9 and 10 ids, first extra: z"),
         ("utt2dur", lambda t: t.replace("a-1 1.5", "a-1 0"), "utt2dur"),
         ("utt2dur", lambda t: t.replace("a-1 1.5", "a-1 x"), "d/utt2dur:1"),
+        ("reco2dur", lambda t: t.replace("a-2 1.5", "a-2 -1.5"), "d/reco2dur:2"),
         ("utt2num_frames", lambda t: t.replace("a-1 148", "a-1 14.8"), "d/utt2num_frames:1"),
         ("utt2num_frames", lambda t: t.replace("a-1 148", "a-1 0"), "d/utt2num_frames:1"),
         ("spk2gender", lambda t: t.replace("a f", "a female"), "Mal-formed spk2gender file"),
@@ -346,7 +348,7 @@ def drop_line(text):
 def test_validate_errors(name, change, message):
     make_dir(
         text="hi", feats="/a:5", vad="/v:5", utt2dur="1.5", utt2num_frames="148", spk2gender="f", cmvn="/c:1",
-        utt2lang="en", reco2file_and_channel="ID A",
+        utt2lang="en", reco2file_and_channel="ID A", reco2dur="1.5",
     )  # fmt: skip
     tool("validate_data_dir.sh", "d")
     path = Path("d", name)

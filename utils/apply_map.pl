@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, parse
-from deepspeaker.datadir.tables import nth_field, read_lines, shown
+from deepspeaker.datadir.tables import BOM, nth_field, read_lines, shown
 
 USAGE = "apply_map.pl [-f fields] [--permissive] map < in > out"
 
@@ -26,6 +26,8 @@ def field_range(text):
     if text and (not found or not (found[1] or found[3]) or "0" in (found[1], found[3])):
         raise UserError(f"bad -f {text}: expected e.g. 2, 2-3, 2- or -3")
     first, dash, last = found.groups()
+    if first and last and int(first) > int(last):
+        raise UserError(f"bad -f {text}: the first field lies after the last")
     return int(first or 1) - 1, int(last or (0 if dash else first or 0)) or None
 
 
@@ -38,7 +40,7 @@ def main():
     }
     missing = 0
     for number, line in enumerate(sys.stdin.buffer, 1):
-        row = line.split()
+        row = (line.removeprefix(BOM) if number == 1 else line).split()
         for i in range(*slice(start, end).indices(len(row))):
             if row[i] in table:
                 row[i] = table[row[i]]

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, number, parse
 from deepspeaker.datadir.split import split_by_speaker, split_evenly
-from deepspeaker.datadir.tables import read_lines, read_pairs, write_output
+from deepspeaker.datadir.tables import lengths, read_lines, read_pairs, write_output
 
 USAGE = "split_scp.pl [-j N n] [--one-based] [--utt2spk=F [--utt2dur=F]] in.scp out1.scp out2.scp ..."
 
@@ -44,10 +44,10 @@ def main():
     lines = read_lines(source)
     if values["--utt2spk"]:
         utt2spk = dict(read_pairs(values["--utt2spk"]))
-        lengths = None
+        durations = None
         if values["--utt2dur"]:
-            lengths = {utterance: float(dur) for utterance, dur in read_pairs(values["--utt2dur"])}
-        parts = split_by_speaker(lines, utt2spk, jobs or len(outputs), lengths)
+            durations = lengths(read_lines(values["--utt2dur"]), values["--utt2dur"])
+        parts = split_by_speaker(lines, utt2spk, jobs or len(outputs), durations)
     else:
         parts = split_evenly(lines, jobs or len(outputs))
     if jobs:

@@ -5,6 +5,7 @@ is Python's order of strings).
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +27,19 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
                 yield number, line.rstrip("\r\n")
     except FileNotFoundError:
         raise UserError(f"no such file {path}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}:{undecodable(path)}: not UTF-8 text") from None
+
+
+def undecodable(path: str | os.PathLike) -> int:
+    """Number of the first line that is not UTF-8."""
+    with Path(path).open("rb") as file:
+        return next(number for number, line in enumerate(file, 1) if line.decode(errors="ignore").encode() != line)
+
+
+def words(line: str) -> list[str]:
+    """The fields of a line."""
+    return [word for word in re.split(f"[{BLANKS}]+", line) if word]
 
 
 def read_table(path: str | os.PathLike) -> dict[str, str]:
@@ -47,8 +59,7 @@ def read_table(path: str | os.PathLike) -> dict[str, str]:
 
 def read_lists(path: str | os.PathLike) -> dict[str, list[str]]:
     """key -> fields after it (spk2utt and the like)."""
-    rows = ((key, value.replace("\t", " ").split(" ")) for key, value in read_table(path).items())
-    return {key: [field for field in row if field] for key, row in rows}
+    return {key: words(value) for key, value in read_table(path).items()}
 
 
 class Segment(NamedTuple):

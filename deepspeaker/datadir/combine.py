@@ -16,6 +16,7 @@ from deepspeaker.datadir.tables import (
     read_keys,
     read_lines,
     require,
+    require_values,
     shown,
     spk2utt_lines,
     write_files,
@@ -46,6 +47,8 @@ def merged(name: str, sources: list[Path]) -> list[bytes]:
     for directory in sources:
         path = directory / name
         found = read_lines(path) if path.is_file() else made_up(directory, name)
+        if name in KNOWN_FILES and name != "text":
+            require_values(found, path)
         for key, line in zip(keys(found, path), found, strict=True):
             if lines.setdefault(key, line) == line:
                 origin.setdefault(key, path)

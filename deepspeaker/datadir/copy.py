@@ -12,8 +12,10 @@ from deepspeaker.datadir.tables import (
     RECORDING_FILES,
     SPEAKER_FILES,
     UTTERANCE_FILES,
+    keys,
     read_lines,
     read_pairs,
+    refuse_repeated,
     replace_files,
     require,
     spk2utt_lines,
@@ -25,20 +27,18 @@ USAGE = (
 )
 
 
-def renamed(lines: list[bytes], prefix: bytes, suffix: bytes) -> list[bytes]:
-    """The lines with prefix and suffix around their first fields, sorted by the new ids."""
-    rows = sorted((prefix + key + suffix, rest) for key, rest in (split(line) for line in lines))
-    return [b" ".join(filter(None, row)) for row in rows]
-
-
-def split(line: bytes) -> tuple[bytes, bytes]:
-    key, *rest = line.split(None, 1)
-    return key, rest[0] if rest else b""
+def renamed(path: Path, prefix: bytes, suffix: bytes) -> list[bytes]:
+    """A file's lines with prefix and suffix around their first fields, sorted by the new ids."""
+    lines = read_lines(path)
+    rows = sorted((prefix + key + suffix, *line.split(None, 1)[1:])
+                  for key, line in zip(keys(lines, path), lines, strict=True))  # fmt: skip
+    return [b" ".join(row) for row in rows]
 
 
 def copied(directory: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes]) -> dict[str, list[bytes]]:
     """The files of the copy. utt, spk: what to put before and after each id."""
     pairs = read_pairs(require(directory / "utt2spk"))
+    refuse_repeated([utterance for utterance, _ in pairs], directory / "utt2spk")
     pairs = sorted([utt[0] + u + utt[1], spk[0] + s + spk[1]] for u, s in pairs)
     files = {"utt2spk": [b" ".join(pair) for pair in pairs], "spk2utt": sorted(spk2utt_lines(pairs))}
     unchanged = (b"", b"")
@@ -51,8 +51,8 @@ def copied(directory: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes]) 
     ):
         for name in names:
             if name not in files and (directory / name).is_file():
-                lines = read_lines(directory / name)
-                files[name] = lines if around in (None, unchanged) else renamed(lines, *around)
+                path = directory / name
+                files[name] = read_lines(path) if around in (None, unchanged) else renamed(path, *around)
     if (
         utt != unchanged and "utt2uniq" not in files
     ):  # so that copies of an utterance can be told to be copies

@@ -12,13 +12,16 @@ from deepspeaker.command import UserError
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.tables import (
     fields,
+    lengths,
     read_keys,
     read_lines,
+    refuse_repeated,
     require,
     require_values,
     shown,
     write_files,
 )
+from deepspeaker.frames import FRAME_SHIFT
 
 # --cmd and --read-entire-file are for callers that hand them to Kaldi's scripts: these durations need no
 # jobs, and a command's output is always read to its end.
@@ -66,6 +69,7 @@ def recording_durations(directory: Path, jobs: int) -> dict[bytes, float]:
     lines = read_lines(path)
     require_values(lines, path)
     rows = [line.split(None, 1) for line in lines]
+    refuse_repeated([row[0] for row in rows], path)
 
     def attempt(row: list[bytes]) -> float | str:
         try:
@@ -115,8 +119,20 @@ def utterance_durations(directory: Path, jobs: int, frame_shift: float = 0.0) ->
     if not path.is_file():
         raise UserError(f"expected wav.scp, segments or utt2num_frames in {directory}, found none of them")
     shift = directory / "frame_shift"
-    frame_shift = frame_shift or (float(shift.read_text()) if shift.is_file() else 0.01)
-    return {utterance: int(count) * frame_shift for utterance, count in fields(read_lines(path), 2, path)}
+    if not frame_shift:
+        frame_shift = positive(shift.read_text(), shift) if shift.is_file() else FRAME_SHIFT
+    return {utterance: count * frame_shift for utterance, count in lengths(read_lines(path), path).items()}
+
+
+def positive(text: str, what: str | os.PathLike) -> float:
+    """A number of seconds above 0, or UserError."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise UserError(f"{what}: expected seconds above 0, found {text.strip()!r}")
+    return found
 
 
 def complete(path: Path, expected: Path) -> bool:
@@ -137,7 +153,8 @@ def main() -> None:
     if of_recordings:
         found = recording_durations(directory, jobs)
     else:
-        found = utterance_durations(directory, jobs, float(values["--frame-shift"] or 0))
+        shift = values["--frame-shift"]
+        found = utterance_durations(directory, jobs, positive(shift, "--frame-shift") if shift else 0.0)
     write_files(directory, {name: [key + b" " + written(found[key]) for key in sorted(found)]})
     print(
         f"{tool}.sh: computed {directory / name}: {len(found)} lines, {sum(found.values()) / 3600:.2f} hours"

@@ -15,6 +15,7 @@ from deepspeaker.datadir.tables import (
     joined,
     keep,
     keys,
+    lengths,
     read_lines,
     require_values,
     rising,
@@ -60,14 +61,6 @@ def read_file(path: Path) -> list[bytes]:
     return ordered(lines, path)
 
 
-def with_length(lines: list[bytes], path: Path) -> list[bytes]:
-    """The lines whose second field is above 0."""
-    try:
-        return [line for line in lines if float(line.split(None, 2)[1]) > 0]
-    except ValueError as error:
-        raise UserError(f"{path}: expected 'utterance length' on each line: {error}") from None
-
-
 def all_ids(files: dict[str, list[bytes]], directory: Path) -> dict[str, list[bytes]]:
     """The first fields of each file; equal lists are one, so that a million ids are held and compared once."""
     ids = {"utt2spk": keys(files["utt2spk"], directory / "utt2spk")}
@@ -92,7 +85,8 @@ def utterances_kept(
     for name in lists:
         found = ids[name]
         if name in LENGTHS:
-            found = keys(with_length(files[name], directory / name), directory / name)
+            known = lengths(files[name], directory / name)
+            found = [utterance for utterance, length in known.items() if length > 0]
         elif name == "segments":
             recordings = set(ids["wav.scp"])
             found = [line.split()[0] for line in files[name] if line.split()[1] in recordings]

@@ -18,6 +18,7 @@ from deepspeaker.datadir.tables import (
     fields,
     keys,
     read_lines,
+    refuse_repeated,
     require,
     shown,
     spk2utt_lines,
@@ -163,6 +164,7 @@ def split_data(directory: Path, count: int, per_utterance: bool) -> None:
     if up_to_date(directory, parts):
         return
     utt2spk = dict(fields(lines, 2, directory / "utt2spk"))
+    refuse_repeated(keys(lines, directory / "utt2spk"), directory / "utt2spk")
     pieces = split_evenly(lines, count) if per_utterance else split_by_speaker(lines, utt2spk, count)
     pieces = [sorted(piece) for piece in pieces]  # where utt2spk does not follow the speakers
     for part, files in zip(parts, parts_of(directory, pieces), strict=True):

@@ -10,9 +10,10 @@ from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.split import parts_of, subset
 from deepspeaker.datadir.tables import (
     fields,
+    lengths,
     read_keys,
     read_lines,
-    read_pairs,
+    refuse_repeated,
     replace_files,
     require,
     shown,
@@ -26,11 +27,11 @@ USAGE = (
 )
 
 
-def lengths(directory: Path) -> dict[bytes, float]:
+def known_lengths(directory: Path) -> dict[bytes, float]:
     """Utterance -> length: in frames if utt2num_frames is there, in seconds otherwise."""
     for name in ("utt2num_frames", "utt2dur"):
         if (directory / name).is_file():
-            return {utterance: float(length) for utterance, length in read_pairs(directory / name)}
+            return lengths(read_lines(directory / name), directory / name)
     from deepspeaker.datadir.durations import utterance_durations  # reads audio
 
     return utterance_durations(directory, os.cpu_count() or 1)
@@ -38,7 +39,7 @@ def lengths(directory: Path) -> dict[bytes, float]:
 
 def shortest(directory: Path, utterances: list[bytes], count: int) -> list[bytes]:
     """The `count` shortest utterances."""
-    length = lengths(directory)
+    length = known_lengths(directory)
     if missing := next((utterance for utterance in utterances if utterance not in length), None):
         raise UserError(f"no length of {shown(missing)} in {directory}; run utils/get_utt2dur.sh {directory}")
     return sorted(utterances, key=lambda utterance: (length[utterance], utterance))[:count]
@@ -68,6 +69,7 @@ def choose(directory: Path, values: dict, lines: list[bytes], count: str) -> lis
     """The lines of utt2spk that the options ask for."""
     pairs = fields(lines, 2, directory / "utt2spk")
     utterances = [utterance for utterance, _ in pairs]
+    refuse_repeated(utterances, directory / "utt2spk")
     if values["--utt-list"]:
         chosen = listed(utterances, values["--utt-list"])
     elif values["--spk-list"]:

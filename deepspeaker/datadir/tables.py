@@ -110,6 +110,31 @@ def require_values(lines: Iterable[bytes], path: str | os.PathLike) -> None:
             )
 
 
+def lengths(lines: Iterable[bytes], path: str | os.PathLike) -> dict[bytes, float]:
+    """First field -> second field, a number. Raises UserError for a line without."""
+    found = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            key, length = line.split()
+            found[key] = float(length)
+        except ValueError:
+            raise UserError(f"{path}:{number}: expected 'utterance length', found {shown(line)!r}") from None
+    return found
+
+
+def refuse_repeated(ids: list[bytes], path: str | os.PathLike) -> None:
+    """Raises UserError for an id that comes twice; `ids` are those of the lines of a file."""
+    if rising(ids):
+        return
+    seen: set[bytes] = set()
+    for number, item in enumerate(ids, 1):
+        if item in seen:
+            raise UserError(
+                f"{path}:{number}: {shown(item)} stands here for the second time; run utils/fix_data_dir.sh"
+            )
+        seen.add(item)
+
+
 def read_keys(path: str | os.PathLike) -> list[bytes]:
     """First field of each line of a file."""
     return keys(read_lines(path), path)

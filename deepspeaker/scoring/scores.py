@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir import lines
+from deepspeaker.datadir import lines, words
 from deepspeaker.trials import read_trials
 
 
@@ -13,7 +13,7 @@ def read_scores(path: str | os.PathLike) -> dict[tuple[str, str], float]:
     """(id1, id2) -> score. Raises UserError for a malformed line and for a pair that comes twice."""
     scores = {}
     for number, line in lines(path):
-        fields = line.split()
+        fields = words(line)
         try:
             pair, score = (fields[0], fields[1]), float(fields[2])
         except (IndexError, ValueError):
