@@ -40,7 +40,7 @@ def train_directory(data, counts):
 def test_trials_come_back_as_written(tmp_path):
     trials = [("b", "a", True), ("a", "ä\u00a0ö", False)]
     write_trials(tmp_path / "trials", trials)
-    assert (tmp_path / "trials").read_text() == "b a target\na c nontarget\n"
+    assert (tmp_path / "trials").read_text("utf-8") == "b a target\na ä\u00a0ö nontarget\n"
     assert read_trials(tmp_path / "trials") == trials
 
 
