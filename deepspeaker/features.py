@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FRAME_LENGTH = 0.025  # seconds
-FRAME_SHIFT = 0.010  # seconds
+from deepspeaker.frames import FRAME_LENGTH, FRAME_SHIFT
+
 PREEMPHASIS = 0.97
 FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers, ours lie within -1..1
 LOG_FLOOR = torch.finfo(torch.float32).eps

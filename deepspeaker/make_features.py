@@ -16,8 +16,9 @@ from deepspeaker.command import UserError
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import read_segments, read_table, write_table
 from deepspeaker.dataset import features_record, write_record
-from deepspeaker.features import FRAME_SHIFT, compute_fbank, voiced_frames
+from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.files import atomic
+from deepspeaker.frames import FRAME_SHIFT
 from deepspeaker.jobs import join, share
 from deepspeaker.progress import Reporter
 
