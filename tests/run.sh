@@ -6,11 +6,10 @@ cd "$(dirname "$0")/.."
 long=false
 
 # shellcheck disable=SC2034  # read by parse_options.sh
-help_message="Usage: tests/run.sh [--long true] [-- pytest options]
+help_message="Usage: tests/run.sh [--long true] [FILE...|-k EXPRESSION]
   --long true|false   also the tests that take minutes ($long)"
 . ./path.sh
 . parse_options.sh
-if [ "${1:-}" = -- ]; then shift; fi
 
 if ! check_requirements.py requirements-dev.txt >/dev/null 2>&1; then
   echo "tests/run.sh: installing requirements-dev.txt into $(dirname "$(command -v python3)")" >&2
