@@ -18,7 +18,7 @@ fi
 
 ruff check .
 if command -v shellcheck >/dev/null; then
-  git ls-files -z '*.sh' | xargs -0 shellcheck -x
+  find . -path ./.venv -prune -o -name '*.sh' -type f -print0 | xargs -0 shellcheck -x
 else
   echo "tests/run.sh: shellcheck is not installed: shell files are not checked" >&2
 fi
