@@ -113,6 +113,7 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
         while run.step < run.settings.epochs * run.settings.steps_per_epoch:
             entry = _epoch(run, data, device, stop)
             _judge(run, entry, dev, device)
+            _leave_if_asked(run, stop)
     best = load(out_dir / "best.pt")
     save(final, best)
     log.info("%s: epoch %d, dev EER %.2f %%", final, best["epoch"], best["dev_eer"])
@@ -195,17 +196,22 @@ def _epoch(run: Run, data: TrainingSet, device: torch.device, stop: StopRequest)
             run.step += 1
             bar.update()
             bar.set_postfix(loss=f"{gauges['loss']:.3f}", dev=f"{run.best_eer:.2f}%", refresh=False)
-            if time.monotonic() - saved > 60 * run.config.training.checkpoint_minutes:
+            due = time.monotonic() - saved > 60 * run.config.training.checkpoint_minutes
+            if run.step < end and (due or stop.signal):  # at the end the epoch is judged first
                 run.save()
                 saved = time.monotonic()
-            if stop.signal:
-                run.save()
-                log.info("stopped at step %d; run again to go on", run.step)
-                sys.exit(128 + stop.signal)
+                _leave_if_asked(run, stop)
     seconds = time.monotonic() - start
     rate = (end - first) * settings.speakers * settings.utterances / seconds
     return {"epoch": end // settings.steps_per_epoch, "step": end, **means,
             "learning_rate": learning_rate(end - 1, settings), "utterances_per_second": rate, "seconds": seconds}
+
+
+def _leave_if_asked(run: Run, stop: StopRequest) -> None:
+    """End the process after SIGTERM or SIGINT; the checkpoint is written."""
+    if stop.signal:
+        log.info("stopped at step %d; run again to go on", run.step)
+        sys.exit(128 + stop.signal)
 
 
 def _step(run: Run, data: TrainingSet, device: torch.device) -> dict[str, float]:

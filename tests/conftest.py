@@ -1,6 +1,7 @@
 """What the tests share: commands run as a user runs them, and small data directories of real files."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,11 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = 
 
 def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHON": sys.executable, "LC_ALL": "C", **extra}
+
+
+def hear_interrupts() -> None:
+    """For Popen's preexec_fn: tests may be run where SIGINT is ignored, which a shell then cannot trap."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, noise, tiny_conf, write_wav
+from conftest import ROOT, environment, hear_interrupts, noise, tiny_conf, write_wav
 
 RUN = ROOT / "egs/voxceleb/run.sh"
 TINY_CORPUS = "--speakers 10 --test-speakers 4 --recordings 2 --utterances 3"
@@ -238,7 +238,7 @@ def test_interrupted(copy, how, whom, stage, status):
     conf = tiny_conf(copy.parent / "long.toml", {"softmax.epochs": 10000})
     words = [str(RUN), "--dir", str(copy), "--conf", str(conf), "--gpus", "0", "--stage", str(stage)]
     process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
+                               start_new_session=True, preexec_fn=hear_interrupts)
     sign = {3: copy / "exp/long/softmax/train.jsonl", 2: copy / "data/test/log/progress.1"}[stage]
     until = time.monotonic() + 120
     while not sign.exists() and process.poll() is None and time.monotonic() < until:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import hear_interrupts
 
 from deepspeaker.command import UserError
 from deepspeaker.datadir import read_lists, read_table
@@ -112,7 +113,8 @@ def test_somebody_elses_folder_is_refused_and_left_alone(tmp_path, name):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_is_noticed_and_made_anew(tiny, tmp_path, number):
     command = [sys.executable, PROGRAM, *TINY, "--speakers=500", tmp_path / "corpus", tmp_path / "data"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                               preexec_fn=hear_interrupts)
     while not list(tmp_path.glob("corpus/.voxceleb1.partial/dev/wav/*/*/*.wav")):
         time.sleep(0.05)
         assert running.poll() is None

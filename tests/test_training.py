@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, environment
+from conftest import ROOT, environment, hear_interrupts
 
+from deepspeaker import training
 from deepspeaker.archive import append
 from deepspeaker.checkpoint import load, load_model, save
 from deepspeaker.command import UserError
-from deepspeaker.config import PhaseConfig
+from deepspeaker.config import PhaseConfig, load_config
+from deepspeaker.signals import StopRequest
 from deepspeaker.training import learning_rate
 
 
@@ -83,14 +85,16 @@ def test_both_phases(ready, tmp_path):
 LONG = {"softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.checkpoint_minutes": 0.0005}
 
 
-@pytest.mark.parametrize("how, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("how, status", [
+    (signal.SIGKILL, -9), (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
 def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path, how, status):
     conf, train, dev = ready(LONG)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert finish(command(conf, train, dev, whole)).returncode == 0
     rng = np.random.default_rng(how)
     for _ in range(3):
-        process = subprocess.Popen(command(conf, train, dev, stopped), stdout=subprocess.PIPE, env=environment())
+        process = subprocess.Popen(command(conf, train, dev, stopped), stdout=subprocess.PIPE, env=environment(),
+                                   preexec_fn=hear_interrupts)
         known = set(stopped.glob("step-*.pt"))
         while process.poll() is None and not set(stopped.glob("step-*.pt")) - known:
             time.sleep(0.02)
@@ -109,6 +113,29 @@ def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path
     assert all(torch.equal(x, y) for i in a["optimizer"]["state"] for x, y in
                zip(a["optimizer"]["state"][i].values(), b["optimizer"]["state"][i].values(), strict=True))
     assert len(list(stopped.glob("step-*.pt"))) <= 3 and not list(stopped.glob(".*.tmp")) or how == signal.SIGKILL
+
+
+def test_stopped_at_the_end_of_an_epoch_it_is_judged_all_the_same(ready, tmp_path, monkeypatch):
+    class AtStepThree(StopRequest):
+        @property
+        def signal(self):
+            frame = sys._getframe(1)
+            return signal.SIGTERM if frame.f_locals["run"].step == 3 else 0
+
+        @signal.setter
+        def signal(self, _number):
+            pass
+
+    conf, train, dev = ready()
+    config, out = load_config(conf), tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(training, "StopRequest", AtStepThree)
+    with pytest.raises(SystemExit) as left:
+        training.fit(config, "softmax", train, dev, out, None, 0, torch.device("cpu"))
+    assert left.value.code == 143 and [path.name for path in out.glob("step-*")] == ["step-00000003.pt"]
+    monkeypatch.undo()
+    training.fit(config, "softmax", train, dev, out, None, 0, torch.device("cpu"))
+    assert [json.loads(line)["epoch"] for line in (out / "train.jsonl").open()] == [1, 2]
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(ready, tmp_path):
