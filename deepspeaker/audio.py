@@ -48,7 +48,7 @@ def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = No
     that says what is wrong with the audio; the caller adds the utterance.
     """
     if entry.endswith("|"):
-        samples, found = _decode(io.BytesIO(_pipe_output(entry[:-1])), "the command's output", start, end)
+        samples, found = _decode(io.BytesIO(pipe_output(entry)), "the command's output", start, end)
     else:
         samples, found = _decode_file(Path(entry), start, end)
     if samples.size == 0:
@@ -106,12 +106,13 @@ def _probe_with_av(path: Path) -> Header:
         raise UserError(f"{path} is not audio that can be read: {error}") from None
 
 
-def _pipe_output(command: str) -> bytes:
-    done = subprocess.run(["bash", "-c", "set -o pipefail;" + command], capture_output=True,
+def pipe_output(entry: str) -> bytes:
+    """What the command of a wav.scp entry `cmd |` writes; UserError with its last words when it fails."""
+    done = subprocess.run(["bash", "-c", "set -o pipefail\n" + entry[:-1]], capture_output=True,
                           stdin=subprocess.DEVNULL)
     if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().rsplit("\n", 1)[-1]
-        raise UserError(f"command failed with status {done.returncode}: {command.strip()}: {last}")
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"command failed with status {done.returncode}: {entry}: {last}")
     return done.stdout
 
 

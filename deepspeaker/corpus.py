@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepspeaker.command import UserError
 from deepspeaker.datadir import lines, read_table, write_speakers, write_table
-from deepspeaker.files import atomic
+from deepspeaker.files import atomic, replacing
 from deepspeaker.trials import Trial, write_trials
 
 RECORD = ".corpus"  # in DATA: the directories that the last corpus program made there
@@ -131,35 +131,6 @@ def refuse_missing(path: Path, what: str, missing: Sequence[str], named: Collect
     if missing:
         raise UserError(f"{path}: {len(missing)} of the {len(named)} {what} it names are not under {folder}: "
                         f"{examples(missing)}; complete the corpus or take these lines out of the list")
-
-
-@contextmanager
-def replacing(directory: str | os.PathLike) -> Iterator[Path]:
-    """An empty folder beside `directory` that takes its place, as a whole, when the block ends well.
-
-    When the block raises, whatever stood at `directory` stays as it was; what a killed run left is removed.
-    """
-    directory = Path(directory)
-    new, old = (directory.with_name(f".{directory.name}.{end}") for end in ("new", "old"))
-    tidy(directory, new, old)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if directory.exists():
-            directory.rename(old)
-        new.rename(directory)
-    finally:
-        tidy(directory, new, old)
-
-
-def tidy(directory: Path, new: Path, old: Path) -> None:
-    """Put the old directory back if nothing took its place, and remove what is left over."""
-    if old.exists() and not directory.exists():
-        old.rename(directory)
-    for leftover in (new, old):
-        if leftover.is_symlink():
-            leftover.unlink()
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,3 +26,32 @@ def atomic(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing(directory: str | os.PathLike) -> Iterator[Path]:
+    """An empty folder beside `directory` that takes its place, as a whole, when the block ends well.
+
+    When the block raises, whatever stood at `directory` stays as it was; what a killed run left is removed.
+    """
+    directory = Path(directory)
+    new, old = (directory.with_name(f".{directory.name}.{end}") for end in ("new", "old"))
+    _tidy(directory, new, old)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if directory.exists():
+            directory.rename(old)
+        new.rename(directory)
+    finally:
+        _tidy(directory, new, old)
+
+
+def _tidy(directory: Path, new: Path, old: Path) -> None:
+    """Put the old directory back if nothing took its place, and remove what is left over."""
+    if old.exists() and not directory.exists():
+        old.rename(directory)
+    for leftover in (new, old):
+        if leftover.is_symlink():
+            leftover.unlink()
+        shutil.rmtree(leftover, ignore_errors=True)

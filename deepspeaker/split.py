@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.corpus import replacing, speaker_id
+from deepspeaker.corpus import speaker_id
 from deepspeaker.datadir import BLANKS, lines, read_table, spk2utt
 from deepspeaker.datadir.split import parts_of
 from deepspeaker.datadir.tables import write_files
+from deepspeaker.files import replacing
 from deepspeaker.trials import Trial, make_trials, write_trials
 
 SHARE = 0.02  # of the speakers, at least, go to the development set ...

@@ -8,7 +8,7 @@ cmd=run.pl
 use_gpu=false
 
 help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
-DATA_DIR has wav.scp, utt2spk, spk2utt and trials; it is not written to. Writes OUT_DIR/metrics.json and all before it.
+DATA_DIR has wav.scp, utt2spk and trials; it is not written to. Writes OUT_DIR/metrics.json and all before it.
   --nj N                parallel jobs ($nj)
   --cmd CMD             how jobs are run: run.pl, slurm.pl ... ($cmd)
   --use-gpu true|false  ($use_gpu)"
@@ -29,7 +29,7 @@ done
 
 mine=$out/data/$(basename "$data")
 mkdir -p "$mine"
-for file in wav.scp segments utt2spk spk2utt trials enroll; do
+for file in wav.scp segments utt2spk trials enroll; do
   if [ -f "$data/$file" ]; then cp "$data/$file" "$mine/"; fi
 done
 enroll=()

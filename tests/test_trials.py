@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeaker.command import UserError
-from deepspeaker.corpus import replacing
 from deepspeaker.datadir import read_lists, read_table, write_speakers, write_table
+from deepspeaker.files import replacing
 from deepspeaker.split import dev_size, split_dev
 from deepspeaker.trials import make_trials, read_trials, share, write_trials
 

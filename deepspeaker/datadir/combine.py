@@ -1,7 +1,6 @@
 """utils/combine_data.sh: one data directory from several."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from deepspeaker.datadir.tables import (
     spk2utt_lines,
     write_files,
 )
+from deepspeaker.files import replacing
 
 USAGE = 'combine_data.sh [--extra-files "file1 file2"] [--skip-fix true|false] new-dir source-dir1 ...'
 
@@ -91,22 +91,6 @@ def combined(sources: list[Path], extra: list[str]) -> dict[str, list[bytes]]:
     return files
 
 
-def replace_directory(new: Path, files: dict[str, list[bytes]]) -> None:
-    """Put a directory with these files in the place of `new`, which goes only when its successor is whole."""
-    new = Path(os.path.normpath(new))
-    made, old = (new.with_name(f".{new.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    try:
-        write_files(made, files)
-        if new.exists():
-            new.rename(old)
-        made.rename(new)
-    finally:
-        if old.exists() and not new.exists():
-            old.rename(new)
-        for path in (made, old):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def main() -> None:
     values, args = parse(sys.argv[1:], {"--extra-files": "", "--skip-fix": "false"}, USAGE)
     if values["--skip-fix"] not in ("true", "false"):
@@ -119,7 +103,8 @@ def main() -> None:
     if values["--skip-fix"] == "false":
         special = {name: files.pop(name) for name in DIRECTORY_FILES if name in files}
         files = fixed({name: lines for name, lines in files.items() if name != "spk2utt"}, new) | special
-    replace_directory(new, files)
+    with replacing(os.path.normpath(new)) as successor:
+        write_files(successor, files)
 
 
 if __name__ == "__main__":

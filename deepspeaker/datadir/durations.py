@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,15 +30,12 @@ REPORTED = 5  # of the audio that could not be read, so many are named
 
 def seconds(entry: str) -> float:
     """Length of the audio that a wav.scp entry stands for: a path, or a command with a | at its end."""
-    import soundfile  # here alone: the other tools start without it
+    import soundfile  # here alone, and what imports it: the other tools start without it
+
+    from deepspeaker.audio import SAMPLE_RATE, pipe_output, read_audio
 
     if entry.endswith("|"):
-        command = ["bash", "-c", "set -o pipefail\n" + entry[:-1]]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
-        if done.returncode:
-            last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            raise UserError(f"command failed with status {done.returncode}: {entry}: {last}")
-        source = io.BytesIO(done.stdout)
+        source = io.BytesIO(pipe_output(entry))
     elif not Path(entry).is_file():
         raise UserError(f"no such file {entry}")
     else:
@@ -50,8 +46,7 @@ def seconds(entry: str) -> float:
     except soundfile.SoundFileError as error:
         if source is not entry:
             raise UserError(f"not audio that can be read: {entry}: {error}") from None
-        from deepspeaker.audio import SAMPLE_RATE, read_audio  # what libsndfile does not know (M4A) is decoded
-
+        # what libsndfile does not know (M4A) is decoded
         found = len(read_audio(entry, SAMPLE_RATE).samples) / SAMPLE_RATE
     if not found:
         raise UserError(f"no samples in {entry}")
