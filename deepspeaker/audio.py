@@ -210,13 +210,14 @@ def _decode(source: str | io.BytesIO, name: str, start: float,
         with soundfile.SoundFile(source) as sound:
             first, last = _bounds(start, end, sound.samplerate, sound.frames, name)
             sound.seek(first)
+            kind = "int16" if sound.subtype == "PCM_16" else "float32"  # libsndfile is slow to convert them
             for position in range(first, last, BLOCK * sound.samplerate):
                 wanted = min(BLOCK * sound.samplerate, last - position)
-                samples = sound.read(wanted, dtype="float32", always_2d=True)
+                samples = sound.read(wanted, dtype=kind, always_2d=True)
                 if len(samples) < wanted:
                     raise Truncated(f"{name} is truncated: {sound.frames} samples announced, "
                                     f"{position + len(samples)} there")
-                yield samples, sound.samplerate
+                yield samples if kind == "float32" else samples * np.float32(2.0 ** -15), sound.samplerate
     except soundfile.SoundFileError as error:
         raise UserError(f"{name} is not audio that can be read: {error}") from None
 
