@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before numpy is imported
@@ -54,6 +56,11 @@ def best(*candidates: Callable[[], object], rounds: int = ROUNDS) -> list[float]
     return found
 
 
+def each(function: Callable, items: Iterable) -> Callable[[], None]:
+    """A candidate that calls a function with each item and keeps nothing."""
+    return lambda: deque(map(function, items), maxlen=0)
+
+
 def reference_fbank(samples: np.ndarray) -> np.ndarray:
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
@@ -72,7 +79,7 @@ def fbank_alone(wavs: Sequence[Path], folder: Path) -> Figures:
     """The fbank function on samples in memory; how far the two are apart."""
     samples = [soundfile.read(wav, dtype="float32")[0] for wav in wavs]
     seconds = sum(map(len, samples)) / RATE
-    theirs, ours = best(lambda: [*map(reference_fbank, samples)], lambda: [*map(our_fbank, samples)])
+    theirs, ours = best(each(reference_fbank, samples), each(our_fbank, samples))
     apart = []
     for x in samples:
         expected = reference_fbank(x)
@@ -101,7 +108,7 @@ def stage_2(wavs: Sequence[Path], folder: Path) -> Figures:
             record.unlink()
         make_share(data, config, places, 1, 1)
 
-    theirs, ours, reading = best(loop, job, lambda: [soundfile.read(wav, dtype="float32") for wav in wavs])
+    theirs, ours, reading = best(loop, job, each(partial(soundfile.read, dtype="float32"), wavs))
     seconds = sum(soundfile.info(wav).duration for wav in wavs)
     return {"stage_2_times_real_time": seconds / ours, "stage_2_times_reference": theirs / ours,
             "reading_times_reference": theirs / reading, "stage_2_share_of_reading": reading / ours}
@@ -153,13 +160,12 @@ def m4a(wavs: Sequence[Path], folder: Path) -> Figures:
     files = sorted(folder.glob("*.m4a"))
     seconds = sum(len(read_audio(str(file), RATE).samples) for file in files) / RATE
     figures = {"m4a_seconds_each": seconds / len(files)}
-    entries = [str(file) for file in files]
+    entries, decode = [str(file) for file in files], partial(read_audio, rate=RATE)
     if subprocess.run(["which", "ffmpeg"], capture_output=True).returncode:
         print("ffmpeg is not installed: M4A by a process each is not measured", file=sys.stderr)
-        return figures | {"m4a_times_real_time": seconds / best(lambda: [read_audio(e, RATE) for e in entries])[0]}
+        return figures | {"m4a_times_real_time": seconds / best(each(decode, entries))[0]}
     pipes = [f"ffmpeg -v 8 -threads 1 -i {entry} -f wav -acodec pcm_s16le -|" for entry in entries]
-    ours, theirs = best(lambda: [read_audio(e, RATE) for e in entries], lambda: [read_audio(p, RATE) for p in pipes],
-                        rounds=3)
+    ours, theirs = best(each(decode, entries), each(decode, pipes), rounds=3)
     return figures | {"m4a_times_real_time": seconds / ours, "m4a_times_ffmpeg_processes": theirs / ours}
 
 
