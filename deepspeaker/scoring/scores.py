@@ -1,37 +1,92 @@
 """Score files: lines `id1 id2 score`, beside the trial list they belong to."""
 
+import itertools
 import os
 
 import numpy as np
 
+from deepspeaker.columns import read_columns
 from deepspeaker.command import UserError
-from deepspeaker.datadir import lines, words
-from deepspeaker.trials import read_trials
+from deepspeaker.files import atomic
+from deepspeaker.trials import TrialList, read_trial_list
+
+LINES = 1 << 12  # written at once
 
 
-def read_scores(path: str | os.PathLike) -> dict[tuple[str, str], float]:
-    """(id1, id2) -> score. Raises UserError for a malformed line and for a pair that comes twice."""
-    scores = {}
-    for number, line in lines(path):
-        fields = words(line)
-        try:
-            pair, score = (fields[0], fields[1]), float(fields[2])
-        except (IndexError, ValueError):
-            raise UserError(f"{path}:{number}: expected 'id1 id2 score', found {line!r}") from None
-        if scores.setdefault(pair, score) != score:
-            raise UserError(f"{path}:{number}: a second, different score of {pair[0]} {pair[1]}")
-    return scores
+def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray) -> None:
+    """Write the scores (n,) of trials, in their order. Raises UserError for a score that is not a number."""
+    if (wrong := np.flatnonzero(np.isnan(scores))).size:
+        raise UserError(f"{path}: {wrong.size} scores are not numbers: {_named(trials, wrong)}; look at the embeddings")
+    first, second = np.array(trials.first_ids, object)[trials.first], np.array(trials.second_ids, object)[trials.second]
+    with atomic(path) as file:
+        for start in range(0, len(scores), LINES):
+            block = slice(start, start + LINES)
+            rows = zip(first[block], second[block], scores[block].tolist(), strict=True)
+            file.write("".join([f"{a} {b} {score:.6f}\n" for a, b, score in rows]))
+
+
+def read_scores(path: str | os.PathLike, trials: TrialList, trials_path: str | os.PathLike) -> np.ndarray:
+    """The scores (n,) float64 of n trials, in their order; NaN where the file has none.
+
+    Raises UserError for a malformed line, a score that is not a number, a pair that stands twice, and for pairs that
+    are not trials; `trials_path` is for its message.
+    """
+    scored, values = _scored_pairs(path, trials)
+    rank, listed = np.argsort(scored, kind="stable"), trials.pairs()
+    order = np.argsort(listed)
+    place = order[np.searchsorted(listed, scored[rank], sorter=order).clip(max=len(listed) - 1)]
+    if (stray := rank[listed[place] != scored[rank]]).size:
+        raise UserError(f"{path}: {stray.size} scored pairs are not trials of {trials_path}, the first in line "
+                        f"{stray.min() + 1}: is it the score file of another list?")
+    if (again := rank[1:][place[1:] == place[:-1]]).size:
+        raise UserError(f"{path}: {again.size} pairs have a second score, the first in line {again.min() + 1}")
+    found = np.full(len(listed), np.nan)
+    found[place] = values[rank]
+    return found
+
+
+def _scored_pairs(path: str | os.PathLike, trials: TrialList) -> tuple[np.ndarray, np.ndarray]:
+    """(pair of each line, as TrialList.pairs numbers them, -1: of other ids; its score (n,) float64)."""
+    expected = "id1 id2 score"
+    numbers = [{name.encode(): n for n, name in enumerate(ids)} for ids in (trials.first_ids, trials.second_ids)]
+    pairs, values = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for line, (first, second, texts) in read_columns(path, 3, expected):
+        scores = _floats(texts)
+        if (wrong := np.flatnonzero(np.isnan(scores))).size:
+            found = b" ".join(column[wrong[0]] for column in (first, second, texts)).decode()
+            raise UserError(f"{path}:{line + wrong[0]}: expected '{expected}', found {found!r}")
+        i, j = (np.fromiter(map(number.get, column, itertools.repeat(-1)), np.int64, len(column))
+                for number, column in zip(numbers, (first, second), strict=True))
+        pairs.append(np.where((i < 0) | (j < 0), -1, i * len(trials.second_ids) + j))
+        values.append(scores)
+    return np.concatenate(pairs), np.concatenate(values)
 
 
 def labelled_scores(scores: str | os.PathLike, trials: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
     """(scores (n,) float64, labels (n,) bool, number of trials without a score), in the trials' order.
 
-    Raises UserError for scores of pairs that are not in the trial list.
+    Raises UserError as read_trial_list and read_scores.
     """
-    found, listed = read_scores(scores), read_trials(trials)
-    if stray := found.keys() - {(t.first, t.second) for t in listed}:
-        examples = ", ".join(" ".join(pair) for pair in sorted(stray)[:5])
-        raise UserError(f"{scores}: {len(stray)} scored pairs are not trials of {trials}: {examples}")
-    scored = [t for t in listed if (t.first, t.second) in found]
-    values = np.array([found[t.first, t.second] for t in scored], dtype=np.float64)
-    return values, np.array([t.target for t in scored], dtype=bool), len(listed) - len(scored)
+    listed = read_trial_list(trials)
+    values = read_scores(scores, listed, trials)
+    scored = ~np.isnan(values)
+    return values[scored], listed.targets[scored], int((~scored).sum())
+
+
+def _floats(texts: list[bytes]) -> np.ndarray:
+    """(n,) float64; NaN for what is no number."""
+    try:
+        return np.fromiter(map(float, texts), np.float64, len(texts))
+    except ValueError:
+        return np.array([_float(text) for text in texts])
+
+
+def _float(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _named(trials: TrialList, which: np.ndarray) -> str:
+    return ", ".join(f"{trials.first_ids[trials.first[n]]} {trials.second_ids[trials.second[n]]}" for n in which[:5])
