@@ -74,11 +74,16 @@ def compare(a: np.ndarray, b: np.ndarray, labels: np.ndarray, speakers: np.ndarr
     """
     rankings, found = [rank(scores, labels) for scores in (a, b)], {}
     metrics = [dict(score_metrics()) | (dict(llr_metrics(ranking)) if llr else {}) for ranking in rankings]
-    drawn = None
+    drawn = [{}, {}]
     if enough_speakers(labels, speakers):
         drawn = [resampled(s, labels, speakers, m) for s, m in zip((a, b), metrics, strict=True)]
     for name in metrics[0]:
-        first, second = (m[name](ranking) for m, ranking in zip(metrics, rankings, strict=True))
-        low, high = interval(drawn[1][name] - drawn[0][name]) if drawn else (None, None)
-        found[name] = {"a": first, "b": second, "difference": second - first, "low": low, "high": high}
+        values = [m[name](ranking) for m, ranking in zip(metrics, rankings, strict=True)]
+        found[name] = difference(*values, drawn[0].get(name), drawn[1].get(name))
     return found
+
+
+def difference(a: float, b: float, drawn_a: np.ndarray | None, drawn_b: np.ndarray | None) -> dict[str, float | None]:
+    """A row of compare(), of two values and their values (resamples,) over the same draws, None: too few speakers."""
+    low, high = (None, None) if drawn_a is None else interval(drawn_b - drawn_a)
+    return {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
