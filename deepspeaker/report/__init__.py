@@ -13,7 +13,7 @@ from deepspeaker.archive import read_vectors
 from deepspeaker.config import Config
 from deepspeaker.datadir import read_table
 from deepspeaker.report import facts, figures
-from deepspeaker.report.systems import ScoredList, differences, scored_lists, worst_errors
+from deepspeaker.report.systems import ScoredList, System, differences, scored_lists, worst_errors
 
 
 def make_report(data: Path, exp: Path, config: Config) -> str:
@@ -22,7 +22,7 @@ def make_report(data: Path, exp: Path, config: Config) -> str:
     page = _environment().get_template("page.html")
     return page.render(
         name=exp.name, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", lists=[_section(each, exp) for each in lists],
-        training={phase: Markup(figures.training(phase, epochs))
+        training={phase: [Markup(svg) for svg in figures.training(phase, epochs)]
                   for phase, epochs in facts.training_logs(exp).items()},
         data=facts.data_sets(data), stages=facts.stages(exp), config=config.as_tables(), versions=facts.versions())
 
@@ -32,10 +32,19 @@ def _section(scored: ScoredList, exp: Path) -> dict:
     latest = scored.latest()
     return {"title": f"{scored.set} / {scored.name}", "systems": scored.systems, "latest": latest,
             "differences": differences(scored), "det": Markup(figures.det(scored)),
-            "histograms": [Markup(figures.histograms(scored, system)) for system in latest],
+            "histograms": [Markup(svg) for system in latest for svg in _histograms(scored, system)],
             "map": Markup(_map(scored, exp)),
             "worst": worst_errors(scored, latest[0]), "n_speakers": len(scored.sides.names),
             "n_target": int(scored.labels.sum()), "n_nontarget": int((~scored.labels).sum())}
+
+
+def _histograms(scored: ScoredList, system: System) -> list[str]:
+    """The system's scores and, where there are any, its log likelihood ratios."""
+    found = [figures.histogram(system.scores, scored.labels, f"score, {system.backend}")]
+    if system.llr is not None:
+        name = f"log likelihood ratio, {system.backend}, calibrated on dev"
+        found.append(figures.histogram(system.llr, scored.labels, name, zero=True))
+    return found
 
 
 def _map(scored: ScoredList, exp: Path) -> str:

@@ -1,13 +1,17 @@
 """The report's figures, each as the text of an SVG element that stands in the page."""
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 import matplotlib
 import numpy as np
+from markupsafe import escape
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from deepspeaker.metrics.rates import error_rates, rank
 from deepspeaker.report.systems import ScoredList, System
@@ -21,10 +25,12 @@ STYLE = {"font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False
          "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False, "legend.fontsize": 7.5,
          "grid.color": "#e4e0d8", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4,
          "svg.fonttype": "none", "svg.hashsalt": "deepspeaker", "text.parse_math": False, "figure.dpi": 72}
-WIDE, NARROW = (6.4, 3.2), (4.8, 3.9)  # inches
-DET_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60)  # percent
+SQUARE, FLAT, SMALL = (4.6, 4.9), (4.6, 2.8), (2.3, 1.5)  # inches
+DET_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # percent
+DET_LIMITS = 1e-4, 0.9  # rates
 DET_POINTS = 400  # of a curve, evenly along its length
 DCF_MARKS = {0.01: "o", 0.001: "s"}  # priors whose minDCF points are drawn
+MARK = {"markersize": 4, "markerfacecolor": "white"}
 GAUGES = ("dev_eer", "loss", "accuracy", "active", "same", "different", "effective_rank", "gradient_norm",
           "learning_rate", "utterances_per_second", "waiting")  # shown first, in this order
 NOT_GAUGES = ("epoch", "step", "seconds")
@@ -34,77 +40,71 @@ RASTER = 1000  # points from which a scatter is drawn as pixels
 def det(scored: ScoredList) -> str:
     """Detection error trade-off of all systems: straight lines where scores are normally distributed."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(NARROW)
+        figure, axes = _figure(SQUARE)
         backends = list(dict.fromkeys(system.backend for system in scored.systems))
-        counts = scored.labels.sum(), (~scored.labels).sum()
-        lowest = min(0.01, max(1e-4, 0.5 / max(counts)))
+        lowest = max(DET_LIMITS[0], 0.5 / min(scored.labels.sum(), (~scored.labels).sum()))
         for system in scored.systems:
-            miss, false_accept = error_rates(rank(system.scores, scored.labels))
-            colour = PHASE_COLOURS.get(system.phase, INK)
-            x, y = (_probit(rates, lowest / 2) for rates in (false_accept, miss))
-            keep = _evenly(x, y)
-            axes.plot(x[keep], y[keep], STYLES[backends.index(system.backend) % len(STYLES)], color=colour,
-                      label=system.name if len(backends) > 1 else system.phase)
-            for prior, mark in DCF_MARKS.items():
-                best = np.argmin(prior * miss + (1 - prior) * false_accept)
-                axes.plot(x[best], y[best], mark, color=colour, markersize=4, markerfacecolor="white", zorder=3)
-        ticks = [tick for tick in DET_TICKS if tick / 100 >= lowest]
-        places = _probit(np.array(ticks) / 100, lowest)
-        ends = _probit(np.array([lowest, 0.65]), lowest)
+            style = STYLES[backends.index(system.backend) % len(STYLES)]
+            _det_curve(axes, system, scored.labels, style, system.name if len(backends) > 1 else system.phase)
+        for prior, mark in DCF_MARKS.items():
+            axes.plot([], [], mark, color="#555555", label=f"minDCF, prior {prior:g}", **MARK)
+        ticks = [tick for tick in DET_TICKS if lowest <= tick / 100 <= DET_LIMITS[1]]
+        places, ends = _probit(np.array(ticks) / 100), _probit(np.array([lowest, DET_LIMITS[1]]))
         names = [f"{tick:g}" for tick in ticks]
         axes.set(xticks=places, xticklabels=names, yticks=places, yticklabels=names, xlim=ends, ylim=ends,
                  xlabel="false accepts, %", ylabel="misses, %", aspect="equal")
         axes.plot(ends, ends, color=FAINT, linewidth=0.6, zorder=0)
         axes.grid(True)
-        for prior, mark in DCF_MARKS.items():
-            axes.plot([], [], mark, color="#555555", markersize=4, markerfacecolor="white", label=f"minDCF, {prior:g}")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        figure.legend(loc="outside upper center", ncols=3 if len(backends) == 1 else 2)
         return _svg(figure, f"DET curves of {scored.set} {scored.name}")
 
 
-def histograms(scored: ScoredList, system: System) -> str:
-    """Scores of target and nontarget trials and, where there are any, their log likelihood ratios."""
-    panels = {f"score, {system.backend}": system.scores}
-    if system.llr is not None:
-        panels["log likelihood ratio (natural), calibrated on dev"] = system.llr
-    with matplotlib.rc_context(STYLE):
-        figure, *rows = _figure(WIDE if len(panels) > 1 else NARROW, 1, len(panels))
-        for axes, (name, values) in zip(rows, panels.items(), strict=True):
-            bins = np.linspace(*_span(values), 61)
-            for labels, colour, title in ((scored.labels, TARGET, "target"), (~scored.labels, NONTARGET, "nontarget")):
-                axes.hist(values[labels], bins, density=True, histtype="stepfilled", color=colour, alpha=0.35)
-                axes.hist(values[labels], bins, density=True, histtype="step", color=colour, label=title)
-            axes.set(xlabel=name, yticks=[])
-            axes.spines["left"].set_visible(False)
-        if system.llr is not None:
-            rows[-1].axvline(0, color=INK, linewidth=0.6)
-        rows[0].legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)
-        return _svg(figure, f"scores of {system.name}")
+def _det_curve(axes: Axes, system: System, labels: np.ndarray, style: str, name: str) -> None:
+    colour = PHASE_COLOURS.get(system.phase, INK)
+    miss, false_accept = error_rates(rank(system.scores, labels))
+    x, y = _probit(false_accept), _probit(miss)
+    keep = _evenly(x, y)
+    axes.plot(x[keep], y[keep], style, color=colour, label=name)
+    for prior, mark in DCF_MARKS.items():
+        best = np.argmin(prior * miss + (1 - prior) * false_accept)
+        axes.plot(x[best], y[best], mark, color=colour, zorder=3, **MARK)
 
 
-def training(phase: str, epochs: Sequence[Mapping]) -> str:
-    """Every number that train.jsonl has of the phase, an epoch a point."""
-    known = [name for name in dict.fromkeys(name for entry in epochs for name, value in entry.items()
-                                            if isinstance(value, int | float)) if name not in NOT_GAUGES]
-    names = [n for n in GAUGES if n in known] + [n for n in known if n not in GAUGES]
-    columns = 3
-    rows = -(-len(names) // columns)
+def histogram(values: np.ndarray, labels: np.ndarray, name: str, zero: bool = False) -> str:
+    """Densities of target and nontarget trials; `zero` marks 0."""
     with matplotlib.rc_context(STYLE):
-        figure, *panels = _figure((6.4, 1.45 * rows), rows, columns)
-        for axes, name in zip(panels, names, strict=False):
-            points = [(entry["epoch"], entry[name]) for entry in epochs if isinstance(entry.get(name), int | float)]
-            axes.plot(*zip(*points, strict=True), ".-", color=PHASE_COLOURS.get(phase, INK), markersize=4,
-                      linewidth=1.1)
-            axes.set_title(_readable(name), fontsize=8, loc="left", pad=3)
-            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
-            axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3))
-            axes.grid(True, axis="y")
-            if name == "dev_eer":
-                best = min(points, key=lambda point: point[1])
-                axes.plot(*best, "o", color=INK, markersize=5, markerfacecolor="none")
-        for axes in panels[len(names):]:
-            axes.set_visible(False)
-        return _svg(figure, f"training, {phase}")
+        figure, axes = _figure(FLAT)
+        bins = np.linspace(*_span(values), 61)
+        for which, colour, title in ((labels, TARGET, "target"), (~labels, NONTARGET, "nontarget")):
+            axes.hist(values[which], bins, density=True, histtype="stepfilled", color=colour, alpha=0.35)
+            axes.hist(values[which], bins, density=True, histtype="step", color=colour, label=title)
+        if zero:
+            axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set(xlabel=name, yticks=[])
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=2)
+        return _svg(figure, name)
+
+
+def training(phase: str, epochs: Sequence[Mapping]) -> list[str]:
+    """A figure for every number that train.jsonl has of the phase, an epoch a point."""
+    known = dict.fromkeys(name for entry in epochs for name, value in entry.items() if _is_number(value))
+    names = [n for n in GAUGES if n in known] + [n for n in known if n not in (*GAUGES, *NOT_GAUGES)]
+    return [_gauge(name, [(entry["epoch"], entry[name]) for entry in epochs if _is_number(entry.get(name))],
+                   PHASE_COLOURS[phase]) for name in names]
+
+
+def _gauge(name: str, points: list[tuple[int, float]], colour: str) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(SMALL)
+        axes.plot(*zip(*points, strict=True), ".-", color=colour, markersize=4, linewidth=1.1)
+        axes.set_title({"dev_eer": "dev EER, %"}.get(name, name.replace("_", " ")), fontsize=8, loc="left", pad=3)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.grid(True, axis="y")
+        if name == "dev_eer":
+            axes.plot(*min(points, key=lambda point: point[1]), "o", color=INK, markersize=6, markerfacecolor="none")
+        return _svg(figure, name)
 
 
 def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> str:
@@ -119,7 +119,7 @@ def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> 
     colours = matplotlib.colormaps["hsv"](np.random.default_rng(0).permutation(len(names)) / len(names)) * 0.82
     colours[:, 3] = 1
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(NARROW)
+        figure, axes = _figure(SQUARE)
         axes.scatter(*places.T, s=9, c=colours[number], alpha=0.75, linewidths=0, rasterized=len(places) > RASTER)
         share = 100 * pca.explained_variance_ratio_
         axes.set(xlabel=f"first component, {share[0]:.0f} % of the variance",
@@ -128,28 +128,29 @@ def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> 
         return _svg(figure, title)
 
 
-def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1) -> list:
-    """The figure and its axes."""
+def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     figure = Figure(size, layout="constrained")
-    return [figure, *np.ravel(figure.subplots(rows, columns))]
+    return figure, figure.subplots()
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """An SVG element without ids of its own, but those its clip paths need; matplotlib escapes the texts in it."""
+    """An SVG element; its only ids are those that its clip paths need. matplotlib escapes the texts in it."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Title": title})
-    text = file.getvalue()
-    text = text[text.index("<svg"):]
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    width, height = (round(float(n)) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())
-    return re.sub(r'<svg [^>]*>', f'<svg role="img" viewBox="0 0 {width} {height}" style="max-width: {width * 1.4:.0f}px" '
-                  'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    figure.savefig(file, format="svg", transparent=True, dpi=150, bbox_inches="tight", pad_inches=0.03)
+    text = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg"):])
+    box = re.search(r'viewBox="[^"]*"', text)[0]
+    return re.sub(r"<svg [^>]*>", f'<svg role="img" aria-label="{escape(title)}" {box} '
+                  f'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
 
 
-def _probit(rates: np.ndarray, least: float) -> np.ndarray:
-    """Standard normal quantiles of rates, those of 0 and 1 moved inwards to `least`."""
-    inverse = NormalDist().inv_cdf
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _probit(rates: np.ndarray) -> np.ndarray:
+    """Standard normal quantiles of rates; those of 0 and 1 are moved just beyond the axes."""
+    inverse, least = NormalDist().inv_cdf, DET_LIMITS[0] / 10
     return np.array([inverse(rate) for rate in np.clip(rates, least, 1 - least).tolist()])
 
 
@@ -162,7 +163,3 @@ def _evenly(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _span(values: np.ndarray) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     return (low, high) if low < high else (low - 0.5, high + 0.5)
-
-
-def _readable(name: str) -> str:
-    return {"dev_eer": "dev EER, %"}.get(name, name.replace("_", " "))
