@@ -8,7 +8,7 @@ corpus_opts=
 root=
 conf=
 stage=1
-stop_stage=6
+stop_stage=7
 dir=
 name=
 nj=$(nproc 2>/dev/null || echo 1)
@@ -25,7 +25,7 @@ Without options: the whole recipe on synthetic speech that it makes itself.
                         (conf/demo.toml for synthetic, else conf/deep_speaker.toml)
   --stage N             first stage ($stage)
   --stop-stage N        last stage ($stop_stage)
-                        1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores
+                        1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores  7 report
   --dir FOLDER          where data/, fbank/ and exp/ go (the recipe's folder)
   --name NAME           experiment: exp/NAME (the conf's base name)
   --nj N                parallel jobs of stages 2 and 5 (number of cores, $nj)
@@ -34,6 +34,7 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)"
 
 caller=$PWD
+command_line=$(printf '%q ' "$0" "$@")
 cd "$(dirname "$0")"
 . ./path.sh
 # shellcheck source=egs/voxceleb/cmd.sh
@@ -66,8 +67,10 @@ begin() { # begin STAGE WHAT...
   shift
   echo "== stage $now: $*"
 }
-end() { # end WHAT...
+end() { # end WHAT...: also leaves a line in exp/NAME/stages.tsv: stage, seconds, date, command line
   log=
+  mkdir -p "$exp"
+  printf '%s\t%s\t%s\t%s\n' "$now" $((SECONDS - started)) "$(date -u +%FT%TZ)" "$command_line" >>"$exp/stages.tsv"
   echo "== stage $now done in $((SECONDS - started)) s: $*"
 }
 ended() {
@@ -85,7 +88,7 @@ for number in stage stop_stage nj seed ${gpus:+gpus}; do
     '' | *[!0-9]*) fail "--${number//_/-}: expected a number, found '${!number}'" ;;
   esac
 done
-if [ "$stage" -lt 1 ] || [ "$stage" -gt 6 ]; then fail "--stage $stage: the stages are 1 to 6"; fi
+if [ "$stage" -lt 1 ] || [ "$stage" -gt 7 ]; then fail "--stage $stage: the stages are 1 to 7"; fi
 if [ "$stop_stage" -lt "$stage" ]; then fail "--stop-stage $stop_stage lies before --stage $stage"; fi
 if [ "$nj" -lt 1 ]; then fail "--nj: expected at least 1 job, found $nj"; fi
 if [ -z "$corpus" ]; then corpus=${root:+voxceleb}; fi
@@ -249,12 +252,19 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
       need 5 "$exp/$phase/embeddings/$set/embedding.scp"
       enroll=()
       if [ -f "$data/$set/enroll" ]; then enroll=(--enroll "$data/$set/enroll"); fi
+      known=(--utt2spk "$data/$set/utt2spk" "${enroll[@]}")
+      for table in "$data/$set"/{spk2gender,utt2*}; do
+        case $(basename "$table") in
+          utt2spk | utt2num_frames) ;;
+          *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
+        esac
+      done
       for trials in "$data/$set"/trials*; do
         for backend in $backends; do
           scores=$exp/$phase/scores/$set/$(basename "$trials").$backend
           run steps/score_trials.py --backend "$backend" "${enroll[@]}" "$trials" \
             "$exp/$phase/embeddings/$set/embedding.scp" "$scores"
-          run steps/compute_metrics.py --json "$scores" "$trials" >"$scores.json.tmp"
+          run steps/compute_metrics.py --json "${known[@]}" "$scores" "$trials" >"$scores.json.tmp"
           mv "$scores.json.tmp" "$scores.json"
         done
       done
@@ -262,4 +272,12 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   done
   run steps/collect_results.py --conf "$conf" "$exp"
   end "$exp/results.tsv, $exp/model.pt"
+fi
+
+if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
+  need 6 "$exp/results.tsv"
+  begin 7 "report"
+  echo "   One page to look at: results with intervals, DET curves, training curves, and the worst errors to listen to."
+  run steps/make_report.py --conf "$conf" "$data" "$exp"
+  end "$exp/report.html"
 fi
