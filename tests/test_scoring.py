@@ -7,7 +7,7 @@ import pytest
 
 from deepspeaker.archive import write_vectors
 from deepspeaker.command import UserError
-from deepspeaker.make_embeddings import speaker_means
+from deepspeaker.join_embeddings import speaker_means
 from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring import scorer as scorer_module
 from deepspeaker.scoring.asnorm import asnorm, statistics
