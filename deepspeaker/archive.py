@@ -5,10 +5,13 @@ compressed kinds with contiguous rows (CM2, CM3) are read in place; CM is decode
 through kaldiio.
 """
 
+import math
+import mmap
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import kaldiio
@@ -19,6 +22,11 @@ from deepspeaker.datadir import read_table, write_table
 from deepspeaker.files import atomic
 
 COMPRESSION = 3  # kaldiio's number for CM2: 16 bits a value, rows contiguous
+TYPES = {b"FM ": "<f4", b"FV ": "<f4", b"DM ": "<f8", b"DV ": "<f8", b"CM2": "<u2", b"CM3": "u1"}  # of the numbers
+# Of an opened matrix: which mapped file, the byte where its first row begins, its shape, the type of its numbers
+# ("" while it is not opened, "CM" where it must be decoded whole), and value = minimum + step * stored.
+LAYOUT = np.dtype([("file", "i4"), ("start", "i8"), ("rows", "i4"), ("cols", "i4"), ("type", "U3"),
+                   ("minimum", "f4"), ("step", "f4")])
 
 
 class Matrix(NamedTuple):
@@ -30,28 +38,91 @@ class Matrix(NamedTuple):
 
     def rows(self, index=slice(None)) -> np.ndarray:
         """The values (n, F) float32 of the rows that `index` picks."""
-        values = self.stored[index].astype(np.float32)
-        if self.stored.dtype.kind == "u":
-            values *= np.float32(self.step)
-            values += np.float32(self.minimum)
-        return values
+        return _values(self.stored[index], np.float32(self.minimum), np.float32(self.step))
+
+
+def _values(stored: np.ndarray, minimum: np.ndarray, step: np.ndarray) -> np.ndarray:
+    values = stored.astype(np.float32)
+    if stored.dtype.kind == "u":
+        values *= step
+        values += minimum
+    return values
+
+
+class MatrixTable:
+    """The matrices of an scp file, each looked up when it is first asked for.
+
+    keys: as they stand in the file. What is known of an opened matrix lies in an array of LAYOUT, so that a million of
+    them fit into little memory. All methods take positions in `keys` and raise UserError as open_matrix.
+    """
+
+    def __init__(self, scp: str | os.PathLike):
+        self.path, table = Path(scp), read_table(scp)
+        self.keys, self._specifiers = list(table), list(table.values())
+        self._layout = np.zeros(len(table), LAYOUT)
+        self.files: list[np.ndarray] = []  # those opened so far, mapped, (bytes,) uint8 each
+        self._numbers: dict[int, int] = {}  # id of a mapped file -> its number in `files`
+
+    def layout(self, which: np.ndarray) -> np.ndarray:
+        """Where the matrices lie and what they are: (n,) of LAYOUT."""
+        for i in which[self._layout["type"][which] == ""].tolist():
+            data, offset = _open(self._specifiers[i], self.keys[i])
+            file = self._numbers.setdefault(id(data), len(self.files))
+            if file == len(self.files):
+                self.files.append(data)
+            self._layout[i] = (file, *_matrix_header(data, offset, self._specifiers[i], self.keys[i]))
+        return self._layout[which]
+
+    def rows(self, i: int, index=slice(None)) -> np.ndarray:
+        """The values (n, F) float32 of the rows of one matrix that `index` picks."""
+        return open_matrix(self._specifiers[i], self.keys[i]).rows(index)
+
+    def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> np.ndarray:
+        """Windows (n, T, F) float32: of matrix which[k] the rows index[k], a slice or (T,) positions.
+
+        Matrices of one type and width, compressed whole ones apart, are copied row by row as they are stored and
+        turned into numbers together.
+        """
+        layout = self.layout(which)
+        kind, cols = layout["type"][0], int(layout["cols"][0])
+        if kind == "CM" or (layout["type"] != kind).any() or (layout["cols"] != cols).any():
+            return np.stack([self.rows(i, rows) for i, rows in zip(which.tolist(), index, strict=True)])
+        width = cols * np.dtype(kind).itemsize
+        first = index[0]
+        frames = first.stop - first.start if isinstance(first, slice) else len(first)
+        raw = np.empty((len(which), frames, width), np.uint8)
+        places = zip(layout["file"].tolist(), layout["start"].tolist(), layout["rows"].tolist(), index, strict=True)
+        for window, (file, start, count, rows) in zip(raw, places, strict=True):
+            window[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
+        shape = (-1, 1, 1)
+        return _values(raw.view(kind), layout["minimum"].reshape(shape), layout["step"].reshape(shape))
 
 
 def open_matrix(specifier: str, key: str) -> Matrix:
     """The matrix at `path:offset`; UserError names `key` and the file when it is malformed."""
     data, offset = _open(specifier, key)
+    start, rows, cols, kind, minimum, step = _matrix_header(data, offset, specifier, key)
+    if kind == "CM":
+        return Matrix(kaldiio.load_mat(specifier), 0.0, 1.0)
+    return Matrix(np.ndarray((rows, cols), kind, buffer=data, offset=start), minimum, step)
+
+
+def _matrix_header(data: np.ndarray, offset: int, specifier: str, key: str) -> tuple:
+    """(start, rows, cols, type, minimum, step) as LAYOUT has them."""
     token = bytes(data[offset + 2:offset + 5])
     if token in (b"FM ", b"DM "):
         rows, cols, start = _sizes(data, offset + 5, 2, specifier, key)
-        return Matrix(_array(data, start, "<f4" if token == b"FM " else "<f8", (rows, cols), specifier, key), 0.0, 1.0)
+        _check_size(data, start, TYPES[token], (rows, cols), specifier, key)
+        return start, rows, cols, TYPES[token], 0.0, 1.0
     if token == b"CM ":
-        return Matrix(_decode_whole(data, offset, specifier, key), 0.0, 1.0)
-    start = offset + 6
-    if bytes(data[offset + 2:start]) not in (b"CM2 ", b"CM3 "):
+        minimum, span, rows, cols = _unpack("<ffii", data, offset + 5, specifier, key)
+        _check_size(data, offset + 21, "u1", (cols, 8 + rows), specifier, key)
+        return offset + 21, rows, cols, "CM", minimum, span
+    if token not in (b"CM2", b"CM3") or data[offset + 5:offset + 6].tobytes() != b" ":
         raise _malformed(key, specifier, f"expected a matrix (FM, DM, CM, CM2 or CM3), found {token!r}")
-    minimum, span, rows, cols = _unpack("<ffii", data, start, specifier, key)
-    kind, top = ("<u2", 65535) if token == b"CM2" else ("u1", 255)
-    return Matrix(_array(data, start + 16, kind, (rows, cols), specifier, key), minimum, span / top)
+    minimum, span, rows, cols = _unpack("<ffii", data, offset + 6, specifier, key)
+    _check_size(data, offset + 22, TYPES[token], (rows, cols), specifier, key)
+    return offset + 22, rows, cols, TYPES[token], minimum, span / (65535 if token == b"CM2" else 255)
 
 
 def open_vector(specifier: str, key: str) -> np.ndarray:
@@ -61,7 +132,8 @@ def open_vector(specifier: str, key: str) -> np.ndarray:
     if token not in (b"FV ", b"DV "):
         raise _malformed(key, specifier, f"expected a vector (FV or DV), found {token!r}")
     size, start = _sizes(data, offset + 5, 1, specifier, key)
-    return _array(data, start, "<f4" if token == b"FV " else "<f8", (size,), specifier, key)
+    _check_size(data, start, TYPES[token], (size,), specifier, key)
+    return np.ndarray((size,), TYPES[token], buffer=data, offset=start)
 
 
 def read_vectors(scp: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -91,7 +163,8 @@ def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) 
 
 @lru_cache(maxsize=4096)
 def _map(path: str) -> np.ndarray:
-    return np.memmap(path, np.uint8, "r")
+    with open(path, "rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
 def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:
@@ -122,20 +195,11 @@ def _sizes(data: np.ndarray, start: int, count: int, specifier: str, key: str) -
     return [*found[1::2], start + 5 * count]
 
 
-def _array(data: np.ndarray, start: int, kind: str, shape: tuple, specifier: str, key: str) -> np.ndarray:
-    size = np.dtype(kind).itemsize
-    for n in shape:
-        size *= n
+def _check_size(data: np.ndarray, start: int, kind: str, shape: tuple, specifier: str, key: str) -> None:
+    size = math.prod(shape) * np.dtype(kind).itemsize
     if min(shape) < 0 or start + size > data.size:
         raise _malformed(key, specifier, f"its header announces shape {shape}, {size} bytes; "
                                          f"the file has {max(0, data.size - start)} from there")
-    return np.ndarray(shape, kind, buffer=data, offset=start)
-
-
-def _decode_whole(data: np.ndarray, offset: int, specifier: str, key: str) -> np.ndarray:
-    _, _, rows, cols = _unpack("<ffii", data, offset + 5, specifier, key)
-    _array(data, offset + 21, "u1", (cols, 8 + rows), specifier, key)
-    return kaldiio.load_mat(specifier)
 
 
 def _malformed(key: str, specifier: str, what: str) -> UserError:

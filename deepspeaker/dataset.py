@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeaker.archive import Matrix, open_matrix, open_vector
+from deepspeaker.archive import MatrixTable, open_vector
 from deepspeaker.command import UserError
 from deepspeaker.config import FeatureConfig, differences
 from deepspeaker.datadir import read_table
@@ -30,18 +30,25 @@ class FeatureSet:
         if not (directory / "feats.scp").exists():
             raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
         _check_record(directory, config)
-        feats = read_table(directory / "feats.scp")
-        self.utterances = list(feats)
-        self._specifiers = list(feats.values())
+        self.table = MatrixTable(directory / "feats.scp")
+        self.utterances = self.table.keys
+        self._num_mel_bins = config.num_mel_bins
         self._vad = read_table(directory / "vad.scp") if config.vad else None
-        self._matrices: dict[int, Matrix] = {}
 
     def __len__(self) -> int:
         return len(self.utterances)
 
+    def counts(self, which: np.ndarray) -> np.ndarray:
+        """How many frames (n,) each of the utterances has; UserError for features of another width."""
+        layout = self.table.layout(which)
+        for i in np.flatnonzero(layout["cols"] != self._num_mel_bins)[:1]:
+            raise UserError(f"{self.utterances[which[i]]}: features of {layout['cols'][i]} bins in {self.table.path}, "
+                            f"the configuration has num_mel_bins = {self._num_mel_bins}")
+        return layout["rows"]
+
     def frames(self, i: int) -> np.ndarray:
         """Indices (n,) of the frames a network may see: the voiced ones, or all where none is voiced."""
-        count = len(self._matrix(i).stored)
+        count = int(self.counts(np.array([i]))[0])
         if self._vad is None:
             return np.arange(count)
         name = self.utterances[i]
@@ -54,12 +61,7 @@ class FeatureSet:
 
     def rows(self, i: int, index: np.ndarray) -> np.ndarray:
         """Features (n, F) float32 of the frames `index`."""
-        return self._matrix(i).rows(index)
-
-    def _matrix(self, i: int) -> Matrix:
-        if i not in self._matrices:
-            self._matrices[i] = open_matrix(self._specifiers[i], self.utterances[i])
-        return self._matrices[i]
+        return self.table.rows(i, index)
 
 
 def features_record(config: FeatureConfig) -> dict[str, object]:

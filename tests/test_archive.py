@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepspeaker.archive import _map, append, open_matrix, open_vector, read_vectors, write_vectors
+from deepspeaker.archive import MatrixTable, _map, append, open_matrix, open_vector, read_vectors, write_vectors
 from deepspeaker.command import UserError
 
 MATRIX = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
@@ -46,6 +46,51 @@ def test_others_read_what_we_write(tmp_path, compress):
         np.testing.assert_allclose(ours[key], value, atol=1e-5)
         np.testing.assert_allclose(ours[key], theirs[key], atol=1e-5)
     np.testing.assert_allclose(ours["b"], MATRIX, atol=1e-4 if compress else 0)
+
+
+@pytest.mark.parametrize("method", ["kSpeechFeature", "kTwoByteAuto", "kTwoByteSignedInteger", "kOneByteAuto", None])
+def test_reads_what_another_writer_makes(tmp_path, method):
+    """kaldi_native_io is Kaldi's own code: what it writes and how it reads it back."""
+    path, key = tmp_path / "k.ark", "key"
+    if method:
+        with kaldi_native_io.CompressedMatrixWriter(f"ark,scp:{path},{tmp_path}/k.scp") as writer:
+            writer.write(key, MATRIX, getattr(kaldi_native_io.CompressionMethod, method))
+    else:
+        with kaldi_native_io.FloatMatrixWriter(f"ark,scp:{path},{tmp_path}/k.scp") as writer:
+            writer.write(key, MATRIX)
+    reader = kaldi_native_io.SequentialFloatMatrixReader(f"scp:{tmp_path}/k.scp")
+    np.testing.assert_allclose(MatrixTable(tmp_path / "k.scp").rows(0), reader.value, atol=1e-5)
+
+
+def test_table_gathers_windows_of_any_kind(tmp_path):
+    """One batch of windows is what the matrices' rows are one by one, whatever the archive holds."""
+    long = np.random.default_rng(1).standard_normal((300, 7))
+    for name, method, kind in (("a", 3, "f4"), ("b", 3, "f4"), ("c", 5, "f4"), ("d", None, "f4"), ("e", None, "f8"),
+                               ("f", 1, "f4")):
+        with kaldiio.WriteHelper(f"ark,scp:{tmp_path}/{name}.ark,{tmp_path}/{name}.scp",
+                                 compression_method=method) as writer:
+            for n in range(3):
+                writer(f"{name}{n}", (long * (n + 1)).astype(kind))
+    lines = "".join((tmp_path / f"{name}.scp").read_text() for name in "abcdef")
+    (tmp_path / "all.scp").write_text(lines)
+    table = MatrixTable(tmp_path / "all.scp")
+    slices, voiced = slice(120, 150), np.arange(0, 90, 3)
+    for which in (range(0, 6), range(6, 9), range(9, 12), range(12, 15), range(15, 18), range(18)):
+        which = np.array([*which, which[0]])
+        index = [slices if i % 2 else voiced for i in which]
+        expected = np.stack([table.rows(i, rows) for i, rows in zip(which, index, strict=True)])
+        np.testing.assert_array_equal(table.gather(which, index), expected)
+        assert (table.layout(which)["rows"] == 300).all() and (table.layout(which)["cols"] == 7).all()
+    assert len(table.files) == 6
+
+
+def test_table_names_the_malformed_matrix(tmp_path):
+    path = written(tmp_path, 3)
+    (tmp_path / "a.scp").write_text(f"good {path}:4\nlost {path}:99\n")
+    table = MatrixTable(tmp_path / "a.scp")
+    assert table.layout(np.array([0]))["rows"] == 50
+    with pytest.raises(UserError, match=f"^lost: malformed archive {path}:99: no binary entry"):
+        table.layout(np.array([0, 1]))
 
 
 def test_vectors(tmp_path):
