@@ -74,7 +74,7 @@ def test_speakers_that_contradict(folder, file, text, message):
 def test_groups_of_numbers_are_quartiles_of_the_smaller():
     first, second = np.array([1, 2, 3, 4, 5, 6, 7, np.nan]), np.array([9.0] * 8)
     found = by_number("utt2dur", first, second)
-    assert found.name == "utt2dur, smaller of the two sides"
+    assert found.name == "utt2dur, smaller side"
     assert {name: mask.nonzero()[0].tolist() for name, mask in found.groups.items()} == {
         "up to 2.5": [0, 1], "2.5 to 4": [2, 3], "4 to 5.5": [4], "over 5.5": [5, 6], "unknown": [7]}
     assert by_number("x", np.array([2.0, 2, 2]), first[:3]).groups.keys() == {"up to 1.5", "1.5 to 2"}
@@ -166,7 +166,7 @@ def test_compute_metrics_prints_everything(folder, call):
     found = json.loads(done.stdout)
     assert found["n_speakers"] == 7 and found["n_lost"] == 0 and found["top_1"] == 100 and found["n_probes"] == 14
     assert found["eer"] == 0 and found["eer_high"] == 0 and 0 < found["cllr_low"] < found["cllr"] < found["cllr_high"]
-    assert list(found["breakdowns"]) == ["spk2gender", "utt2dur, smaller of the two sides", "utt2room, column 2"]
+    assert list(found["breakdowns"]) == ["spk2gender", "utt2dur, smaller side", "utt2room, column 2"]
     assert [row["group"] for row in found["breakdowns"]["utt2room, column 2"]] == [
         "both 1", "both 2", "same", "different"]
     done = call("steps/compute_metrics.py", "--utt2spk", folder / "utt2spk", folder / "scores", folder / "trials")
