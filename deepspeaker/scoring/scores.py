@@ -2,6 +2,8 @@
 
 import itertools
 import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +25,16 @@ def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray)
             block = slice(start, start + LINES)
             rows = zip(first[block], second[block], scores[block].tolist(), strict=True)
             file.write("".join([f"{a} {b} {score:.6f}\n" for a, b, score in rows]))
+
+
+def write_best(path: str | os.PathLike, models: Sequence[str], utterances: Sequence[str],
+               blocks: Iterable[Sequence[np.ndarray]]) -> None:
+    """Write what best_models yields: `model utterance score`, each utterance's models best first."""
+    with atomic(path) as file:
+        for rows, best, scores in blocks:
+            file.writelines(f"{models[i]} {utterances[row]} {score:.6f}\n"
+                            for row, several, values in zip(rows, best, scores, strict=True)
+                            for i, score in zip(several, values, strict=True))
 
 
 def read_scores(path: str | os.PathLike, trials: TrialList, trials_path: str | os.PathLike) -> np.ndarray:
@@ -60,6 +72,19 @@ def _scored_pairs(path: str | os.PathLike, trials: TrialList) -> tuple[np.ndarra
         pairs.append(np.where((i < 0) | (j < 0), -1, i * len(trials.second_ids) + j))
         values.append(scores)
     return np.concatenate(pairs), np.concatenate(values)
+
+
+def read_measured(trials: Path, scores: Path, qualities: Sequence[Path]) -> tuple[TrialList, dict[str, np.ndarray]]:
+    """(the trials of a list that have a score, `score` and each quality of them (n,)); a quality's name is the ending
+    of its file's name. UserError for a quality without a value for one of the trials."""
+    listed = read_trial_list(trials)
+    columns = {name: read_scores(path, listed, trials)
+               for name, path in {"score": scores, **{path.suffix[1:]: path for path in qualities}}.items()}
+    scored = ~np.isnan(columns["score"])
+    for path in qualities:
+        if (missing := np.flatnonzero(scored & np.isnan(columns[path.suffix[1:]]))).size:
+            raise UserError(f"{path}: {missing.size} trials with a score have no value: {_named(listed, missing)}")
+    return listed.subset(scored), {name: values[scored] for name, values in columns.items()}
 
 
 def labelled_scores(scores: str | os.PathLike, trials: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:

@@ -15,6 +15,7 @@ nj=$(nproc 2>/dev/null || echo 1)
 gpus=
 seed=0
 init=
+backend=
 
 help_message="Usage: $0 [options]
 Without options: the whole recipe on synthetic speech that it makes itself.
@@ -31,7 +32,8 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --nj N                parallel jobs of stages 2 and 5 (number of cores, $nj)
   --gpus N              0: CPU (1 where there is one, else 0)
   --seed N              of the dev split, the initial weights, and all training draws ($seed)
-  --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)"
+  --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)
+  --backend NAMES       of cosine asnorm plda, e.g. 'cosine plda' ([scoring] backends of the conf)"
 
 caller=$PWD
 command_line=$(printf '%q ' "$0" "$@")
@@ -115,6 +117,9 @@ elif [ -f "$conf" ]; then
 else
   fail "--conf $conf: no such file in $caller or $PWD"
 fi
+backends=${backend:-$(conf_value.py "$conf" scoring backends)}
+qualities=$(conf_value.py "$conf" scoring qualities)
+needs=$(scoring_needs.py "$backends" "$qualities") # of these: cohort, plda
 if [ -n "$init" ]; then
   init=$(absolute "$init")
   if [ ! -f "$init" ]; then fail "--init $init: no such file"; fi
@@ -224,12 +229,23 @@ model_of() {
   if [ "$1" = untrained ]; then echo "$exp/softmax/initial.pt"; else echo "$exp/$1/final.pt"; fi
 }
 
+needed() { # needed NAME...: whether a back-end or quality needs one of them
+  local each
+  for each; do
+    case " $needs " in *" $each "*) return 0 ;; esac
+  done
+  return 1
+}
+learnt_from=
+if needed cohort plda; then learnt_from=train; fi
+
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   need 4 "$exp/triplet/final.pt"
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
-  begin 5 "embeddings of the test sets, $nj jobs"
-  echo "   One vector of length one an utterance, from the untrained network and from each phase's best."
-  for set in $(sets); do
+  begin 5 "embeddings, $nj jobs"
+  echo "   One vector of length one an utterance of dev and the test sets, from the untrained network and from each"
+  echo "   phase's best; of train, too, where a back-end learns from it."
+  for set in $(sets ${learnt_from:+train} dev); do
     need 2 "$data/$set/feats.scp"
     for phase in $(phases); do
       log=$exp/$phase/embeddings/$set/log
@@ -240,34 +256,63 @@ if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   end "$exp/*/embeddings"
 fi
 
+score() { # score PHASE SET TRIALS: with every back-end; dev's calibrate, the others get metrics
+  local at=$exp/$1 set=$2 trials=$3 list scores backend
+  local embeddings=$at/embeddings/$set/embedding.scp enroll=() given=(--cohort-top "$cohort_top") quality=() llr=() known=()
+  list=$set/$(basename "$trials")
+  need 5 "$embeddings"
+  if [ -f "$data/$set/enroll" ]; then enroll=(--enroll "$data/$set/enroll"); fi
+  if needed cohort; then given+=(--cohort "$at/embeddings/train/spk_embedding.scp"); fi
+  if [ -n "$qualities" ]; then
+    # shellcheck disable=SC2086  # qualities are words
+    run steps/measure_quality.py "${given[@]}" "${enroll[@]}" "$trials" "$embeddings" "$at/quality/$list" \
+      --quality $qualities
+    quality=(--quality "$at/quality/$list".*)
+  fi
+  if needed plda; then given+=(--plda "$at/plda"); fi
+  for backend in $backends; do
+    scores=$at/scores/$list.$backend
+    run steps/score_trials.py --backend "$backend" "${given[@]}" "${enroll[@]}" "$trials" "$embeddings" "$scores"
+    if [ "$set" = dev ]; then
+      run steps/train_calibration.py --prior "$calibration_prior" "$trials" "$scores" "$at/calibration/$backend.json" \
+        "${quality[@]}"
+      continue
+    fi
+    if [ -f "$at/calibration/$backend.json" ]; then
+      llr=(--llr "$at/llr/$list.$backend")
+      run steps/calibrate_scores.py "$at/calibration/$backend.json" "$trials" "$scores" "${llr[1]}" "${quality[@]}"
+    fi
+    known=(--utt2spk "$data/$set/utt2spk" "${enroll[@]}")
+    for table in "$data/$set"/{spk2gender,utt2*}; do
+      case $(basename "$table") in
+        utt2spk | utt2num_frames) ;;
+        *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
+      esac
+    done
+    run steps/compute_metrics.py --json "${llr[@]}" "${known[@]}" "$scores" "$trials" >"$scores.json.tmp"
+    mv "$scores.json.tmp" "$scores.json"
+  done
+}
+
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   need 4 "$exp/triplet/final.pt"
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
-  begin 6 "scores and error rates"
-  echo "   Every trial list of every test set is scored; EER where misses and false accepts are equally frequent."
-  backends=$(conf_value.py "$conf" scoring backends)
+  begin 6 "scores and error rates, back-ends: $backends"
+  echo "   Every trial list of every test set is scored, and scores become likelihood ratios as dev's trials tell."
+  echo "   EER where misses and false accepts are equally frequent."
+  cohort_top=$(conf_value.py "$conf" scoring cohort_top)
+  calibration_prior=$(conf_value.py "$conf" scoring calibration_prior)
   for phase in $(phases); do
-    rm -rf "$exp/$phase/scores"
+    rm -rf "$exp/$phase"/{plda,scores,calibration,quality,llr}
+    if [ -n "$learnt_from" ]; then need 5 "$exp/$phase/embeddings/train/embedding.scp"; fi
+    if needed plda; then
+      run steps/train_plda.py --transform "$(conf_value.py "$conf" scoring plda_transform)" \
+        --dim "$(conf_value.py "$conf" scoring plda_dim)" "$exp/$phase/embeddings/train/embedding.scp" \
+        "$data/train/utt2spk" "$exp/$phase/plda"
+    fi
+    if [ -d "$data/dev" ]; then score "$phase" dev "$data/dev/trials"; fi
     for set in $(sets); do
-      need 5 "$exp/$phase/embeddings/$set/embedding.scp"
-      enroll=()
-      if [ -f "$data/$set/enroll" ]; then enroll=(--enroll "$data/$set/enroll"); fi
-      known=(--utt2spk "$data/$set/utt2spk" "${enroll[@]}")
-      for table in "$data/$set"/{spk2gender,utt2*}; do
-        case $(basename "$table") in
-          utt2spk | utt2num_frames) ;;
-          *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
-        esac
-      done
-      for trials in "$data/$set"/trials*; do
-        for backend in $backends; do
-          scores=$exp/$phase/scores/$set/$(basename "$trials").$backend
-          run steps/score_trials.py --backend "$backend" "${enroll[@]}" "$trials" \
-            "$exp/$phase/embeddings/$set/embedding.scp" "$scores"
-          run steps/compute_metrics.py --json "${known[@]}" "$scores" "$trials" >"$scores.json.tmp"
-          mv "$scores.json.tmp" "$scores.json"
-        done
-      done
+      for trials in "$data/$set"/trials*; do score "$phase" "$set" "$trials"; done
     done
   done
   run steps/collect_results.py --conf "$conf" "$exp"
