@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,7 +70,8 @@ def browser(width: int) -> Iterator[Browser]:
         driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                   text=True)
         try:
-            port = next(line.split("port ")[1].strip(". \n") for line in driver.stdout if "successfully on port" in line)
+            started = next(line for line in driver.stdout if "successfully on port" in line)
+            port = started.split("port ")[1].strip(". \n")
             session = Browser(f"http://127.0.0.1:{port}", profile, width)
             try:
                 yield session
@@ -80,4 +80,3 @@ def browser(width: int) -> Iterator[Browser]:
         finally:
             driver.terminate()
             driver.wait(10)
-            time.sleep(0.1)

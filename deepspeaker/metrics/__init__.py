@@ -39,16 +39,15 @@ def llr_metrics(ranking: Ranking) -> Metrics:
 
 def compute_metrics(scores: np.ndarray, labels: np.ndarray, llr: np.ndarray | None = None,
                     speakers: np.ndarray | None = None) -> dict[str, float | int | None]:
-    """All metrics of a list; with `llr` (n,) those of likelihood ratios; with `speakers` NAME_low and NAME_high of each.
+    """All metrics of a list; with `llr` (n,) those of likelihood ratios; with `speakers` each NAME's interval.
 
-    The ends are None where too few speakers have target trials (bootstrap.MIN_SPEAKERS).
+    NAME_low and NAME_high are None where too few speakers have target trials (bootstrap.MIN_SPEAKERS).
     """
+    kinds = [(scores, lambda _: score_metrics())] + ([(llr, llr_metrics)] if llr is not None else [])
     found: dict[str, float | int | None] = {}
-    for values in (scores, llr):
-        if values is None:
-            continue
+    for values, metrics_of in kinds:
         ranking = rank(values, labels)
-        metrics = score_metrics() if values is scores else llr_metrics(ranking)
+        metrics = metrics_of(ranking)
         ends = intervals(values, labels, speakers, metrics) if speakers is not None else {}
         for name, metric in metrics.items():
             found[name] = metric(ranking)

@@ -37,7 +37,7 @@ def by_number(name: str, first: np.ndarray, second: np.ndarray) -> Grouping:
         names = [f"up to {shown[0]}", *(f"{a} to {b}" for a, b in zip(shown, shown[1:], strict=False)),
                  f"over {shown[-1]}"]
         groups = {group: known & (place == i) for i, group in enumerate(names)}
-    return Grouping(f"{name}, smaller of the two sides", _nonempty(groups | {UNKNOWN: ~known}))
+    return Grouping(f"{name}, smaller side", _nonempty(groups | {UNKNOWN: ~known}))
 
 
 def by_category(name: str, first: np.ndarray, second: np.ndarray) -> Grouping:

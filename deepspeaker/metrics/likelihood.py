@@ -11,10 +11,10 @@ from deepspeaker.metrics.rates import Ranking
 
 
 class Costs(NamedTuple):
-    """What each trial of a ranking costs in bits: log2(1 + e^-llr) of targets (T,), log2(1 + e^llr) of nontargets (N,)."""
+    """What each trial of a ranking costs in bits."""
 
-    target: np.ndarray
-    nontarget: np.ndarray
+    target: np.ndarray  # (T,) log2(1 + e^-llr)
+    nontarget: np.ndarray  # (N,) log2(1 + e^llr)
 
 
 def costs(ranking: Ranking) -> Costs:

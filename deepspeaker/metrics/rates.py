@@ -107,14 +107,10 @@ def min_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_a
     """The least detection cost over all thresholds, 1 being the better of accepting and rejecting everything."""
     weight_miss, weight_false_accept = cost_miss * prior, cost_false_accept * (1 - prior)
     trivial = least = min(weight_miss, weight_false_accept)
-    below = ranking.nontarget_below
-    first = _first_with(below, trivial / weight_false_accept)  # below it false accepts alone cost more
-    for start in range(max(1, first), len(below), BLOCK):
-        rejected = below[start:start + BLOCK]
-        missed = ranking.target_below[np.searchsorted(ranking.target, ranking.nontarget[start - 1:start - 1 + BLOCK],
-                                                      "right")]
-        cost = weight_miss / ranking.target_below[-1] * missed + weight_false_accept / below[-1] * (below[-1] - rejected)
-        least = min(least, cost.min())
+    first = _rejections(ranking, trivial / weight_false_accept)  # with fewer, false accepts alone cost more
+    for start in range(max(0, first - 1), len(ranking.nontarget), BLOCK):
+        miss, false_accept = rates_at(ranking, ranking.nontarget[start:start + BLOCK])
+        least = min(least, (weight_miss * miss + weight_false_accept * false_accept).min())
     return float(least / trivial)
 
 
@@ -127,12 +123,11 @@ def act_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_a
 
 def miss_at(ranking: Ranking, false_accept: float) -> float:
     """Miss rate, 0..1, at the lowest threshold whose false-accept rate does not exceed `false_accept`."""
-    first = _first_with(ranking.nontarget_below, false_accept)
-    if first == 0:
-        return 0.0
-    return float(rates_at(ranking, ranking.nontarget[first - 1])[0])
+    rejected = _rejections(ranking, false_accept)
+    return float(rates_at(ranking, ranking.nontarget[rejected - 1])[0]) if rejected else 0.0
 
 
-def _first_with(below: np.ndarray, false_accept: float) -> int:
-    """How many nontargets must be rejected for a false-accept rate of at most `false_accept`."""
+def _rejections(ranking: Ranking, false_accept: float) -> int:
+    """How many of the nontargets must be rejected for a false-accept rate of at most `false_accept`."""
+    below = ranking.nontarget_below
     return bisect_left(range(len(below)), True, key=lambda i: (below[-1] - below[i]) / below[-1] <= false_accept)

@@ -60,8 +60,8 @@ def _map(scored: ScoredList, exp: Path) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "count": lambda n: f"{n:,}", "minutes": _minutes, "json": json.dumps,
                             "link": _link}
     return environment

@@ -11,6 +11,7 @@ from deepspeaker.datadir import read_segments, read_table
 from deepspeaker.metrics import difference, resampled, score_metrics
 from deepspeaker.metrics.bootstrap import enough_speakers
 from deepspeaker.metrics.describe import read_alike, read_scored
+from deepspeaker.metrics.rates import eer_threshold, rank
 from deepspeaker.metrics.sides import Sides, trial_sides
 from deepspeaker.results import collect
 from deepspeaker.trials import TrialList
@@ -19,7 +20,7 @@ COMPARED = ("eer", "min_dcf_0.01")
 WORST = 10  # errors of each kind that are listed
 
 
-@dataclass
+@dataclass(eq=False)
 class System:
     """The scores of one phase and back-end."""
 
@@ -34,7 +35,7 @@ class System:
         return f"{self.phase}, {self.backend}"
 
 
-@dataclass
+@dataclass(eq=False)
 class ScoredList:
     """One trial list and its systems, in the order of results.tsv."""
 
@@ -98,10 +99,12 @@ class Side:
 
 
 def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict]]:
-    """The nontarget trials of the highest and the target trials of the lowest scores."""
-    target, nontarget = np.flatnonzero(scored.labels), np.flatnonzero(~scored.labels)
-    accepts = nontarget[np.argsort(-system.scores[nontarget], kind="stable")[:WORST]]
-    rejects = target[np.argsort(system.scores[target], kind="stable")[:WORST]]
+    """The nontarget trials of the highest and the target trials of the lowest scores, of those on the wrong side of the
+    EER threshold."""
+    accepted = system.scores > eer_threshold(rank(system.scores, scored.labels))
+    accepts, rejects = np.flatnonzero(accepted & ~scored.labels), np.flatnonzero(~accepted & scored.labels)
+    accepts = accepts[np.argsort(-system.scores[accepts], kind="stable")[:WORST]]
+    rejects = rejects[np.argsort(system.scores[rejects], kind="stable")[:WORST]]
     seconds = {utterance: float(text) for utterance, text in _table(scored.directory / "utt2dur").items()}
     wav = _table(scored.directory / "wav.scp")
     segments = read_segments(scored.directory) if wav else {}
