@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 
+from deepspeaker.archive import write_vectors
 from deepspeaker.command import UserError
 from deepspeaker.metrics import eer
 from deepspeaker.scoring.cosine import cosine
@@ -205,3 +206,34 @@ def test_a_singular_covariance_is_an_error():
 def test_embeddings_of_another_dimension():
     with pytest.raises(UserError, match="embeddings of 5 dimensions, but the PLDA was trained on 6"):
         plda(np.ones((2, 5)), Models(np.arange(2), np.ones(2, int)), plda=model())
+
+
+def test_the_programs(tmp_path, call):
+    """Trained, adapted to the test set and scored as the functions do it."""
+    rng = np.random.default_rng(7)
+    vectors, labels = drawn(Covariances(np.ones(4), covariance(4, rng), covariance(4, rng)), 30, 5, rng)
+    names = [f"s{label:02d}-{n:03d}" for n, label in enumerate(labels)]
+    vectors = vectors.astype(np.float32)
+    write_vectors(tmp_path / "train", dict(zip(names[:100], vectors[:100], strict=True)))
+    write_vectors(tmp_path / "test", dict(zip(names[100:], vectors[100:], strict=True)))
+    (tmp_path / "utt2spk").write_text("".join(f"{name} {name[:3]}\n" for name in names))
+    (tmp_path / "enroll").write_text("".join(f"m{s} s{s}-{5 * s:03d} s{s}-{5 * s + 1:03d}\n" for s in range(20, 30)))
+    (tmp_path / "trials").write_text("".join(
+        f"m{s} {name} nontarget\n" for s in range(20, 30) for name in names[103::5]))
+    for words in (("train_plda.py", "--dim", 3, tmp_path / "train.scp", tmp_path / "utt2spk", tmp_path / "plda"),
+                  ("adapt_plda.py", tmp_path / "plda", tmp_path / "test.scp", tmp_path / "adapted"),
+                  ("score_trials.py", "--backend", "plda", "--plda", tmp_path / "adapted", "--enroll",
+                   tmp_path / "enroll", tmp_path / "trials", tmp_path / "test.scp", tmp_path / "scores")):
+        done = call(f"steps/{words[0]}", *words[1:])
+        assert done.returncode == 0, done.stderr
+    trained = train(vectors[:100], labels[:100], "lda", 3)
+    for expected, found in zip(trained, read_plda(tmp_path / "plda"), strict=True):
+        np.testing.assert_allclose(found, expected)
+    adapted = adapt(trained, vectors[100:], 0.75, 0.25)
+    models = Models(np.arange(50).reshape(10, 5)[:, :2].ravel(), np.full(10, 2))
+    i, j = np.repeat(np.arange(10), 10), np.tile(np.arange(3, 50, 5), 10)
+    written = [float(line.split()[2]) for line in (tmp_path / "scores").open()]
+    np.testing.assert_allclose(written, score_pairs(plda(vectors[100:], models, plda=adapted), i, j), atol=1e-4)
+    done = call("steps/score_trials.py", "--backend", "plda", "--plda", tmp_path, tmp_path / "trials",
+                tmp_path / "test.scp", tmp_path / "scores")
+    assert done.returncode == 1 and "mean.vec: train the PLDA first" in done.stderr

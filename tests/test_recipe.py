@@ -181,6 +181,7 @@ def test_enrolment_by_several_utterances(copy):
     assert abs(mean @ embeddings[utterance] / np.linalg.norm(mean) - float(score)) < 2e-6
 
 
+@pytest.mark.long
 def test_every_backend_is_calibrated_on_dev(copy):
     from deepspeaker.checkpoint import load
     from deepspeaker.scoring.calibration import read_calibration
