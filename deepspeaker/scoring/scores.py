@@ -43,9 +43,10 @@ def read_scores(path: str | os.PathLike, trials: TrialList, trials_path: str | o
     Raises UserError for a malformed line, a score that is not a number, a pair that stands twice, and for pairs that
     are not trials; `trials_path` is for its message.
     """
-    scored, values = _scored_pairs(path, trials)
-    rank, listed = np.argsort(scored, kind="stable"), trials.pairs()
-    order = np.argsort(listed)
+    listed, (scored, values) = trials.pairs(), _scored_pairs(path, trials)
+    if np.array_equal(scored, listed):  # as a rule
+        return values
+    rank, order = np.argsort(scored, kind="stable"), np.argsort(listed)
     place = order[np.searchsorted(listed, scored[rank], sorter=order).clip(max=len(listed) - 1)]
     if (stray := rank[listed[place] != scored[rank]]).size:
         raise UserError(f"{path}: {stray.size} scored pairs are not trials of {trials_path}, the first in line "

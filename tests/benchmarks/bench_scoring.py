@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Speed of scoring, on one core: 1,000,000 trials over 20,000 embeddings of 512 dimensions.
+
+Each figure stands beside what it is compared with, measured in the same run.
+
+    tests/benchmarks/bench_scoring.py [--json]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+os.environ.update(ONE_CORE)  # before numpy is imported
+
+import numpy as np  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from deepspeaker.archive import write_vectors  # noqa: E402
+from deepspeaker.scoring.cosine import cosine  # noqa: E402
+from deepspeaker.scoring.scorer import score_pairs  # noqa: E402
+from deepspeaker.scoring.task import read_task  # noqa: E402
+
+UTTERANCES, SPEAKERS, DIMENSIONS, TRIALS, COHORT = 20_000, 1_000, 512, 1_000_000, 6_000
+LOOP = 3_000  # trials of the loop that is compared with
+Figures = dict[str, float]
+
+
+def make_files(folder: Path) -> None:
+    """Embeddings of speakers around their own directions, trials of which a tenth are targets, and a cohort."""
+    rng = np.random.default_rng(0)
+    names = np.array([f"id{n % SPEAKERS:05d}-{n // SPEAKERS:011d}-00001" for n in range(UTTERANCES)])
+    centres = rng.standard_normal((SPEAKERS, DIMENSIONS), np.float32)
+    vectors = centres[np.arange(UTTERANCES) % SPEAKERS] + 3 * rng.standard_normal((UTTERANCES, DIMENSIONS), np.float32)
+    write_vectors(folder / "embedding", dict(zip(names.tolist(), vectors, strict=True)))
+    strangers = rng.standard_normal((COHORT, DIMENSIONS), np.float32)
+    write_vectors(folder / "cohort", {f"c{n:04d}": vector for n, vector in enumerate(strangers)})
+    first = rng.integers(0, UTTERANCES, 2 * TRIALS)
+    other = rng.integers(0, UTTERANCES, 2 * TRIALS)
+    own = first % SPEAKERS + SPEAKERS * rng.integers(0, UTTERANCES // SPEAKERS, 2 * TRIALS)
+    second = np.where(rng.random(2 * TRIALS) < 0.1, own, other)
+    _, distinct = np.unique(first * UTTERANCES + second, return_index=True)
+    kept = rng.permutation(distinct[first[distinct] != second[distinct]])[:TRIALS]
+    label = np.where(first % SPEAKERS == second % SPEAKERS, "target", "nontarget")
+    with (folder / "trials").open("w") as file:
+        file.writelines(f"{a} {b} {c}\n" for a, b, c in zip(
+            names[first[kept]], names[second[kept]], label[kept], strict=True))
+
+
+def command(*words: object) -> tuple[float, float]:
+    """(seconds, highest memory in GB) of a command on one core."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"bench_scoring.py: {' '.join(map(str, words))} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1e6
+
+
+def cosine_from_files(folder: Path) -> Figures:
+    """From embeddings and trials to a score file, and from that to EER and minDCF."""
+    trials, scores = folder / "trials", folder / "scores"
+    scoring, memory = command("steps/score_trials.py", trials, folder / "embedding.scp", scores)
+    metrics, more = command("steps/compute_metrics.py", scores, trials)
+    return {"score_trials_seconds": scoring, "compute_metrics_seconds": metrics,
+            "files_to_metrics_seconds": scoring + metrics, "files_to_metrics_gb": max(memory, more)}
+
+
+def against_a_loop(folder: Path) -> Figures:
+    """The scoring itself, and a call of scikit-learn's cosine_similarity for each trial."""
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    trials, _, sides = read_task(folder / "trials", folder / "embedding.scp", None)
+    start = time.perf_counter()
+    scores = score_pairs(cosine(sides.embeddings, sides.models), trials.first, trials.second)
+    ours = (time.perf_counter() - start) / len(scores)
+    rows = sides.models.rows[trials.first[:LOOP]], trials.second[:LOOP]
+    start = time.perf_counter()
+    slow = [cosine_similarity(sides.embeddings[i:i + 1], sides.embeddings[j:j + 1])[0, 0]
+            for i, j in zip(*rows, strict=True)]
+    loop = (time.perf_counter() - start) / LOOP
+    np.testing.assert_allclose(scores[:LOOP], slow, atol=1e-5)
+    return {"scoring_microseconds_a_trial": 1e6 * ours, "loop_microseconds_a_trial": 1e6 * loop,
+            "scoring_times_as_fast": loop / ours}
+
+
+def asnorm_from_files(folder: Path) -> Figures:
+    """AS-norm with a cohort of 6,000 of which 300 count, from files to a score file."""
+    seconds, memory = command("steps/score_trials.py", "--backend", "asnorm", "--cohort", folder / "cohort.scp",
+                              "--cohort-top", 300, folder / "trials", folder / "embedding.scp", folder / "asnorm")
+    return {"asnorm_seconds": seconds, "asnorm_gb": memory}
+
+
+BENCHMARKS: list[Callable[[Path], Figures]] = [cosine_from_files, against_a_loop, asnorm_from_files]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_files(Path(folder))
+        for benchmark in BENCHMARKS:
+            figures |= benchmark(Path(folder))
+    if args.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        print("\n".join(f"{name:32s} {value:10.2f}" for name, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()
