@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.columns import Numbering, read_columns
+from deepspeaker.columns import Numbering, read_blocks
 from deepspeaker.command import UserError
 from deepspeaker.datadir import spk2utt
 from deepspeaker.files import atomic
@@ -47,18 +47,17 @@ def read_trial_list(path: str | os.PathLike) -> TrialList:
     """Raises UserError for a malformed line, a trial that stands twice (with or without the same label), and a list
     without any."""
     expected = f"id1 id2 {TARGET}|{NONTARGET}"
-    label_of = {TARGET.encode(): True, NONTARGET.encode(): False}
-    first, second, blocks = Numbering(), Numbering(), []
-    for number, (one, two, labels) in read_columns(path, 3, expected):
-        if strange := set(labels) - label_of.keys():
-            row = min(map(labels.index, strange))
-            line = b" ".join((one[row], two[row], labels[row])).decode()
-            raise UserError(f"{path}:{number + row}: expected '{expected}', found {line!r}")
-        targets = np.fromiter(map(label_of.__getitem__, labels), bool, len(labels))
-        blocks.append((first.numbers(one), second.numbers(two), targets))
+    first, second, labels = (Numbering() for _ in range(3))
+    blocks = [(first.numbers(block, 0), second.numbers(block, 1), labels.numbers(block, 2))
+              for block in read_blocks(path, 3, expected)]
     if not blocks:
         raise UserError(f"{path}: holds no trials; expected lines '{expected}'")
-    trials = TrialList(first.ids(), second.ids(), *map(np.concatenate, zip(*blocks, strict=True)))
+    i, j, label = map(np.concatenate, zip(*blocks, strict=True))
+    if strange := [number for number, name in enumerate(labels.ids) if name not in (TARGET, NONTARGET)]:
+        line = int(np.argmax(label == strange[0]))
+        found = f"{first.ids[i[line]]} {second.ids[j[line]]} {labels.ids[strange[0]]}"
+        raise UserError(f"{path}:{line + 1}: expected '{expected}', found {found!r}")
+    trials = TrialList(first.ids, second.ids, i, j, np.array([name == TARGET for name in labels.ids])[label])
     _refuse_repeated(path, trials)
     return trials
 

@@ -181,6 +181,34 @@ def test_enrolment_by_several_utterances(copy):
     assert abs(mean @ embeddings[utterance] / np.linalg.norm(mean) - float(score)) < 2e-6
 
 
+def test_every_backend_is_calibrated_on_dev(copy):
+    from deepspeaker.checkpoint import load
+    from deepspeaker.scoring.calibration import read_calibration
+    from deepspeaker.scoring.plda_files import read_plda
+
+    tiny_conf(copy.parent / "tiny.toml", {"scoring.qualities": ["log_duration", "cohort_mean"]})
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5, "--stop-stage", 6,
+                  "--backend", "cosine asnorm plda")
+    assert done.returncode == 0, done.stderr
+    exp = copy / "exp/tiny"
+    assert [row["backend"] for row in rows(exp / "results.tsv")] == ["asnorm", "cosine", "plda"] * 3
+    assert read_plda(exp / "triplet/plda").psi.shape == (4,)
+    assert not list(exp.glob("*/scores/dev/*.json"))
+    kept = load(exp / "model.pt")["calibration"]
+    trials = [line.split()[:2] for line in (copy / "data/test/trials").open()]
+    for backend in ("cosine", "asnorm", "plda"):
+        calibration = read_calibration(exp / f"triplet/calibration/{backend}.json")
+        assert kept[backend] == calibration._asdict() and len(calibration.weights) == 5
+        columns = {path.suffix[1:]: path for path in (exp / "triplet/quality/test").iterdir()}
+        columns["score"] = exp / f"triplet/scores/test/trials.{backend}"
+        assert columns.keys() == calibration.weights.keys()
+        values = {name: [line.split() for line in path.open()] for name, path in columns.items()}
+        for n, line in enumerate((exp / f"triplet/llr/test/trials.{backend}").open()):
+            expected = sum(weight * float(values[name][n][2]) for name, weight in calibration.weights.items())
+            assert line.split()[:2] == trials[n]
+            assert float(line.split()[2]) == pytest.approx(calibration.offset + expected, rel=1e-3, abs=1e-3)
+
+
 def test_evaluate_on_another_test_set(finished, call, tmp_path):
     out = finished[0]
     data = tmp_path / "mine"
@@ -202,6 +230,7 @@ def test_evaluate_on_another_test_set(finished, call, tmp_path):
     (["--corpus", "voxceleb"], "--corpus voxceleb needs --root"), (["--root", "/nowhere"], "--root /nowhere: no such"),
     (["--conf", "nix.toml"], "--conf nix.toml: no such file in"), (["--stage", "x"], "--stage: expected a number"),
     (["--stage", "9"], "the stages are 1 to 7"), (["--stage", "3", "--stop-stage", "2"], "lies before"),
+    (["--backend", "cosine nix"], "no back-end 'nix'; there are: cosine, asnorm, plda"),
     (["--init", "nix.pt"], "--init nix.pt|/nix.pt: no such file"), (["more"], "unexpected argument 'more'"),
     (["--stage", "2"], "no data directories in .*: run stage 1 first"),
     (["--stage", "3"], "no .*/data/train/feats.scp: run stage 2 first"),
@@ -221,7 +250,7 @@ def test_help_lists_every_option_with_its_default():
     done = recipe("--help")
     assert done.returncode == 0
     for option in ("corpus", "corpus-opts", "root", "conf", "stage", "stop-stage", "dir", "name", "nj", "gpus", "seed",
-                   "init"):
+                   "init", "backend"):
         assert f"--{option} " in done.stderr
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeaker import columns
-from deepspeaker.columns import read_columns
+from deepspeaker.columns import Numbering, read_blocks
 from deepspeaker.command import UserError
 from deepspeaker.scoring.scores import read_scored, read_scores, write_scores
 from deepspeaker.trials import read_trial_list
@@ -24,17 +24,33 @@ def test_columns_are_those_of_python(tmp_path_factory, text, size):
         wrong = [number for number, row in enumerate(rows, 1) if len(row) != 2]
         if wrong:
             with pytest.raises(UserError, match=rf"file:{wrong[0]}: expected 'x y', found"):
-                list(read_columns(path, 2, "x y"))
-        else:
-            found = list(read_columns(path, 2, "x y"))
-            assert [row for _, (a, b) in found for row in map(list, zip(a, b, strict=True))] == rows
-            assert [number for number, _ in found][:1] == [1][:len(rows)]
+                list(read_blocks(path, 2, "x y"))
+            return
+        numbering, found = Numbering(), []
+        for block in read_blocks(path, 2, "x y"):
+            assert block.number == len(found) + 1
+            numbers = [numbering.numbers(block, column) for column in (0, 1)]
+            texts = [block.texts(column) for column in (0, 1)]
+            found += zip(*texts, strict=True)
+            assert [[numbering.ids[n].encode() for n in column] for column in numbers] == texts
+        assert found == [tuple(row) for row in rows]
+    assert len(set(numbering.ids)) == len(numbering.ids)
+
+
+def test_numbers_of_ids_that_are_known(tmp_path):
+    """Ids that differ in their last byte, in their length, by a zero byte, in the first of several words of eight."""
+    ids = ["a", "b", "a\0", "abcdefgh", "abcdefg", "abcdefgh-abcdefgh", "Abcdefgh-abcdefgh", "ä" * 50]
+    (tmp_path / "ids").write_text("\n".join([*ids, "nobody", "c", *ids]), encoding="utf-8")
+    numbering = Numbering(ids)
+    (block,) = read_blocks(tmp_path / "ids", 1, "x")
+    assert numbering.known(block, 0).tolist() == [*range(8), -1, -1, *range(8)] and numbering.ids == ids
+    assert numbering.numbers(block, 0).tolist() == [*range(8), 8, 9, *range(8)]
 
 
 def test_text_that_is_not_utf_8_names_its_line(tmp_path):
     (tmp_path / "t").write_bytes(b"a b\nz\xe4 b\n")
     with pytest.raises(UserError, match="t:2: not UTF-8 text"):
-        list(read_columns(tmp_path / "t", 2, "x y"))
+        list(read_blocks(tmp_path / "t", 2, "x y"))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Score files: lines `id1 id2 score`, beside the trial list they belong to."""
 
-import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.columns import read_columns
+from deepspeaker.columns import Numbering, read_blocks
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
 from deepspeaker.trials import TrialList, read_trial_list
@@ -70,15 +69,14 @@ def read_scores(path: str | os.PathLike, trials: TrialList, trials_path: str | o
 def _scored_pairs(path: str | os.PathLike, trials: TrialList) -> tuple[np.ndarray, np.ndarray]:
     """(pair of each line, as TrialList.pairs numbers them, -1: of other ids; its score (n,) float64)."""
     expected = "id1 id2 score"
-    numbers = [{name.encode(): n for n, name in enumerate(ids)} for ids in (trials.first_ids, trials.second_ids)]
+    first, second = Numbering(trials.first_ids), Numbering(trials.second_ids)
     pairs, values = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for line, (first, second, texts) in read_columns(path, 3, expected):
-        scores = _floats(texts)
+    for block in read_blocks(path, 3, expected):
+        scores = _floats(block.texts(2))
         if (wrong := np.flatnonzero(np.isnan(scores))).size:
-            found = b" ".join(column[wrong[0]] for column in (first, second, texts)).decode()
-            raise UserError(f"{path}:{line + wrong[0]}: expected '{expected}', found {found!r}")
-        i, j = (np.fromiter(map(number.get, column, itertools.repeat(-1)), np.int64, len(column))
-                for number, column in zip(numbers, (first, second), strict=True))
+            found = block.data.split(b"\n", wrong[0] + 1)[wrong[0]].decode()
+            raise UserError(f"{path}:{block.number + wrong[0]}: expected '{expected}', found {found!r}")
+        i, j = first.known(block, 0).astype(np.int64), second.known(block, 1)
         pairs.append(np.where((i < 0) | (j < 0), -1, i * len(trials.second_ids) + j))
         values.append(scores)
     return np.concatenate(pairs), np.concatenate(values)
