@@ -108,7 +108,8 @@ def _gauge(name: str, points: list[tuple[int, float]], colour: str) -> str:
 
 
 def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> str:
-    """Embeddings (n, E) on their two principal components, coloured by speaker; few speakers are named."""
+    """Embeddings (n, E) on their two principal components, coloured by speaker; '' where there are no
+    two components."""
     from sklearn.decomposition import PCA
 
     if min(embeddings.shape) < 2:
