@@ -137,7 +137,12 @@ def test_differences_and_worst_errors(experiment):
     errors = system.metrics["eer"] / 100 * scored.labels.sum()
     assert (len(worst["false accepts"]), len(worst["false rejects"])) == (10, round(errors))
     side = worst["false accepts"][0]["sides"][0]
-    assert f"/wavs/a b/{side.name}.wav" in side.recordings[0] and side.seconds > 2
+    assert side.recordings == [(f"/wavs/a b/{side.name}.wav", "")] and side.seconds > 2
+    with (data / "test/segments").open("w") as file:
+        file.writelines(f"{u} {u} 1.5 {3 if n % 2 else -1}\n" for n, u in enumerate(sorted(scored.sides.utt2spk)))
+    parts = {s.recordings[0][1] for each in worst_errors(scored, system).values() for t in each for s in t["sides"]}
+    (data / "test/segments").unlink()
+    assert parts == {"from 1.5 s", "from 1.5 s to 3 s"}
 
 
 def test_without_what_is_optional(experiment, tmp_path, conf):

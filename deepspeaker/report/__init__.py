@@ -78,5 +78,5 @@ def _minutes(seconds: str) -> str:
 
 
 def _link(recording: str) -> str:
-    """The address of a recording that is a file on this machine; '' for commands and parts of files."""
+    """The address of a recording that is a file on this machine; '' for commands."""
     return f"file://{quote(recording)}" if recording.startswith("/") and not recording.endswith("|") else ""

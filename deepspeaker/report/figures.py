@@ -4,7 +4,6 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 
 import matplotlib
 import numpy as np
@@ -12,6 +11,7 @@ from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.special import ndtri
 
 from deepspeaker.metrics.rates import error_rates, rank
 from deepspeaker.report.systems import ScoredList, System
@@ -108,7 +108,8 @@ def _gauge(name: str, points: list[tuple[int, float]], colour: str) -> str:
 
 
 def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> str:
-    """Embeddings (n, E) on their two principal components, coloured by speaker; few speakers are named."""
+    """Embeddings (n, E) on their two principal components, coloured by speaker; '' where there are no
+    two components."""
     from sklearn.decomposition import PCA
 
     if min(embeddings.shape) < 2:
@@ -150,8 +151,8 @@ def _is_number(value: object) -> bool:
 
 def _probit(rates: np.ndarray) -> np.ndarray:
     """Standard normal quantiles of rates; those of 0 and 1 are moved just beyond the axes."""
-    inverse, least = NormalDist().inv_cdf, DET_LIMITS[0] / 10
-    return np.array([inverse(rate) for rate in np.clip(rates, least, 1 - least).tolist()])
+    least = DET_LIMITS[0] / 10
+    return ndtri(np.clip(rates, least, 1 - least))
 
 
 def _evenly(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeaker.datadir import read_segments, read_table
+from deepspeaker.datadir import Segment, read_segments, read_table
 from deepspeaker.metrics import difference, resampled, score_metrics
 from deepspeaker.metrics.bootstrap import enough_speakers
-from deepspeaker.metrics.describe import read_alike, read_scored
+from deepspeaker.metrics.describe import read_alike
 from deepspeaker.metrics.rates import eer_threshold, rank
 from deepspeaker.metrics.sides import Sides, trial_sides
 from deepspeaker.results import collect
+from deepspeaker.scoring.scores import read_scored
 from deepspeaker.trials import TrialList
 
 COMPARED = ("eer", "min_dcf_0.01")
@@ -94,7 +95,7 @@ class Side:
     """One side of a trial to listen to."""
 
     name: str
-    recordings: list[str]  # wav.scp entries, with the part of it where the utterance is a segment
+    recordings: list[tuple[str, str]]  # wav.scp entry; which part of it, where the utterance is a segment
     seconds: float | None
 
 
@@ -122,12 +123,12 @@ def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict]]:
     return {"false accepts": [trial(i) for i in accepts], "false rejects": [trial(i) for i in rejects]}
 
 
-def _recording(utterance: str, wav: Mapping[str, str], segments: Mapping) -> str:
+def _recording(utterance: str, wav: Mapping[str, str], segments: Mapping[str, Segment]) -> tuple[str, str]:
     if utterance not in segments:
-        return utterance
+        return utterance, ""
     recording, start, end = segments[utterance]
-    part = f" from {start:g} s{'' if end is None else f' to {end:g} s'}" if start or end is not None else ""
-    return wav.get(recording, recording) + part
+    until = "" if end is None else f" to {end:g} s"
+    return wav.get(recording, recording), f"from {start:g} s{until}" if start or until else ""
 
 
 def _table(path: Path) -> dict[str, str]:
