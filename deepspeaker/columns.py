@@ -29,9 +29,10 @@ class Block(NamedTuple):
     starts: np.ndarray  # (lines, fields)
     ends: np.ndarray
 
-    def texts(self, column: int) -> list[bytes]:
-        """The fields of a column."""
-        return self.data.split()[column::self.starts.shape[1]]
+    def texts(self, column: int, lines: np.ndarray | slice = slice(None)) -> list[bytes]:
+        """The fields of a column, of some lines or all."""
+        places = zip(self.starts[lines, column].tolist(), self.ends[lines, column].tolist(), strict=True)
+        return [self.data[start:end] for start, end in places]
 
     def hashes(self, column: int) -> np.ndarray:
         """(lines,) uint64: the same for the same fields."""
@@ -112,8 +113,7 @@ class Numbering:
         numbers = self._find(hashes)
         if (new := np.flatnonzero(numbers < 0)).size:
             first = new[np.sort(np.unique(hashes[new], return_index=True)[1])]
-            self._add(hashes[first], [block.data[start:end].decode() for start, end in
-                                      zip(block.starts[first, column], block.ends[first, column], strict=True)])
+            self._add(hashes[first], [name.decode() for name in block.texts(column, first)])
             numbers = self._find(hashes)
         return numbers
 

@@ -31,7 +31,7 @@ def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray)
     with atomic(path) as file:
         for start in range(0, len(scores), LINES):
             block = slice(start, start + LINES)
-            rows = zip(first[block], second[block], scores[block].tolist(), strict=True)
+            rows = zip(first[block].tolist(), second[block].tolist(), scores[block].tolist(), strict=True)
             file.write("".join([f"{a} {b} {score:.6f}\n" for a, b, score in rows]))
 
 
