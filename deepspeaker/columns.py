@@ -40,8 +40,8 @@ class Block(NamedTuple):
         words = np.ndarray(len(self.data), "<u8", self.data + bytes(WORD), strides=(1,))
         found = _mixed(sizes.astype(np.uint64))
         for done in range(0, sizes.max(), WORD):
-            left = sizes - done
-            word = words[np.minimum(starts + done, len(words) - 1)] & MASKS[left.clip(0, WORD)]
+            left = np.maximum(sizes - done, 0)
+            word = words[np.minimum(starts + done, len(words) - 1)] & MASKS[np.minimum(left, WORD)]
             found = np.where(left > 0, _mixed(found ^ word), found)
         return found
 
@@ -122,7 +122,7 @@ class Numbering:
         return self._find(block.hashes(column))
 
     def _find(self, hashes: np.ndarray) -> np.ndarray:
-        place = np.searchsorted(self._hashes, hashes).clip(max=len(self._hashes) - 1)
+        place = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
         return np.where(self._hashes[place] == hashes, self._numbers[place], np.int32(-1))
 
     def _add(self, hashes: np.ndarray, ids: list[str]) -> None:
