@@ -25,3 +25,5 @@ case ":${PYTHONPATH:-}:" in
   *) PYTHONPATH=$DEEPSPEAKER_ROOT${PYTHONPATH:+:$PYTHONPATH} ;;
 esac
 export PATH PYTHONPATH
+# glibc hands freed memory back to the kernel, which clears it page by page for the next tensor: let it be kept.
+export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-33554432}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-536870912}"

@@ -274,16 +274,15 @@ def _header(container, stream, time_base: int) -> Header:
 
 def _refuse_truncated_wav(path: Path) -> None:
     """libsndfile reads a WAV that was cut short without a word; its header tells."""
-    size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            chunk, length = struct.unpack("<4sI", header)
-            if chunk == b"data":
-                if length not in UNKNOWN_SIZES and file.tell() + length > size:
+        size = os.fstat(file.fileno()).st_size
+        place, header = 12, file.read(12)
+        while header[:4] == b"RIFF" and file.seek(place) and len(chunk := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", chunk)
+            place += 8
+            if name == b"data":
+                if length not in UNKNOWN_SIZES and place + length > size:
                     raise Truncated(f"{path} is truncated: its header announces {length} bytes of samples, "
-                                    f"{size - file.tell()} are there")
+                                    f"{size - place} are there")
                 return
-            file.seek(length + length % 2, 1)
+            place += length + length % 2

@@ -50,6 +50,8 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
     window = _window(length, samples.device)
     mel = _mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
     blocks = [_fbank_block(block, window, mel) for block in frames.split(BLOCK, dim=-2)]
+    if len(blocks) == 1:
+        return blocks[0]
     fbank, energy = zip(*blocks, strict=True)
     return torch.cat(fbank, dim=-2), torch.cat(energy, dim=-1)
 
