@@ -1,5 +1,6 @@
 """The features of a data directory: the archive is the data set."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class FeatureSet:
         self.utterances = self.table.keys
         self._num_mel_bins = config.num_mel_bins
         self._vad = read_table(directory / "vad.scp") if config.vad else None
+        self.vad = config.vad
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -62,6 +64,17 @@ class FeatureSet:
     def rows(self, i: int, index: np.ndarray) -> np.ndarray:
         """Features (n, F) float32 of the frames `index`."""
         return self.table.rows(i, index)
+
+    def fingerprint(self) -> str:
+        """A number that changes with the list of utterances and with what the archives hold: the length, the range and
+        the first frame of each utterance."""
+        layout = self.table.layout(np.arange(len(self)))
+        digest = hashlib.sha256("\n".join(self.utterances).encode())
+        for name in ("rows", "cols", "minimum", "step"):
+            digest.update(layout[name].tobytes())
+        for file, start, cols in zip(*(layout[name].tolist() for name in ("file", "start", "cols")), strict=True):
+            digest.update(self.table.files[file][start:start + cols])
+        return digest.hexdigest()[:16]
 
 
 def features_record(config: FeatureConfig) -> dict[str, object]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from deepspeaker import distributed
 from deepspeaker.command import UserError
 from deepspeaker.config import Config
 from deepspeaker.dataset import FeatureSet
@@ -26,13 +27,19 @@ class DevelopmentSet:
         trials = [t for t in read_trials(directory / "trials") if t.first in position and t.second in position]
         if not trials:
             raise UserError(f"{directory}: no trial of {directory}/trials names utterances that have features")
+        self.fingerprint = self._features.fingerprint()
         self._labels = np.array([t.target for t in trials])
         pairs = np.array([(position[t.first], position[t.second]) for t in trials])
         self._used, index = np.unique(pairs, return_inverse=True)
         self._pairs = index.reshape(-1, 2)
 
     def eer(self, model: nn.Module, device: torch.device) -> float:
-        """Equal error rate in percent of cosine scores; the model must be in evaluation mode."""
-        embeddings = np.stack([e for _, e in embed_set(model, self._features, self._used, self._config, device)])
+        """Equal error rate in percent of cosine scores; the model must be in evaluation mode. Every process embeds its
+        share of the utterances."""
+        mine = self._used[distributed.rank()::distributed.size()]
+        found = np.stack([e for _, e in embed_set(model, self._features, mine, self._config, device)])
+        embeddings = np.empty((len(self._used), found.shape[1]), np.float32)
+        for rank, part in enumerate(distributed.gather_objects(found)):
+            embeddings[rank::distributed.size()] = part
         first, second = embeddings[self._pairs].transpose(1, 0, 2)
         return 100 * eer(np.einsum("ne,ne->n", first, second), self._labels)

@@ -32,13 +32,15 @@ def main():
 
     import torch
 
+    from deepspeaker import distributed
     from deepspeaker.config import load_config
     from deepspeaker.training import fit
 
+    device = distributed.start(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, format="%(message)s",
-                        handlers=[logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")])
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if distributed.rank() == 0:
+        handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")]
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
     fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device)
 
 

@@ -20,7 +20,6 @@ from deepspeaker.checkpoint import load, load_model, save
 from deepspeaker.command import UserError
 from deepspeaker.config import PhaseConfig, load_config
 from deepspeaker.signals import StopRequest
-from deepspeaker.training import learning_rate
 
 
 @pytest.fixture
@@ -229,6 +228,6 @@ def test_truncated_checkpoint(ready, tmp_path):
 def test_learning_rate():
     settings = PhaseConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, learning_rate=1.0,
                            final_learning_rate=0.1, warmup_steps=4, margin=0.1)
-    rates = [learning_rate(step, settings) for step in range(20)]
+    rates = [settings.learning_rate_at(step) for step in range(20)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0] and rates[-1] == pytest.approx(0.1)
     assert np.allclose(np.diff(rates[4:]), -0.9 / 15)
