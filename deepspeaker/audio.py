@@ -1,9 +1,18 @@
-"""One wav.scp entry -> samples (S,) float32 within -1..1, one channel, at the rate asked for."""
+"""One wav.scp entry -> samples (S,) float32 within -1..1, one channel, at the rate asked for.
+
+Everything is read in blocks, brought to one channel and to the rate as it comes, so that only the result is ever held
+as a whole. WAV, FLAC, OGG and MP3 are decoded by libsndfile, all else by FFmpeg's libraries within this process (PyAV).
+"""
 
 import io
 import os
+import signal
 import struct
 import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +25,12 @@ from deepspeaker.command import UserError
 SAMPLE_RATE = 16000  # Hz, of the corpora this is made for; another rate is converted to what the features ask for
 MOST_BAD = 0.05  # share of a data directory's utterances that may be unusable before work on it stops
 OVERHANG = 0.5  # seconds that a segment may end beyond its recording: other people round their times
+BLOCK = 60  # seconds decoded at once
+PREROLL = 1.0  # seconds decoded before a segment of a file that PyAV reads: a codec's first frames may not be exact
+PIPE_TIMEOUT = 600.0  # seconds that a command of wav.scp may take
+MOST_PIPED = 1 << 31  # bytes that a command may write: 18 hours of one channel of 16 kHz
 UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # what programs that write WAV into a pipe put for its length
-LIBSNDFILE = {*soundfile.available_formats(), "OPUS"}  # extensions that it reads; others are PyAV's
+LIBSNDFILE = {*soundfile.available_formats(), "OPUS", "SPH", ""}  # extensions that it reads; others are PyAV's
 
 
 class Audio(NamedTuple):
@@ -41,28 +54,45 @@ class Header(NamedTuple):
         return self.samples / self.rate
 
 
-def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = None) -> Audio:
+def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = None, channel: int | None = None,
+               pipe_timeout: float = PIPE_TIMEOUT) -> Audio:
     """Read the value of a wav.scp line: a path, or a command whose output is a sound file (`cmd |`).
 
-    start, end: seconds, to cut a segment; the end may lie up to OVERHANG beyond the recording's. Raises UserError
-    that says what is wrong with the audio; the caller adds the utterance.
+    start, end: seconds, to cut a segment; the end may lie up to OVERHANG beyond the recording's. channel: which one to
+    take of several, from 0; None: their mean. pipe_timeout: seconds that a command may take. Raises UserError that
+    says what is wrong with the audio; the caller adds the utterance.
     """
     if entry.endswith("|"):
-        samples, found = _decode(io.BytesIO(pipe_output(entry)), "the command's output", start, end)
+        blocks = _decode(io.BytesIO(pipe_output(entry, pipe_timeout)), "the command's output", start, end)
     else:
-        samples, found = _decode_file(Path(entry), start, end)
-    if samples.size == 0:
+        blocks = _decode_file(Path(entry), start, end)
+    mono, note, stream = [], "", None
+    for block, found in blocks:
+        single, note = _one_channel(block, channel, entry)
+        if not np.isfinite(single).all():
+            raise UserError(f"samples that are not finite numbers in {entry}")
+        if found != rate:
+            note = ", ".join(filter(None, [note, f"{found} Hz to {rate} Hz"]))
+            stream = stream or soxr.ResampleStream(found, rate, 1, dtype="float32")
+            single = stream.resample_chunk(single)
+        mono.append(single)
+    if not mono:
         raise UserError(f"no samples in {entry}")
-    if not np.isfinite(samples).all():
-        raise UserError(f"samples that are not finite numbers in {entry}")
-    notes = []
-    if samples.shape[1] > 1:
-        notes.append(f"{samples.shape[1]} channels mixed")
-    mono = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
-    if found != rate:
-        notes.append(f"{found} Hz to {rate} Hz")
-        mono = soxr.resample(mono, found, rate)
-    return Audio(np.ascontiguousarray(mono, np.float32), ", ".join(notes))
+    if stream:
+        mono.append(stream.resample_chunk(mono[0][:0], last=True))
+    return Audio(mono[0] if len(mono) == 1 else np.concatenate(mono), note)
+
+
+def _one_channel(block: np.ndarray, channel: int | None, entry: str) -> tuple[np.ndarray, str]:
+    """(S, channels) -> (S,), and what was done. A recording that has only one is not asked for another."""
+    channels = block.shape[1]
+    if channels == 1:
+        return block[:, 0], ""
+    if channel is None:
+        return block.mean(axis=1, dtype=np.float32), f"{channels} channels mixed"
+    if channel >= channels:
+        raise UserError(f"channel {channel + 1} was asked for of {entry}, which has {channels}")
+    return np.ascontiguousarray(block[:, channel]), f"channel {channel + 1} of {channels}"
 
 
 def probe(path: Path) -> Header:
@@ -99,29 +129,59 @@ def _probe_with_av(path: Path) -> Header:
     av = _av(path)
     try:
         with av.open(os.fspath(path)) as container:
-            stream = container.streams.audio[0]
-            length = float(stream.duration * stream.time_base) if stream.duration else container.duration / av.time_base
-            return Header(round(length * stream.rate), stream.rate, stream.channels)
+            return _header(container, container.streams.audio[0], av.time_base)
     except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not audio that can be read: {error}") from None
 
 
-def pipe_output(entry: str) -> bytes:
-    """What the command of a wav.scp entry `cmd |` writes; UserError with its last words when it fails."""
-    done = subprocess.run(["bash", "-c", "set -o pipefail\n" + entry[:-1]], capture_output=True,
-                          stdin=subprocess.DEVNULL)
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise UserError(f"command failed with status {done.returncode}: {entry}: {last}")
-    return done.stdout
+@lru_cache(maxsize=1)  # the segments of one recording follow each other
+def pipe_output(entry: str, timeout: float = PIPE_TIMEOUT) -> bytearray:
+    """What the command of a wav.scp entry `cmd |` writes; UserError with its last words when it fails.
+
+    A command that takes longer than `timeout` seconds is ended, and what it started with it.
+    """
+    expired = threading.Event()
+    with tempfile.TemporaryFile() as errors, subprocess.Popen(
+            ["bash", "-c", "set -o pipefail\n" + entry[:-1]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=errors) as process:
+        timer = threading.Timer(timeout, lambda: (expired.set(), _kill(process.pid)))
+        timer.start()
+        try:
+            output = bytearray()
+            while len(output) <= MOST_PIPED and (chunk := process.stdout.read1(1 << 20)):
+                output += chunk
+            if len(output) > MOST_PIPED:
+                _kill(process.pid)
+            status = process.wait()
+        finally:
+            timer.cancel()
+        errors.seek(0)
+        last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+    if expired.is_set():
+        raise UserError(f"command did not end within {timeout:g} s: {entry}: {last}")
+    if len(output) > MOST_PIPED:
+        raise UserError(f"command writes more than {MOST_PIPED} bytes: {entry}")
+    if status:
+        raise UserError(f"command failed with status {status}: {entry}: {last}")
+    return output
 
 
-def _decode_file(path: Path, start: float, end: float | None) -> tuple[np.ndarray, int]:
+def _kill(pid: int) -> None:
+    """End a process and those below it."""
+    try:
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return  # it has ended
+    for child in below:
+        _kill(int(child))
+
+
+def _decode_file(path: Path, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
     _refuse_empty(path)
     if _for_libsndfile(path):
         _refuse_truncated_wav(path)
-        with path.open("rb") as file:
-            return _decode(file, str(path), start, end)
+        return _decode(os.fspath(path), os.fspath(path), start, end)
     return _decode_with_av(path, start, end)
 
 
@@ -143,17 +203,20 @@ def _av(path: Path):
     return av
 
 
-def _decode(file, name: str, start: float, end: float | None) -> tuple[np.ndarray, int]:
-    """(S, channels) float32 and the sampling rate, by libsndfile."""
+def _decode(source: str | io.BytesIO, name: str, start: float,
+            end: float | None) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks (S, channels) float32 with their sampling rate, by libsndfile."""
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(source) as sound:
             first, last = _bounds(start, end, sound.samplerate, sound.frames, name)
             sound.seek(first)
-            samples = sound.read(last - first, dtype="float32", always_2d=True)
-            if len(samples) < last - first:
-                raise Truncated(f"{name} is truncated: {sound.frames} samples announced, "
-                                f"{first + len(samples)} there")
-            return samples, sound.samplerate
+            for position in range(first, last, BLOCK * sound.samplerate):
+                wanted = min(BLOCK * sound.samplerate, last - position)
+                samples = sound.read(wanted, dtype="float32", always_2d=True)
+                if len(samples) < wanted:
+                    raise Truncated(f"{name} is truncated: {sound.frames} samples announced, "
+                                    f"{position + len(samples)} there")
+                yield samples, sound.samplerate
     except soundfile.SoundFileError as error:
         raise UserError(f"{name} is not audio that can be read: {error}") from None
 
@@ -165,20 +228,45 @@ def _bounds(start: float, end: float | None, rate: int, frames: int, name: str) 
     return min(first, frames), min(last, frames)
 
 
-def _decode_with_av(path: Path, start: float, end: float | None) -> tuple[np.ndarray, int]:
-    """What libsndfile does not read (M4A and all else FFmpeg knows), decoded in this process by PyAV."""
+def _decode_with_av(path: Path, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks (S, channels) float32 with their sampling rate, by PyAV."""
     av = _av(path)
     try:
         with av.open(os.fspath(path)) as container:
             stream = container.streams.audio[0]
-            rate = stream.rate
-            resampler = av.AudioResampler(format="fltp")
-            frames = [out for frame in container.decode(stream) for out in resampler.resample(frame)]
-            samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T
-    except (av.FFmpegError, IndexError, ValueError) as error:
+            stream.codec_context.thread_count = 1
+            header = _header(container, stream, av.time_base)
+            first, last = _bounds(start, end, header.rate, header.samples, os.fspath(path))
+            if start > PREROLL:
+                container.seek(int((start - PREROLL) / stream.time_base), stream=stream)
+            for position, samples in _frames(av, container, stream):
+                found = samples[max(0, first - position):None if end is None else max(0, last - position)]
+                if len(found):
+                    yield found, header.rate
+                if end is not None and position + len(samples) >= last:
+                    return
+    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not audio that can be read: {error}") from None
-    first, last = _bounds(start, end, rate, len(samples), str(path))
-    return samples[first:last], rate
+
+
+def _frames(av, container, stream) -> Iterator[tuple[int, np.ndarray]]:
+    """Decoded frames, about BLOCK seconds together: (number of the first sample, (S, channels) float32)."""
+    planar, waiting, position, size = av.AudioResampler(format="fltp"), [], None, 0
+    for frame in container.decode(stream):
+        if position is None:
+            position = round(frame.pts * stream.time_base * stream.rate) if frame.pts else 0
+        waiting += [part.to_ndarray() for part in planar.resample(frame)]
+        size += frame.samples
+        if size >= BLOCK * stream.rate:
+            yield position, np.concatenate(waiting, axis=1).T
+            waiting, position, size = [], position + size, 0
+    if waiting:
+        yield position, np.concatenate(waiting, axis=1).T
+
+
+def _header(container, stream, time_base: int) -> Header:
+    length = float(stream.duration * stream.time_base) if stream.duration else container.duration / time_base
+    return Header(round(length * stream.rate), stream.rate, stream.channels)
 
 
 def _refuse_truncated_wav(path: Path) -> None:

@@ -44,7 +44,7 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
     num_frames(S, ...) and may be 0.
     """
     length, shift = frame_sizes(sample_rate)
-    frames = _frames(samples * FULL_SCALE, length, shift, sample_rate, snip_edges)
+    frames = _frames(samples, length, shift, sample_rate, snip_edges)
     if frames.shape[-2] == 0:
         return samples.new_zeros(*frames.shape[:-1], num_mel_bins), samples.new_zeros(frames.shape[:-1])
     window = _window(length, samples.device)
@@ -55,13 +55,17 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
 
 
 def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
-    frames = frames - frames.mean(-1, keepdim=True)
-    energy = torch.linalg.vecdot(frames, frames).clamp_min(LOG_FLOOR).log()
-    emphasised = frames.clone()
-    emphasised[..., 1:].sub_(frames[..., :-1], alpha=PREEMPHASIS)
-    emphasised[..., 0].mul_(1 - PREEMPHASIS)
-    spectrum = torch.fft.rfft(emphasised.mul_(window), n=_fft_size(window.numel()))
-    power = torch.view_as_real(spectrum).square_().sum(-1)
+    """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory."""
+    length = window.numel()
+    frames = (frames - frames.mean(-1, keepdim=True)).mul_(FULL_SCALE)
+    energy = torch.linalg.vector_norm(frames, dim=-1).square_().clamp_min_(LOG_FLOOR).log_()
+    emphasised = frames.new_empty(*frames.shape[:-1], _fft_size(length))
+    torch.mul(frames[..., 0], 1 - PREEMPHASIS, out=emphasised[..., 0])
+    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1:length])
+    emphasised[..., :length].mul_(window)
+    emphasised[..., length:] = 0.0
+    spectrum = torch.fft.rfft(emphasised)
+    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
     return (power[..., :-1] @ mel).clamp_min_(LOG_FLOOR).log_(), energy
 
 

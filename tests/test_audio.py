@@ -1,14 +1,18 @@
 """Audio as users have it, good and bad."""
 
+import os
 import struct
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
 
+from deepspeaker import audio
 from deepspeaker.audio import read_audio
 from deepspeaker.command import UserError
 
@@ -18,9 +22,9 @@ from deepspeaker.command import UserError
     ("wav", "FLOAT", 0), ("wav", "DOUBLE", 1e-7), ("flac", "PCM_16", 1e-4)])
 def test_lossless_formats(tmp_path, ending, subtype, tolerance):
     samples = noise(0.5, 1)
-    audio = read_audio(str(write_wav(tmp_path / f"a.{ending}", samples, subtype=subtype)), RATE)
-    assert audio.converted == "" and audio.samples.dtype == np.float32
-    np.testing.assert_allclose(audio.samples, samples, atol=tolerance)
+    found = read_audio(str(write_wav(tmp_path / f"a.{ending}", samples, subtype=subtype)), RATE)
+    assert found.converted == "" and found.samples.dtype == np.float32
+    np.testing.assert_allclose(found.samples, samples, atol=tolerance)
 
 
 @pytest.mark.parametrize("ending", ["ogg", "mp3"])
@@ -32,20 +36,51 @@ def test_lossy_formats(tmp_path, ending):
     assert abs(len(samples) - RATE) < 3000 and abs(np.abs(samples).max() - 0.5) < 0.1
 
 
-def test_m4a_through_pyav(tmp_path):
+def write_m4a(path, samples):
     av = pytest.importorskip("av")
-    path = tmp_path / "a b.m4a"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=RATE, layout="mono")
-        tone = (0.5 * np.sin(np.arange(2 * RATE) * 0.2)).astype(np.float32)
-        for start in range(0, len(tone), 1024):
-            frame = av.AudioFrame.from_ndarray(tone[None, start:start + 1024], format="fltp", layout="mono")
+        for start in range(0, len(samples), 1024):
+            part = samples[None, start:start + 1024].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
             frame.rate = RATE
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_m4a_through_pyav(tmp_path, monkeypatch):
+    path = write_m4a(tmp_path / "a b.m4a", 0.5 * np.sin(np.arange(2 * RATE) * 0.2))
     whole = read_audio(str(path), RATE).samples
     assert abs(len(whole) - 2 * RATE) < 3000 and abs(np.abs(whole[4000:-4000]).max() - 0.5) < 0.1
     np.testing.assert_array_equal(read_audio(str(path), RATE, 0.5, 1.0).samples, whole[8000:16000])
+    monkeypatch.setattr(audio, "BLOCK", 1)
+    np.testing.assert_array_equal(read_audio(str(path), RATE).samples, whole)
+
+
+def test_segment_of_a_long_m4a_is_found_and_only_its_surroundings_are_decoded(tmp_path, monkeypatch):
+    av = pytest.importorskip("av")
+    time = np.arange(40 * RATE) / RATE
+    path = write_m4a(tmp_path / "long.m4a", 0.5 * np.sin(2 * np.pi * (200 + 20 * time) * time))
+    whole = read_audio(str(path), RATE).samples
+    decoded = []
+    resample = av.AudioResampler.resample
+    monkeypatch.setattr(audio, "BLOCK", 1)
+    monkeypatch.setattr(av, "AudioResampler", lambda **options: Counting(av.audio.resampler.AudioResampler(**options)))
+
+    class Counting:
+        def __init__(self, resampler):
+            self.resampler = resampler
+
+        def resample(self, frame):
+            decoded.append(frame.samples)
+            return resample(self.resampler, frame)
+
+    for start, end in ((30.0, 31.5), (5.25, 5.3), (39.0, 40.0), (0.0, 1.0)):
+        decoded.clear()
+        samples = read_audio(str(path), RATE, start, end).samples
+        np.testing.assert_allclose(samples, whole[round(start * RATE):round(end * RATE)], atol=1e-6)
+        assert sum(decoded) < 6 * RATE
 
 
 def test_m4a_without_pyav_names_it(tmp_path, monkeypatch):
@@ -58,13 +93,38 @@ def test_m4a_without_pyav_names_it(tmp_path, monkeypatch):
 
 def test_stereo_is_mixed_and_other_rates_are_converted(tmp_path):
     left, right = noise(1.0, 1, 44100), noise(1.0, 2, 44100)
-    audio = read_audio(str(write_wav(tmp_path / "a.wav", np.stack([left, right], 1), 44100, "FLOAT")), RATE)
-    assert len(audio.samples) == RATE
-    assert audio.converted == "2 channels mixed, 44100 Hz to 16000 Hz"
+    found = read_audio(str(write_wav(tmp_path / "a.wav", np.stack([left, right], 1), 44100, "FLOAT")), RATE)
+    assert len(found.samples) == RATE
+    assert found.converted == "2 channels mixed, 44100 Hz to 16000 Hz"
     tone = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)).astype(np.float32)
     samples = read_audio(str(write_wav(tmp_path / "t.wav", tone, 8000, "FLOAT")), RATE).samples
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
     np.testing.assert_allclose(samples[1000:-1000], expected[1000:-1000], atol=1e-3)
+
+
+def test_one_of_several_channels(tmp_path):
+    left, right = noise(0.5, 1), noise(0.5, 2)
+    right[7] = np.nan  # of no concern to whoever takes the left one
+    path = str(write_wav(tmp_path / "a.wav", np.stack([left, right], 1), subtype="FLOAT"))
+    found = read_audio(path, RATE, channel=0)
+    np.testing.assert_array_equal(found.samples, left)
+    assert found.converted == "channel 1 of 2"
+    for channel, message in ((1, "not finite"), (2, "channel 3 was asked for of .*, which has 2"), (None, "finite")):
+        with pytest.raises(UserError, match=message):
+            read_audio(path, RATE, channel=channel)
+    mono = str(write_wav(tmp_path / "m.wav", left, subtype="FLOAT"))
+    np.testing.assert_array_equal(read_audio(mono, RATE, channel=1).samples, left)
+
+
+def test_blocks_change_nothing(tmp_path, monkeypatch):
+    stereo = np.stack([noise(3.5, 1, 44100), noise(3.5, 2, 44100)], 1)
+    path = str(write_wav(tmp_path / "a.wav", stereo, 44100, "PCM_24"))
+    whole = read_audio(path, RATE)
+    assert len(whole.samples) == 3.5 * RATE
+    monkeypatch.setattr(audio, "BLOCK", 1)
+    again = read_audio(path, RATE)
+    np.testing.assert_allclose(again.samples, whole.samples, atol=1e-6)
+    assert again.converted == whole.converted == "2 channels mixed, 44100 Hz to 16000 Hz"
 
 
 def test_segment_of_a_recording(tmp_path):
@@ -97,6 +157,43 @@ def test_pipe_that_fails(tmp_path):
         read_audio("echo no such thing >&2; exit 3 |", RATE)
     with pytest.raises(UserError, match="failed with status"):
         read_audio(f"cat {tmp_path}/none.wav | cat |", RATE)
+
+
+def test_pipe_that_never_ends():
+    mark = "611.417"  # seconds that nothing else sleeps
+    before = time.monotonic()
+    with pytest.raises(UserError, match=f"did not end within 0.5 s: .*sleep {mark}.*: still here"):
+        read_audio(f"echo still here >&2; (sleep {mark}; true) | cat |", RATE, pipe_timeout=0.5)
+    assert time.monotonic() - before < 60
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark.encode() in path.read_bytes()]
+    assert not left
+
+
+def test_pipe_that_never_ends_writing(monkeypatch):
+    monkeypatch.setattr(audio, "MOST_PIPED", 1 << 22)
+    with pytest.raises(UserError, match="writes more than 4194304 bytes"):
+        read_audio("cat /dev/zero |", RATE)
+
+
+def test_segments_of_one_pipe_run_it_once(tmp_path):
+    path = write_wav(tmp_path / "a.wav", noise(2.0, 1), subtype="FLOAT")
+    entry = f"echo x >>{tmp_path}/runs; cat {path} |"
+    parts = [read_audio(entry, RATE, start, start + 0.5).samples for start in (0.0, 0.5, 1.0)]
+    np.testing.assert_array_equal(np.concatenate(parts), read_audio(str(path), RATE, 0.0, 1.5).samples)
+    assert (tmp_path / "runs").read_text() == "x\n"
+
+
+def test_permission_denied(tmp_path):
+    path = write_wav(tmp_path / "a.wav", noise(0.1, 1))
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match=str(path)):
+            read_audio(str(path), RATE)
+    finally:
+        os.seteuid(user)
 
 
 def test_bad_files(tmp_path):
