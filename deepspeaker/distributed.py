@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from deepspeaker.command import UserError
+
 
 def start(device: str) -> torch.device:
     """Join the processes that torchrun started, if it did; the device of this one.
@@ -18,10 +20,15 @@ def start(device: str) -> torch.device:
     `device`: "cpu" or "cuda"; of several GPUs each process takes its own. Tensors on a GPU are exchanged by NCCL,
     those on a CPU by Gloo.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return torch.device(device)
+    started = "TORCHELASTIC_RUN_ID" in os.environ
     if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if number >= there:
+            raise UserError(f"a GPU for {number + 1} processes of this machine was asked for, PyTorch finds {there}: "
+                            f"lower --gpus (0: CPU)")
+        torch.cuda.set_device(number)
+    if not started:
+        return torch.device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     return torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
 

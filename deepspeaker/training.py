@@ -64,7 +64,7 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
             while run.step < run.last_step:
                 entry = _epoch(run, data, stop)
                 _judge(run, entry, dev)
-                _leave_if_asked(run, stop)
+                _leave_if_asked(run, distributed.maximum(stop.signal))
             _finish(run, dev)
 
 
@@ -136,7 +136,7 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> dict:
                 meter.read()
                 run.save()
                 saved = time.monotonic()
-                _leave_if_asked(run, stop)
+                _leave_if_asked(run, asked)
     meter.read()
     seconds = time.monotonic() - start
     rate = (end - first) * settings.speakers * settings.utterances / seconds
@@ -145,9 +145,10 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> dict:
             "waiting": batches.waited / seconds, "seconds": seconds}
 
 
-def _leave_if_asked(run: Run, stop: StopRequest) -> None:
+def _leave_if_asked(run: Run, signal: int) -> None:
     """End the process after SIGTERM or SIGINT to any of the processes; the checkpoint is written."""
-    if signal := distributed.maximum(stop.signal):
+    if signal:
+        distributed.wait()
         log.info("stopped at step %d; run again to go on", run.step)
         sys.exit(128 + signal)
 

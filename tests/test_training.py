@@ -43,7 +43,7 @@ def command(conf, train, dev, out, phase="softmax", *more):
 
 
 def finish(words):
-    return subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=300)
+    return subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=100)
 
 
 def weights(path: Path) -> dict:
