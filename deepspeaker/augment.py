@@ -1,28 +1,88 @@
-"""Augmentation: of samples when audio is read (the file `augment` of a data directory), of windows on the device."""
+"""Augmentation: of samples when audio is read (the file `augment` of a data directory), of windows on the device.
+
+A line of `augment` is `utterance operation; operation; ...`, applied in this order. Words with blanks are quoted as in
+a shell. An operation is one of
+
+    speed FACTOR                           FACTOR times faster, pitch and formants with it (Ko et al. 2015)
+    add SNR SECOND FILE [SECOND FILE ...]  each FILE from SECOND on, from its start again where it ends; all of one
+                                           power, their sum SNR decibels below the utterance
+    reverb FILE                            convolved with the impulse response FILE, its direct sound staying in place
+"""
+
+import shlex
+from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
 from torch import Tensor
 
+from deepspeaker.audio import probe, read_audio
 from deepspeaker.command import UserError
+
+SEPARATOR = "; "  # between operations
 
 
 def augment(samples: np.ndarray, rate: int, description: str) -> np.ndarray:
-    """Samples (S,) changed as the value of a line of `augment` says: `speed 0.9`."""
-    try:
-        kind, value = description.split()
-        return SAMPLES[kind](samples, rate, float(value))
-    except (KeyError, ValueError):
-        raise UserError(f"augment: expected '{'|'.join(SAMPLES)} NUMBER', found {description!r}") from None
+    """Samples (S,) float32 changed as the value of a line of `augment` says. UserError for what is no such line."""
+    for operation in description.split(SEPARATOR):
+        try:
+            name, *arguments = shlex.split(operation)
+            change = OPERATIONS[name]
+        except (KeyError, ValueError):
+            raise UserError(f"augment: expected one of {', '.join(OPERATIONS)}, found {operation!r}") from None
+        try:
+            samples = change(samples, rate, *arguments)
+        except (TypeError, ValueError):
+            raise UserError(f"augment: malformed operation {operation!r}") from None
+    return np.ascontiguousarray(samples, np.float32)
 
 
-def change_speed(samples: np.ndarray, rate: int, speed: float) -> np.ndarray:
-    """(S,) -> (S / speed,): played so much faster, pitch and formants with it (Ko et al. 2015)."""
-    return soxr.resample(samples, speed * rate, rate)
+def change_speed(samples: np.ndarray, rate: int, factor: str) -> np.ndarray:
+    """(S,) -> (S / factor,)"""
+    return soxr.resample(samples, float(factor) * rate, rate)
 
 
-SAMPLES = {"speed": change_speed}
+def add(samples: np.ndarray, rate: int, snr: str, second: str, file: str, *more: str) -> np.ndarray:
+    """(S,) -> (S,), other sounds with it; nothing is added where one of the two is digital silence."""
+    places = [second, file, *more]
+    sounds = [_excerpt(name, rate, float(start), len(samples))
+              for start, name in zip(places[::2], places[1::2], strict=True)]
+    noise = np.sum([sound / max(_rms(sound), 1e-9) for sound in sounds], axis=0)
+    gain = _rms(samples) / max(_rms(noise), 1e-9) * 10 ** (-float(snr) / 20)
+    return samples + gain * noise
+
+
+def reverberate(samples: np.ndarray, rate: int, file: str) -> np.ndarray:
+    """(S,) -> (S,) of the same power. Of an impulse response with several channels the first is taken."""
+    from scipy.signal import fftconvolve  # here alone: it takes half a second to import
+
+    response = read_audio(_no_command(file), rate, channel=0).samples
+    direct = int(np.abs(response).argmax())
+    wet = fftconvolve(samples, response)[direct:direct + len(samples)]
+    return wet * (_rms(samples) / max(_rms(wet), 1e-9))
+
+
+OPERATIONS = {"speed": change_speed, "add": add, "reverb": reverberate}
+
+
+def _excerpt(file: str, rate: int, second: float, size: int) -> np.ndarray:
+    """`size` samples of a sound file from `second` on, and from its start again as often as need be."""
+    end = second + size / rate
+    if end <= probe(Path(_no_command(file))).seconds:
+        return np.resize(read_audio(file, rate, second, end).samples, size)  # resampling may give one more or less
+    return np.resize(np.roll(read_audio(file, rate).samples, -round(second * rate)), size)
+
+
+def _no_command(file: str) -> str:
+    """The name of a file: unlike wav.scp, `augment` runs nothing."""
+    if file.endswith("|"):
+        raise UserError(f"augment: expected a sound file, found the command {file!r}")
+    return file
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples), dtype=np.float64)))
 
 
 def mask(features: Tensor, time_mask: int, frequency_mask: int, uniform: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Batches of P speakers x K utterances x T frames, drawn from mapped archives or from archives on the device."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -45,9 +44,8 @@ class TrainingSet:
         self._utterances = [np.array(by_speaker[speaker]) for speaker in self.speakers]
         self._counts = np.array([len(utterances) for utterances in self._utterances])
         self._eligible = np.flatnonzero(self._counts >= min_utterances)
-        self._visible = VisibleFrames(self.features)
-        parts = self.features.fingerprint().encode() + self._visible.bits.tobytes()
-        self.fingerprint = hashlib.sha256(parts).hexdigest()[:16]
+        self.features.table.read_at_random()
+        self._visible = VisibleFrames(self.features, features.vad)
         self._resident: Resident | None = None
         self._stream: torch.cuda.Stream | None = None
 
@@ -87,10 +85,10 @@ class TrainingSet:
         chance = None if weight is None else weight / weight.sum()
         drawn = rng.choice(self._eligible, speakers, replace=False, p=chance)
         chosen = np.concatenate([_choose(rng, self._utterances[speaker], utterances) for speaker in drawn])
-        spare = np.maximum(0, self._visible.counts[chosen] - frames)
-        starts = rng.integers(spare, endpoint=True)
-        index = [self._visible.window(i, start, frames)
-                 for i, start in zip(chosen[share].tolist(), starts[share].tolist(), strict=True)]
+        counts = self._visible.counts(chosen)
+        starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
+        index = [self._visible.window(i, start, frames, count) for i, start, count in
+                 zip(chosen[share].tolist(), starts[share].tolist(), counts[share].tolist(), strict=True)]
         return Batch(self._gather(chosen[share], index), torch.from_numpy(drawn.repeat(utterances)),
                      torch.from_numpy(chosen))
 

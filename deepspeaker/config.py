@@ -108,6 +108,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
+    copies: list[typing.Literal["speed", "noise", "music", "babble", "reverb"]]
     speeds: list[float]
     time_mask: int
     frequency_mask: int

@@ -22,12 +22,11 @@ class DevelopmentSet:
     """
 
     def __init__(self, directory: Path, config: Config):
-        self._features, self._config = FeatureSet(directory, config.features), config
-        position = {name: i for i, name in enumerate(self._features.utterances)}
+        self.features, self._config = FeatureSet(directory, config.features), config
+        position = {name: i for i, name in enumerate(self.features.utterances)}
         trials = [t for t in read_trials(directory / "trials") if t.first in position and t.second in position]
         if not trials:
             raise UserError(f"{directory}: no trial of {directory}/trials names utterances that have features")
-        self.fingerprint = self._features.fingerprint()
         self._labels = np.array([t.target for t in trials])
         pairs = np.array([(position[t.first], position[t.second]) for t in trials])
         self._used, index = np.unique(pairs, return_inverse=True)
@@ -37,7 +36,7 @@ class DevelopmentSet:
         """Equal error rate in percent of cosine scores; the model must be in evaluation mode. Every process embeds its
         share of the utterances."""
         mine = self._used[distributed.rank()::distributed.size()]
-        found = np.stack([e for _, e in embed_set(model, self._features, mine, self._config, device)])
+        found = np.stack([e for _, e in embed_set(model, self.features, mine, self._config, device)])
         embeddings = np.empty((len(self._used), found.shape[1]), np.float32)
         for rank, part in enumerate(distributed.gather_objects(found)):
             embeddings[rank::distributed.size()] = part

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deepspeaker.command import UserError
-from deepspeaker.datadir import read_table
 
 
 def share(items: Sequence[str], job: int, jobs: int) -> Sequence[str]:
@@ -20,11 +19,6 @@ def share(items: Sequence[str], job: int, jobs: int) -> Sequence[str]:
 def part(path: Path, job: int) -> Path:
     """The file of one job: `fbank.scp` -> `fbank.3.scp`, `utt2dur_dev` -> `utt2dur_dev.3`."""
     return path.with_suffix(f".{job}{path.suffix}")
-
-
-def join(path: Path, jobs: int) -> dict[str, str]:
-    """The tables of all jobs as one; UserError when a job's part is missing."""
-    return merge(read_table(part(path, job)) for job in range(1, jobs + 1))
 
 
 def merge(tables: Iterable[dict[str, str]]) -> dict[str, str]:

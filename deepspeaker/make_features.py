@@ -1,26 +1,38 @@
-"""Stage 2: wav.scp -> archives of features and voice activity, in jobs that are joined at the end."""
+"""Stage 2: wav.scp -> archives of features and voice activity, in jobs that are joined at the end.
 
+A job works through its share in pieces, each with archives of its own and, written last, a record of what they hold.
+A job that is started again keeps the pieces whose records are there; joining turns the records into the data
+directory's tables.
+"""
+
+import glob
+import hashlib
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from deepspeaker import __version__
 from deepspeaker.archive import append
-from deepspeaker.audio import MOST_BAD, Audio, read_audio
+from deepspeaker.audio import MOST_BAD, PIPE_TIMEOUT, Audio, read_audio
 from deepspeaker.augment import augment
 from deepspeaker.command import UserError
 from deepspeaker.config import FeatureConfig
-from deepspeaker.datadir import read_segments, read_table, write_table
+from deepspeaker.datadir import read_lists, read_segments, read_table, write_table
 from deepspeaker.dataset import features_record, write_record
 from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.files import atomic
 from deepspeaker.frames import FRAME_SHIFT
-from deepspeaker.jobs import join, share
+from deepspeaker.jobs import share
 from deepspeaker.progress import Reporter
+
+PIECE = 500  # utterances; at most so many are done again by a job that was stopped
+CHANNELS = {"A": 0, "B": 1}  # of reco2file_and_channel
 
 
 class Source(NamedTuple):
@@ -29,66 +41,132 @@ class Source(NamedTuple):
     entry: str
     start: float = 0.0
     end: float | None = None
+    channel: int | None = None
     augment: str | None = None
 
 
-def sources(data_dir: Path) -> dict[str, Source]:
-    """Utterance -> Source, of a data directory with or without segments and augment, sorted."""
+class Places(NamedTuple):
+    """Where the features of one data directory go."""
+
+    name: str  # of the data directory
+    log_dir: Path
+    ark_dir: Path
+
+    def pieces(self, job: int, count: int) -> list[tuple[Path, Path, Path]]:
+        """(fbank archive, vad archive, record) of each piece of a job's share of `count` utterances."""
+        number = -(-count // PIECE)
+        ends = [f"{self.name}.{job}" if number == 1 else f"{self.name}.{job}.{n}" for n in range(1, number + 1)]
+        return [(self.ark_dir / f"raw_fbank_{end}.ark", self.ark_dir / f"vad_{end}.ark",
+                 self.log_dir / f"piece_{end}.json") for end in ends]
+
+
+def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
+    """Utterance -> Source, of a data directory with or without segments, channels and augment, sorted.
+
+    pipes False: UserError for a wav.scp with commands.
+    """
     wav = read_table(data_dir / "wav.scp")
-    changes = read_table(data_dir / "augment") if (data_dir / "augment").exists() else {}
+    if not pipes and (commands := [recording for recording, entry in wav.items() if entry.endswith("|")]):
+        raise UserError(f"{data_dir}/wav.scp: {len(commands)} entries are commands, such as that of {commands[0]}: "
+                        f"{wav[commands[0]]!r}; --no-pipes runs none")
+    changes = _optional(read_table, data_dir / "augment")
+    channels = _optional(read_lists, data_dir / "reco2file_and_channel")
     found = {}
     for utterance, (recording, start, end) in read_segments(data_dir).items():
         if recording not in wav:
             raise UserError(f"{data_dir}/segments: {utterance} is of recording {recording}, which is not in wav.scp")
-        found[utterance] = Source(wav[recording], start, end, changes.get(utterance))
+        channel = channels.get(recording, [None])[-1]
+        if channel is not None and channel not in CHANNELS:
+            raise UserError(f"{data_dir}/reco2file_and_channel: {recording}: expected channel "
+                            f"{' or '.join(CHANNELS)}, found {channel!r}")
+        found[utterance] = Source(wav[recording], start, end, CHANNELS.get(channel), changes.get(utterance))
     return found
 
 
-def make_share(data_dir: Path, config: FeatureConfig, job: int, jobs: int, paths: Mapping[str, Path],
-               progress: Path) -> str:
-    """Compute the features of one job's utterances; returns a line of counts.
+def _optional(read, path: Path) -> dict:
+    return read(path) if path.exists() else {}
 
-    paths: where to write `fbank` and `vad` (STEM.ark and STEM.scp) and the tables `utt2num_frames`, `utt2dur` and
-    `bad` (utterance, reason). Audio that cannot be read is noted and passed over.
+
+def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, jobs: int, pipes: bool = True,
+               pipe_timeout: float = PIPE_TIMEOUT) -> str:
+    """Compute the features of one job's utterances, those of pieces made before apart; returns a line of counts.
+
+    Audio that cannot be read is noted and passed over; a piece with such audio is made again by the next run.
     """
-    everything = sources(data_dir)
+    everything = sources(data_dir, pipes)
     mine = share(list(everything), job, jobs)
-    tables: dict[str, dict[str, object]] = {name: {} for name in paths}
-    reporter, converted, start = Reporter(progress, len(mine)), 0, time.monotonic()
-    with atomic(ark(paths["fbank"]), "wb") as fbank_ark, atomic(ark(paths["vad"]), "wb") as vad_ark:
-        for utterance in mine:
-            try:
-                audio, fbank, voiced = _features(everything[utterance], config)
-            except (UserError, OSError) as error:
-                tables["bad"][utterance] = " ".join(str(error).split())
-                reporter.advance()
-                continue
-            seconds = len(audio.samples) / config.sample_rate
-            if audio.converted:
-                converted += 1
-                print(f"{utterance}: {audio.converted}")
-            for name, file, value in (("fbank", fbank_ark, fbank), ("vad", vad_ark, voiced)):
-                offset = append(file, utterance, value, compress=config.compress and name == "fbank")
-                tables[name][utterance] = f"{os.path.abspath(ark(paths[name]))}:{offset}"
-            tables["utt2num_frames"][utterance] = len(fbank)
-            tables["utt2dur"][utterance] = f"{seconds:.3f}"
-            reporter.advance(seconds)
-    for name, table in tables.items():
-        write_table(paths[name], table)
-    hours = sum(map(float, tables["utt2dur"].values())) / 3600
-    rate = 3600 * hours / (time.monotonic() - start)
-    return (f"{len(tables['fbank'])} utterances, {hours:.2f} h, {rate:.0f} times real time, {converted} converted, "
-            f"{len(tables['bad'])} bad")
+    reporter, start = Reporter(places.log_dir / f"progress.{job}", len(mine)), time.monotonic()
+    kept, seconds, converted, bad = 0, 0.0, 0, 0
+    for number, (fbank_ark, vad_ark, record) in enumerate(places.pieces(job, len(mine))):
+        piece = {utterance: everything[utterance] for utterance in mine[number * PIECE:(number + 1) * PIECE]}
+        fingerprint = _fingerprint(piece, config)
+        if _made(record, fingerprint, (fbank_ark, vad_ark)):
+            kept += len(piece)
+            reporter.advance(utterances=len(piece))
+            continue
+        _remove_leftovers(record, fbank_ark, vad_ark)
+        with atomic(fbank_ark, "wb") as fbank_file, atomic(vad_ark, "wb") as vad_file:
+            found = _make_piece(piece, config, fbank_file, vad_file, reporter, pipe_timeout)
+        with atomic(record) as file:
+            json.dump({"fingerprint": fingerprint, "fbank": os.path.abspath(fbank_ark),
+                       "vad": os.path.abspath(vad_ark), **found}, file)
+        seconds += sum(line[3] for line in found["utterances"].values())
+        converted += found["converted"]
+        bad += len(found["bad"])
+    rate = seconds / (time.monotonic() - start)
+    return (f"{len(mine) - kept - bad} utterances, {seconds / 3600:.2f} h, {rate:.0f} times real time, "
+            f"{converted} converted, {bad} bad, {kept} made before")
 
 
-def ark(scp: Path) -> Path:
-    """The archive beside its scp file."""
-    return scp.with_suffix(".ark")
+def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig) -> str:
+    """What a piece's archives depend on, as one number."""
+    return hashlib.sha256(repr((__version__, features_record(config), list(piece.items()))).encode()).hexdigest()
 
 
-def _features(source: Source, config: FeatureConfig) -> tuple[Audio, np.ndarray, np.ndarray]:
+def _made(record: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
+    """Whether a piece is there, made of the same, and without audio that could not be read."""
+    try:
+        found = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return False
+    return found["fingerprint"] == fingerprint and not found["bad"] and all(path.exists() for path in archives)
+
+
+def _remove_leftovers(record: Path, *archives: Path) -> None:
+    """What a killed run left of a piece, or an earlier run of another one."""
+    record.unlink(missing_ok=True)
+    for ark in archives:
+        for unfinished in ark.parent.glob(f".{glob.escape(ark.name)}.*.tmp"):
+            unfinished.unlink()
+
+
+def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file, vad_file, reporter: Reporter,
+                pipe_timeout: float) -> dict[str, object]:
+    """Write a piece's archives; what its record says of them.
+
+    utterances: name -> [offset of fbank, of vad, frames, seconds]; bad: name -> reason; converted: how many were.
+    """
+    utterances, bad, converted = {}, {}, 0
+    for utterance, source in piece.items():
+        try:
+            audio, fbank, voiced = _features(source, config, pipe_timeout)
+        except (UserError, OSError) as error:
+            bad[utterance] = " ".join(str(error).split())
+            reporter.advance()
+            continue
+        seconds = len(audio.samples) / config.sample_rate
+        if audio.converted:
+            converted += 1
+            print(f"{utterance}: {audio.converted}")
+        utterances[utterance] = [append(fbank_file, utterance, fbank, config.compress),
+                                 append(vad_file, utterance, voiced), len(fbank), round(seconds, 3)]
+        reporter.advance(seconds)
+    return {"utterances": utterances, "bad": bad, "converted": converted}
+
+
+def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray]:
     """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1)"""
-    audio = read_audio(source.entry, config.sample_rate, source.start, source.end)
+    audio = read_audio(source.entry, config.sample_rate, source.start, source.end, source.channel, pipe_timeout)
     if source.augment:
         audio = audio._replace(samples=augment(audio.samples, config.sample_rate, source.augment))
     fbank, energy = compute_fbank(torch.from_numpy(audio.samples), config.sample_rate, config.num_mel_bins,
@@ -98,33 +176,38 @@ def _features(source: Source, config: FeatureConfig) -> tuple[Audio, np.ndarray,
     return audio, fbank.numpy(), voiced_frames(energy).float().numpy()
 
 
-def join_shares(data_dir: Path, config: FeatureConfig, jobs: int, paths: Mapping[str, Path]) -> str:
-    """Join the jobs' tables into DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
+def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
+    """Turn the jobs' records into DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
 
     Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than 5 % of the
     utterances could not be read.
     """
-    tables = {name: join(path, jobs) for name, path in paths.items()}
-    bad, total = len(tables["bad"]), len(tables["fbank"]) + len(tables["bad"])
-    write_table(data_dir / "bad_utts", tables["bad"])
-    if bad > MOST_BAD * total:
-        examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(tables["bad"].items())[:2])
-        raise UserError(f"{bad} of {total} utterances of {data_dir} cannot be used, more than "
+    everything = list(sources(data_dir))
+    records = [record for job in range(1, jobs + 1)
+               for _, _, record in places.pieces(job, len(share(everything, job, jobs)))]
+    tables: dict[str, dict[str, object]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
+    bad: dict[str, str] = {}
+    for record in records:
+        found = json.loads(record.read_text())
+        bad |= found["bad"]
+        for utterance, (fbank, vad, frames, seconds) in found["utterances"].items():
+            tables["feats.scp"][utterance] = f"{found['fbank']}:{fbank}"
+            tables["vad.scp"][utterance] = f"{found['vad']}:{vad}"
+            tables["utt2num_frames"][utterance] = frames
+            tables["utt2dur"][utterance] = f"{seconds:.3f}"
+    write_table(data_dir / "bad_utts", bad)
+    if len(bad) > MOST_BAD * len(everything):
+        examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(bad.items())[:2])
+        raise UserError(f"{len(bad)} of {len(everything)} utterances of {data_dir} cannot be used, more than "
                         f"{100 * MOST_BAD:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
-    for name, table in (("feats.scp", "fbank"), ("vad.scp", "vad"), ("utt2num_frames", "utt2num_frames"),
-                        ("utt2dur", "utt2dur")):
-        write_table(data_dir / name, tables[table])
+    for name, table in tables.items():
+        write_table(data_dir / name, table)
     with atomic(data_dir / "frame_shift") as file:
         file.write(f"{FRAME_SHIFT}\n")
     write_record(data_dir, features_record(config))
-    frames, hours = (sum(map(float, tables[name].values())) for name in ("utt2num_frames", "utt2dur"))
+    for record in records:
+        record.unlink()
+    frames, hours = sum(tables["utt2num_frames"].values()), sum(map(float, tables["utt2dur"].values())) / 3600
     listed = f", listed in {data_dir}/bad_utts" if bad else ""
-    return (f"{data_dir}: {total - bad} utterances, {frames:.0f} frames, {hours / 3600:.2f} h; "
-            f"{bad} could not be used{listed}")
-
-
-def paths_of(data_dir: Path, log_dir: Path, ark_dir: Path) -> dict[str, Path]:
-    """Where the parts of a data directory's features lie; jobs.part gives one job's."""
-    name = data_dir.resolve().name
-    return {"fbank": ark_dir / f"raw_fbank_{name}.scp", "vad": ark_dir / f"vad_{name}.scp",
-            **{table: log_dir / f"{table}_{name}" for table in ("utt2num_frames", "utt2dur", "bad")}}
+    return (f"{data_dir}: {len(tables['feats.scp'])} utterances, {frames} frames, {hours:.2f} h; "
+            f"{len(bad)} could not be used{listed}")

@@ -11,15 +11,15 @@ EVERY = 0.5  # seconds between two writes, and between two looks
 
 
 class Reporter:
-    """A job's side: `advance` after each utterance; the file is written at most every half second."""
+    """A job's side: `advance` after each utterance or several; the file is written at most every half second."""
 
     def __init__(self, path: Path, total: int):
         self._path, self._total, self._done, self._audio, self._written = path, total, 0, 0.0, 0.0
         self._write()
 
-    def advance(self, audio_seconds: float = 0.0) -> None:
-        """One more utterance is done."""
-        self._done += 1
+    def advance(self, audio_seconds: float = 0.0, utterances: int = 1) -> None:
+        """So many more utterances are done, with so much audio between them."""
+        self._done += utterances
         self._audio += audio_seconds
         if time.monotonic() - self._written > EVERY or self._done == self._total:
             self._write()

@@ -88,7 +88,7 @@ def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet
     tables = config.as_tables()
     return {name: tables[name] for name in (*TRAINED_WITH, phase)} | {
         "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
-        "train_features": data.fingerprint, "dev_features": dev.fingerprint,
+        "train_features": data.features.fingerprint(), "dev_features": dev.features.fingerprint(),
         "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}
 
 

@@ -6,37 +6,34 @@ from deepspeaker.dataset import FeatureSet
 
 
 class VisibleFrames:
-    """The frames of FeatureSet.frames, of all utterances, a bit each where voice activity matters.
+    """The frames of FeatureSet.frames, kept as a bit each of the utterances that were asked for.
 
-    counts: (n,) how many frames of each utterance are visible.
+    vad False: all frames, of which nothing has to be kept.
     """
 
-    def __init__(self, features: FeatureSet):
-        rows = features.counts(np.arange(len(features)))
-        self.bits = np.zeros(0, np.uint8)
-        if not features.vad:
-            self.counts = rows.astype(np.int64)
-            return
-        self.counts = np.zeros(len(rows), np.int64)
-        self._starts = np.concatenate([[0], np.cumsum((rows + 7) // 8)])
-        self.bits = np.zeros(self._starts[-1], np.uint8)
-        for i, count in enumerate(rows.tolist()):
-            frames = features.frames(i)
-            self.counts[i] = frames.size
-            visible = np.zeros(count, bool)
+    def __init__(self, features: FeatureSet, vad: bool):
+        self._features, self._vad = features, vad
+        self._counts = np.full(len(features), -1)
+        self._bits: dict[int, bytes] = {}
+
+    def counts(self, which: np.ndarray) -> np.ndarray:
+        """How many frames (n,) of each of the utterances are visible."""
+        if not self._vad:
+            return self._features.counts(which)
+        for i in which[self._counts[which] < 0].tolist():
+            frames = self._features.frames(i)
+            visible = np.zeros(frames[-1] + 1, bool)
             visible[frames] = True
-            self.bits[self._starts[i]:self._starts[i + 1]] = np.packbits(visible)
+            self._counts[i], self._bits[i] = frames.size, np.packbits(visible).tobytes()
+        return self._counts[which]
 
-    def window(self, i: int, start: int, frames: int) -> slice | np.ndarray:
-        """Rows of utterance i: `frames` visible ones from the `start`-th on; all of them again and again where there
-        are fewer."""
-        count = int(self.counts[i])
-        if count >= frames and not self.bits.size:
+    def window(self, i: int, start: int, frames: int, count: int) -> slice | np.ndarray:
+        """Rows of utterance i, of which `count` are visible as `counts` said: `frames` of these from the `start`-th on;
+        where there are fewer, all of them again and again."""
+        if self._vad:
+            rows = np.flatnonzero(np.unpackbits(np.frombuffer(self._bits[i], np.uint8)))
+        elif count >= frames:
             return slice(start, start + frames)
-        rows = self._rows(i)
+        else:
+            rows = np.arange(count)
         return rows[start:start + frames] if count >= frames else np.resize(rows, frames)
-
-    def _rows(self, i: int) -> np.ndarray:
-        if not self.bits.size:
-            return np.arange(self.counts[i])
-        return np.flatnonzero(np.unpackbits(self.bits[self._starts[i]:self._starts[i + 1]]))

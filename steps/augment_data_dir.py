@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""A copy of a data directory at another speed, its speakers new ones: sp0.9-SPEAKER says sp0.9-UTTERANCE.
+"""A copy of a data directory with other sound: at another speed, or with noise, music, babble or reverberation.
 
-Reads SOURCE. Writes TARGET, without features and without audio of its own: the file `augment` (`utterance speed 0.9`)
-says what is done to the original's audio when it is read.
+Reads SOURCE and the sound files of FOLDER (MUSAN or RIRS_NOISES as distributed, or any folder laid out so). Writes
+TARGET, a data directory without features and without audio of its own: its file `augment` says what is done to the
+original's audio when it is read. Utterance 's1-u1' becomes 's1-u1-noise' of the same speaker; at another speed
+'sp0.9-s1-u1' of a new speaker, 'sp0.9-s1'.
 
-    steps/augment_data_dir.py --speed 0.9 data/train data/train_sp0.9
+    steps/augment_data_dir.py --noise /db/musan data/train data/train_noise
 """
 
 import argparse
@@ -13,27 +15,33 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.command import UserError, run
-from deepspeaker.datadir.copy import copied
-from deepspeaker.datadir.tables import FEATURE_FILES, keys, replace_files
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="SOURCE")
     parser.add_argument("target", type=Path, metavar="TARGET")
-    parser.add_argument("--speed", type=float, required=True, help="1.1: a tenth faster")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--speed", type=float, metavar="FACTOR", help="1.1: a tenth faster")
+    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="MUSAN's noises")
+    kind.add_argument("--music", type=Path, metavar="FOLDER", help="MUSAN's music")
+    kind.add_argument("--babble", type=Path, metavar="FOLDER", help="several talkers of MUSAN's speech")
+    kind.add_argument("--reverb", type=Path, metavar="FOLDER", help="impulse responses of rooms")
+    parser.add_argument("--seed", type=int, default=0, help="of what each utterance gets (default 0)")
     args = parser.parse_args()
-    if not 0.5 <= args.speed <= 2:
-        raise UserError(f"--speed: expected 0.5 to 2, found {args.speed}")
-    if (args.source / "augment").exists():
-        raise UserError(f"{args.source} is augmented already (it has a file augment): start from the original")
 
-    around = (f"sp{args.speed:g}-".encode(), b"")
-    files = {name: lines for name, lines in copied(args.source, around, around).items() if name not in FEATURE_FILES}
-    utterances = keys(files["utt2spk"], args.target / "utt2spk")
-    files["augment"] = [utterance + f" speed {args.speed:g}".encode() for utterance in utterances]
-    replace_files(args.target, files)
-    print(f"{args.target}: {len(files['utt2spk'])} utterances of {args.source} at {args.speed:g} times their speed")
+    from deepspeaker.copies import MUSAN, noisy_copy, reverberant_copy, speed_copy
+
+    if args.speed is not None:
+        if not 0.5 <= args.speed <= 2:
+            raise UserError(f"--speed: expected 0.5 to 2, found {args.speed}")
+        count, what = speed_copy(args.source, args.target, args.speed), f"at {args.speed:g} times its speed"
+    elif args.reverb:
+        count, what = reverberant_copy(args.source, args.target, args.reverb, args.seed), "with reverberation"
+    else:
+        what, folder = next((name, folder) for name in MUSAN if (folder := getattr(args, name)))
+        count, what = noisy_copy(args.source, args.target, what, folder, args.seed), f"with {what}"
+    print(f"{args.target}: {count} utterances of {args.source} {what}")
 
 
 if __name__ == "__main__":

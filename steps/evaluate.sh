@@ -6,12 +6,14 @@ here=$(dirname "$(readlink -f "$0")")
 nj=4
 cmd=run.pl
 use_gpu=false
+no_pipes=false
 
 help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
 DATA_DIR has wav.scp, utt2spk and trials; it is not written to. Writes OUT_DIR/metrics.json and all before it.
   --nj N                parallel jobs ($nj)
   --cmd CMD             how jobs are run: run.pl, slurm.pl ... ($cmd)
-  --use-gpu true|false  ($use_gpu)"
+  --use-gpu true|false  ($use_gpu)
+  --no-pipes true|false run no commands of wav.scp: refuse it if it has any ($no_pipes)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh
@@ -29,14 +31,15 @@ done
 
 mine=$out/data/$(basename "$data")
 mkdir -p "$mine"
-for file in wav.scp segments utt2spk trials enroll; do
+for file in wav.scp segments reco2file_and_channel utt2spk trials enroll; do
   if [ -f "$data/$file" ]; then cp "$data/$file" "$mine/"; fi
 done
 enroll=()
 if [ -f "$mine/enroll" ]; then enroll=(--enroll "$mine/enroll"); fi
 utt2spk_to_spk2utt.pl "$mine/utt2spk" >"$mine/spk2utt"
 run "$here/write_conf.py" "$checkpoint" "$out/conf.toml"
-run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$out/conf.toml" "$mine" "$out/log" "$out/fbank"
+run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$out/conf.toml" --no-pipes "$no_pipes" \
+  "$mine" "$out/log" "$out/fbank"
 run "$here/extract_embeddings.sh" --nj "$nj" --cmd "$cmd" --use-gpu "$use_gpu" "$checkpoint" "$mine" "$out/embeddings"
 run "$here/score_trials.py" "${enroll[@]}" "$mine/trials" "$out/embeddings/embedding.scp" "$out/scores"
 run "$here/compute_metrics.py" --json "$out/scores" "$mine/trials" >"$out/.metrics.json"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""One job of make_fbank.sh, or (--join) the step that joins all jobs' tables.
+"""One job of make_fbank.sh, or (--join) the step that joins all jobs' work.
 
-Reads DATA_DIR/{wav.scp,segments}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.{ark,scp} and, in LOG_DIR, its share of
-utt2num_frames, utt2dur and of the utterances that could not be read. Joining writes DATA_DIR/{feats.scp,vad.scp,
-utt2num_frames,utt2dur,frame_shift,feats_conf.json,bad_utts}.
+Reads DATA_DIR/{wav.scp,segments,reco2file_and_channel,augment}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.ark, or
+for more than 500 utterances one after the other ...JOB.1.ark, JOB.2.ark, and notes each in LOG_DIR when it is whole: a
+job that is started again keeps those. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,
+feats_conf.json,bad_utts}.
 
     steps/make_fbank.py --conf conf/small.toml --job 1 --nj 4 data/test data/test/log data/test/data
 """
@@ -23,6 +24,9 @@ def main():
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("--conf", type=Path, required=True)
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
+    parser.add_argument("--no-pipes", action="store_true", help="run no commands of wav.scp: refuse it if it has any")
+    parser.add_argument("--pipe-timeout", type=float, default=600, metavar="SECONDS",
+                        help="a command that takes longer is ended, its utterance unusable (default 600)")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--job", type=int, help="this job's number, from 1")
     which.add_argument("--join", action="store_true")
@@ -31,19 +35,16 @@ def main():
     import torch
 
     from deepspeaker.config import load_config
-    from deepspeaker.jobs import part
-    from deepspeaker.make_features import join_shares, make_share, paths_of
+    from deepspeaker.make_features import Places, join_shares, make_share
 
     config = load_config(args.conf).features
-    paths = paths_of(args.data_dir, args.log_dir, args.ark_dir)
+    places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir)
     if args.join:
-        print(join_shares(args.data_dir, config, args.nj, paths))
+        print(join_shares(args.data_dir, config, places, args.nj))
         return
     torch.set_num_threads(1)
     args.ark_dir.mkdir(parents=True, exist_ok=True)
-    paths = {name: part(path, args.job) for name, path in paths.items()}
-    progress = args.log_dir / f"progress.{args.job}"
-    print(make_share(args.data_dir, config, args.job, args.nj, paths, progress))
+    print(make_share(args.data_dir, config, places, args.job, args.nj, not args.no_pipes, args.pipe_timeout))
 
 
 if __name__ == "__main__":

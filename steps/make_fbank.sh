@@ -6,12 +6,17 @@ here=$(dirname "$(readlink -f "$0")")
 nj=4
 cmd=run.pl
 conf=$here/../egs/voxceleb/conf/deep_speaker.toml
+no_pipes=false
+pipe_timeout=600
 
 help_message="Usage: $0 [options] DATA_DIR [LOG_DIR [ARK_DIR]]
 Makes log mel filterbank features and voice activity; LOG_DIR is DATA_DIR/log, ARK_DIR is DATA_DIR/data.
-  --nj N        parallel jobs ($nj)
-  --cmd CMD     how jobs are run: run.pl, slurm.pl ... ($cmd)
-  --conf FILE   its [features] ($conf)"
+Started again after it was stopped, it keeps what is whole, if --nj is the same.
+  --nj N                  parallel jobs ($nj)
+  --cmd CMD               how jobs are run: run.pl, slurm.pl ... ($cmd)
+  --conf FILE             its [features] ($conf)
+  --no-pipes true|false   run no commands of wav.scp: refuse it if it has any ($no_pipes)
+  --pipe-timeout SECONDS  a command that takes longer is ended, its utterance unusable ($pipe_timeout)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh
@@ -30,6 +35,10 @@ utterances=$data/wav.scp
 if [ -f "$data/segments" ]; then utterances=$data/segments; fi
 nj=$(at_most "$nj" "$(wc -l <"$utterances")")
 mkdir -p "$log" "$ark"
+pipes=
+if $no_pipes; then pipes=--no-pipes; fi
+# shellcheck disable=SC2086  # no word where it is empty
 run_jobs "fbank of $name" "$log" "$nj" "$cmd" "$log/make_fbank_$name.JOB.log" \
-  "$here/make_fbank.py" --conf "$conf" --job JOB --nj "$nj" "$data" "$log" "$ark"
+  "$here/make_fbank.py" --conf "$conf" $pipes --pipe-timeout "$pipe_timeout" --job JOB --nj "$nj" \
+  "$data" "$log" "$ark"
 run "$here/make_fbank.py" --conf "$conf" --join --nj "$nj" "$data" "$log" "$ark"

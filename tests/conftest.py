@@ -71,7 +71,7 @@ def data_dir(tmp_path):
 TINY = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames": 40, "batches.max_frames": 60,
         "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.warmup_steps": 2,
         "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2,
-        "augment.speeds": [1.1]}
+        "augment.copies": ["speed"], "augment.speeds": [1.1]}
 
 
 def tiny_conf(path: Path, changes: dict[str, object] | None = None) -> Path:

@@ -1,12 +1,24 @@
-"""Speed on samples, and masks on windows."""
+"""Speed, noise and rooms on samples, data directories of such copies, and masks on windows."""
+
+import shlex
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import RATE, ROOT, noise, write_wav
 
+from deepspeaker.archive import open_matrix
+from deepspeaker.audio import read_audio
 from deepspeaker.augment import augment, mask
 from deepspeaker.command import UserError
+from deepspeaker.config import load_config
+from deepspeaker.copies import noisy_copy, reverberant_copy, speed_copy
+from deepspeaker.datadir import read_table
+from deepspeaker.datadir.check import OPTIONS, check
+from deepspeaker.make_features import Places, join_shares, make_share
+from deepspeaker.rooms import simulate_rooms
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])
@@ -18,10 +30,70 @@ def test_speed_changes_length_and_pitch(speed):
     assert spectrum.argmax() * RATE / len(changed) == pytest.approx(1000 * speed, abs=1)
 
 
-@pytest.mark.parametrize("description", ["speed", "speed x", "echo 3", "speed 1 2"])
-def test_unknown_augmentation(description):
-    with pytest.raises(UserError, match="augment: expected 'speed NUMBER', found"):
+@pytest.mark.parametrize("description, message", [
+    ("echo 3", "expected one of speed, add, reverb, found 'echo 3'"), ("speed", "malformed operation 'speed'"),
+    ("speed x", "malformed operation 'speed x'"), ("speed 1 2", "malformed"), ("add 10 0", "malformed"),
+    ("add 10 0 a.wav 3", "malformed|No such file"), ("speed 0.9; echo", "found 'echo'"), ("add 10 0 'a", "found .add"),
+    ("add 10 0 'cat a.wav |'", "expected a sound file, found the command"), ("reverb 'cat a.wav |'", "the command")])
+def test_unknown_augmentation(tmp_path, monkeypatch, description, message):
+    write_wav(tmp_path / "a.wav", noise(0.1, 2))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((UserError, FileNotFoundError), match=message):
         augment(noise(0.1, 1), RATE, description)
+
+
+@pytest.mark.parametrize("snr", [0, 15])
+def test_noise_is_added_at_its_level_from_its_second_on(tmp_path, snr):
+    speech, sound = noise(1.0, 1), noise(3.0, 2)
+    path = write_wav(tmp_path / "a b.wav", sound, subtype="FLOAT")
+    for second, expected in ((1.5, sound[24000:40000]), (2.75, np.concatenate([sound[44000:], sound[:12000]]))):
+        added = augment(speech, RATE, f"add {snr} {second} '{path}'") - speech
+        np.testing.assert_allclose(10 * np.log10(np.mean(speech ** 2) / np.mean(added ** 2)), snr, atol=1e-3)
+        np.testing.assert_allclose(added / np.sqrt(np.mean(added ** 2)), expected / np.sqrt(np.mean(expected ** 2)),
+                                   atol=1e-3)
+    short = write_wav(tmp_path / "short.wav", noise(0.25, 3), subtype="FLOAT")
+    added = augment(speech, RATE, f"add 5 0.1 {short}") - speech
+    np.testing.assert_allclose(added[:4000], added[4000:8000], atol=1e-5)
+
+
+def test_babble_is_several_talkers_of_one_power(tmp_path):
+    speech, one, two = noise(0.5, 1), noise(0.5, 2), 100 * noise(0.5, 3)
+    paths = [write_wav(tmp_path / f"{n}.wav", x, subtype="FLOAT") for n, x in enumerate((one, two))]
+    added = augment(speech, RATE, f"add 13 0 {paths[0]} 0 {paths[1]}") - speech
+    mixed = one / np.sqrt(np.mean(one ** 2)) + two / np.sqrt(np.mean(two ** 2))
+    np.testing.assert_allclose(np.corrcoef(added, mixed)[0, 1], 1, atol=1e-5)
+    np.testing.assert_allclose(10 * np.log10(np.mean(speech ** 2) / np.mean(added ** 2)), 13, atol=1e-3)
+    silence = write_wav(tmp_path / "silence.wav", np.zeros(8000))
+    np.testing.assert_array_equal(augment(speech, RATE, f"add 13 0 {silence}"), speech)
+
+
+def test_reverberation_leaves_the_direct_sound_in_place(tmp_path):
+    speech, response = noise(0.5, 1), np.zeros(3000)
+    response[100], response[100 + 800] = 0.5, 0.25  # an echo of half the strength after 50 ms
+    path = write_wav(tmp_path / "rir.wav", np.stack([response, response * 0], 1), subtype="FLOAT")
+    wet = augment(speech, RATE, f"reverb {path}")
+    expected = speech.copy()
+    expected[800:] += 0.5 * speech[:-800]
+    expected *= np.sqrt(np.mean(speech ** 2) / np.mean(expected ** 2))
+    np.testing.assert_allclose(wet, expected, atol=1e-5)
+
+
+def test_operations_follow_each_other(tmp_path):
+    path = write_wav(tmp_path / "n.wav", noise(2.0, 2))
+    both = augment(noise(1.0, 1), RATE, f"speed 1.25; add 10 0.5 {path}")
+    np.testing.assert_array_equal(both, augment(augment(noise(1.0, 1), RATE, "speed 1.25"), RATE, f"add 10 0.5 {path}"))
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """MUSAN's and RIRS_NOISES' layouts, in folders whose name has a blank."""
+    for n, name in enumerate(["noise/free-sound/n1", "noise/free-sound/n2", "music/fma/m1", "speech/us-gov/s1",
+                              "speech/us-gov/s2", "speech/librivox/s3"]):
+        write_wav(tmp_path / "my musan" / f"{name}.wav", noise(1.0 + n, 100 + n))
+    for n, room in enumerate(["smallroom/Room001", "mediumroom/Room002", "largeroom/Room003"]):
+        response = noise(0.3, 200 + n) * np.exp(-np.arange(4800) / 400)
+        write_wav(tmp_path / "my rirs/simulated_rirs" / room / "r.wav", response, subtype="FLOAT")
+    return tmp_path / "my musan", tmp_path / "my rirs"
 
 
 def test_copy_of_a_directory_at_another_speed(data_dir, conf, call, tmp_path):
@@ -39,9 +111,88 @@ def test_copy_of_a_directory_at_another_speed(data_dir, conf, call, tmp_path):
     done = call(ROOT / "utils/combine_data.sh", tmp_path / "both", source, target)
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "both/feats.scp").read_text().splitlines()) == 8
-    for speed, directory, message in ((0.9, target, "is augmented already"), (9, source, "expected 0.5 to 2")):
-        done = call(step, "--speed", speed, directory, tmp_path / "other")
-        assert done.returncode == 1 and message in done.stderr and not (tmp_path / "other").exists()
+    done = call(step, "--speed", 9, source, tmp_path / "other")
+    assert done.returncode == 1 and "expected 0.5 to 2" in done.stderr and not (tmp_path / "other").exists()
+
+
+def test_copies_with_other_sound(data_dir, conf, sounds, tmp_path):
+    """Lines as documented, the same for the same seed, and archives that follow from them byte for byte."""
+    source, (musan, rirs) = data_dir(speakers=3, utterances=4), sounds
+    config = load_config(conf()).features
+    found = {}
+    for kind in ("noise", "music", "babble", "reverb"):
+        for seed, name in ((0, kind), (0, f"{kind}-again"), (1, f"{kind}-other")):
+            target = tmp_path / name
+            if kind == "reverb":
+                assert reverberant_copy(source, target, rirs, seed) == 12
+            else:
+                assert noisy_copy(source, target, kind, musan, seed) == 12
+            found[name] = read_table(target / "augment")
+        assert found[kind] == found[f"{kind}-again"] != found[f"{kind}-other"]
+        assert list(found[kind]) == [f"{utterance}-{kind}" for utterance in read_table(source / "wav.scp")]
+        assert read_table(tmp_path / kind / "utt2spk")[f"s00-u00-{kind}"] == "s00"
+        check(tmp_path / kind, dict.fromkeys(OPTIONS, False) | {"--no-feats": True, "--no-text": True})
+    words = [shlex.split(line) for line in found["noise"].values()]
+    assert {int(line[1]) for line in words} <= {0, 5, 10, 15} and len({line[3] for line in words}) == 2
+    assert all(line[0] == "add" and len(line) == 4 and Path(line[3]).is_file() for line in words)
+    assert {len(shlex.split(line)) for line in found["babble"].values()} == {8}  # no more than 3 talkers are there
+    assert "largeroom" not in "".join(found["reverb"].values()) and len(set(found["reverb"].values())) == 2
+
+    first = compressed(tmp_path / "noise", config, tmp_path / "x", jobs=1)
+    assert first == compressed(tmp_path / "noise-again", config, tmp_path / "y", jobs=3)
+    other = compressed(tmp_path / "noise-other", config, tmp_path / "z", jobs=1)
+    assert first.keys() == other.keys() and first != other
+
+
+def compressed(directory, config, work, jobs):
+    """Utterance -> its bytes in the archives that stage 2 makes."""
+    work.mkdir()
+    places = Places(directory.name, work, work)
+    for job in range(1, jobs + 1):
+        make_share(directory, config, places, job, jobs)
+    join_shares(directory, config, places, jobs)
+    table = read_table(directory / "feats.scp")
+    return {key: open_matrix(specifier, key).stored.tobytes() for key, specifier in table.items()}
+
+
+def test_noise_on_top_of_another_speed(data_dir, sounds, tmp_path):
+    source = data_dir(speakers=1, utterances=2)
+    speed_copy(source, tmp_path / "fast", 1.1)
+    noisy_copy(tmp_path / "fast", tmp_path / "both", "noise", sounds[0], 0)
+    line = (tmp_path / "both/augment").read_text().splitlines()[0]
+    assert line.startswith("sp1.1-s00-u00-noise speed 1.1; add ")
+
+
+def test_folders_without_sounds_are_named(data_dir, tmp_path, call):
+    source = data_dir(speakers=1, utterances=1)
+    for kind, message in (("noise", "/noise: expected MUSAN's layout"), ("babble", "/speech: expected MUSAN's"),
+                          ("reverb", "expected impulse responses below")):
+        done = call(ROOT / "steps/augment_data_dir.py", f"--{kind}", tmp_path / "none", source, tmp_path / "new")
+        assert done.returncode == 1 and message in done.stderr and not (tmp_path / "new").exists(), done.stderr
+
+
+def test_simulated_rooms(tmp_path):
+    pytest.importorskip("pyroomacoustics", reason="pyroomacoustics is not installed")
+    for folder in ("a", "b"):
+        simulate_rooms(tmp_path / folder, 3, seed=0)
+    simulate_rooms(tmp_path / "c", 3, seed=1)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.wav"))
+    assert [str(path) for path in files] == [f"simulated_rirs/{kind}/Room00{n}/Room00{n}-1.wav"
+                                             for kind in ("mediumroom", "smallroom") for n in (1, 2, 3)]
+    for path in files:
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
+        assert (tmp_path / "a" / path).read_bytes() != (tmp_path / "c" / path).read_bytes()
+        response = read_audio(str(tmp_path / "a" / path), RATE).samples
+        direct = np.abs(response).argmax()
+        after = response[direct + 160:]  # decays, and is no silence
+        assert np.abs(response).max() == 1 and np.sum(after ** 2) > 0 and direct < 2000
+        assert np.sum(after[len(after) // 2:] ** 2) < 0.2 * np.sum(response ** 2)
+
+
+def test_rooms_without_pyroomacoustics_name_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
+    with pytest.raises(UserError, match="pip install pyroomacoustics"):
+        simulate_rooms(tmp_path / "a", 1, 0)
 
 
 def test_segments_keep_their_recording(tmp_path, conf, call):

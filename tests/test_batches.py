@@ -11,8 +11,7 @@ from deepspeaker.batches import TrainingSet
 from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.dataset import FeatureSet
-from deepspeaker.jobs import part
-from deepspeaker.make_features import join_shares, make_share, paths_of
+from deepspeaker.make_features import Places, join_shares, make_share
 
 EVEN = BatchConfig(min_frames=30, max_frames=50, speaker_weight="even")
 
@@ -23,9 +22,9 @@ def features(data_dir, conf, tmp_path):
 
     def make(changes=None, **sizes):
         directory, config = data_dir(**sizes), load_config(conf(changes)).features
-        paths = paths_of(directory, tmp_path, tmp_path)
-        make_share(directory, config, 1, 1, {name: part(p, 1) for name, p in paths.items()}, tmp_path / "progress")
-        join_shares(directory, config, 1, paths)
+        places = Places(directory.name, tmp_path, tmp_path)
+        make_share(directory, config, places, 1, 1)
+        join_shares(directory, config, places, 1)
         _map.cache_clear()
         return directory, config
 

@@ -321,3 +321,22 @@ def test_a_failing_stage_names_its_log(copy):
     done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 2, "--stop-stage", 2)
     assert done.returncode == 1
     assert f"run.sh: stage 2 failed, log: {copy}/data/test/log" in done.stderr
+
+
+@pytest.mark.long
+def test_every_kind_of_copy(copy, tmp_path):
+    """Stage 2 with noise, music, babble, simulated rooms and speed, and a training step on all of them."""
+    for n, folder in enumerate(("noise", "music", "speech")):
+        write_wav(tmp_path / "musan" / folder / f"{n}.wav", noise(2.0, n))
+    options = ["--dir", copy, "--conf", tmp_path / "tiny.toml", "--gpus", 0, "--name", "copies"]
+    kinds = ["--augment", "speed noise music babble reverb", "--musan", tmp_path / "musan"]
+    for change in (["--augment", "noise"], ["--augment", "hum"], [*kinds, "--rirs", "/nowhere"]):
+        done = recipe(*options, "--stage", 2, *change)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    done = recipe(*options, *kinds, "--stage", 2, "--stop-stage", 3)
+    assert done.returncode == 0, done.stderr
+    original = (copy / "data/train/utt2spk").read_text().count("\n")
+    assert (copy / "data/train_augmented/feats.scp").read_text().count("\n") == 6 * original
+    speakers = {line.split()[1] for line in (copy / "data/train_augmented/utt2spk").open()}
+    assert sum(speaker.startswith("sp1.1-") for speaker in speakers) == len(speakers) / 2
+    assert len(list((copy / "rirs").rglob("*.wav"))) == 400

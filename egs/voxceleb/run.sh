@@ -16,6 +16,10 @@ gpus=
 nnodes=1
 node_rank=0
 rdzv_endpoint=
+augment=
+musan=
+rirs=
+no_pipes=false
 seed=0
 init=
 
@@ -32,6 +36,10 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --dir FOLDER          where data/, fbank/ and exp/ go (the recipe's folder)
   --name NAME           experiment: exp/NAME (the conf's base name)
   --nj N                parallel jobs of stages 2 and 5 (number of cores, $nj)
+  --augment KINDS       copies of the training data: 'speed noise music babble reverb', or some (the conf's)
+  --musan FOLDER        MUSAN, for noise, music and babble
+  --rirs FOLDER         RIRS_NOISES, for reverb (else rooms are simulated; needs pyroomacoustics)
+  --no-pipes true|false run no commands of wav.scp: refuse those that have any ($no_pipes)
   --gpus N              0: CPU; more than 1: torchrun, a process each (all there are)
   --nnodes N            stages 3 and 4 on so many machines that share DIR; run.sh is started on each ($nnodes)
   --node-rank N         this machine's number, from 0 ($node_rank)
@@ -122,6 +130,21 @@ if [ -n "$init" ]; then
   init=$(absolute "$init")
   if [ ! -f "$init" ]; then fail "--init $init: no such file"; fi
 fi
+if [ -z "$augment" ]; then augment=$(conf_value.py "$conf" augment copies); fi
+if [ -n "$musan" ]; then musan=$(absolute "$musan"); fi
+if [ -n "$rirs" ]; then rirs=$(absolute "$rirs"); fi
+for kind in $augment; do
+  case $kind in
+    speed | reverb) ;;
+    noise | music | babble)
+      if [ -z "$musan" ]; then fail "--augment $kind needs --musan, the folder where MUSAN lies"; fi
+      ;;
+    *) fail "--augment: no '$kind'; there are: speed noise music babble reverb" ;;
+  esac
+done
+for folder in "$musan" "$rirs"; do
+  if [ -n "$folder" ] && [ ! -d "$folder" ]; then fail "$folder: no such folder"; fi
+done
 if [ -z "$gpus" ]; then gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true); fi
 launcher=()
 if [ "$nnodes" -gt 1 ]; then
@@ -160,7 +183,7 @@ if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
   echo "   train for dev, which chooses epochs and settings."
   # shellcheck disable=SC2086  # options are words
   run "$program" $corpus_opts "$root" "$data"
-  rm -rf "$data"/train_sp* "$data/train_augmented" # copies of a train that is no more
+  rm -rf "$data"/train_{sp[0-9]*,noise,music,babble,reverb,augmented} # copies of a train that is no more
   if [ -d "$data/train" ]; then run utils/split_dev.py --seed "$seed" "$data"; fi
   directories=()
   if [ -d "$data/train" ]; then directories=(--train "$data/train"); fi
@@ -172,14 +195,19 @@ if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
   end "$data"
 fi
 
-# What the network is trained on: train, or train with its copies at other speeds.
-speeds=$(conf_value.py "$conf" augment speeds)
+# What the network is trained on: train, or train with its copies.
 train=$data/train
-if [ -n "$speeds" ]; then train=$data/train_augmented; fi
+if [ -n "$augment" ]; then train=$data/train_augmented; fi
 
 features() { # features SET: of data/SET
   log=$data/$1/log
-  run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" "$data/$1" "$log" "$dir/fbank"
+  run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" --no-pipes "$no_pipes" \
+    "$data/$1" "$log" "$dir/fbank"
+}
+copy() { # copy NAME OPTION VALUE: data/train_NAME, and its features
+  run steps/augment_data_dir.py --seed "$seed" "$2" "$3" "$data/train" "$data/train_$1"
+  features "train_$1"
+  copies+=("$data/train_$1")
 }
 
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
@@ -191,12 +219,20 @@ if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
     need 1 "$data/$set/wav.scp"
     features "$set"
   done
-  if [ -d "$data/train" ] && [ -n "$speeds" ]; then
+  if [ -d "$data/train" ] && [ -n "$augment" ]; then
     copies=()
-    for speed in $speeds; do
-      run steps/augment_data_dir.py --speed "$speed" "$data/train" "$data/train_sp$speed"
-      features "train_sp$speed"
-      copies+=("$data/train_sp$speed")
+    for kind in $augment; do
+      case $kind in
+        speed) for speed in $(conf_value.py "$conf" augment speeds); do copy "sp$speed" --speed "$speed"; done ;;
+        reverb)
+          if [ -z "$rirs" ]; then
+            rirs=$dir/rirs
+            run steps/simulate_rooms.py --seed "$seed" "$rirs"
+          fi
+          copy reverb --reverb "$rirs"
+          ;;
+        *) copy "$kind" "--$kind" "$musan" ;;
+      esac
     done
     run utils/combine_data.sh "$data/train_augmented" "$data/train" "${copies[@]}"
   fi

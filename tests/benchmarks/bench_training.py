@@ -79,21 +79,20 @@ def anonymous_memory() -> float:
     return int(line.split()[1]) / 1e6
 
 
-def bench_drawing(directory: Path, vad: bool, batches: int = 400) -> dict:
-    features = load_config(CONF / ("deep_speaker.toml" if vad else "small.toml")).features
+def bench_drawing(directory: Path, vad: bool, batches: int = 1000) -> dict:
+    """64 windows of 200 frames: of utterances never seen before, and of those that are in the page cache."""
     before, start = anonymous_memory(), time.perf_counter()
-    data = TrainingSet(directory, features)
+    data = TrainingSet(directory, load_config(CONF / ("deep_speaker.toml" if vad else "small.toml")).features)
     opened = time.perf_counter() - start
-    for step in range(batches // 4):  # page cache and allocator as in the midst of training
-        data.draw(np.random.default_rng(step), 64, 1, WINDOWS)
     rates = []
-    for part in range(4):
+    for _ in range(2):
         start = time.perf_counter()
         for step in range(batches):
-            data.draw(np.random.default_rng([part, step]), 64, 1, WINDOWS)
+            data.draw(np.random.default_rng(step), 64, 1, WINDOWS)
         rates.append(64 * batches / (time.perf_counter() - start))
-    return {"utterances": len(data.features), "windows_per_second": max(rates), "target": 40_000,
-            "open_seconds": opened, "memory_gb": anonymous_memory() - before, "target_memory_gb": 1.0}
+    return {"utterances": len(data.features), "windows_per_second": rates[1], "target": 40_000,
+            "windows_per_second_first_seen": rates[0], "open_seconds": opened,
+            "memory_gb": anonymous_memory() - before, "target_memory_gb": 1.0}
 
 
 def main():
