@@ -1,4 +1,4 @@
-"""Processes that train one network together, started by torchrun. Without torchrun there is one, which waits for nobody.
+"""Processes that train one network together, started by torchrun. Without it there is one, which waits for nobody.
 
 Every process draws the same batch, computes its share of it and looks at the whole: what is written, decided and
 reported is the same in all of them, and rank 0 writes it.

@@ -41,10 +41,7 @@ def build_learner(config: Config, phase: str, num_speakers: int, init: Path | No
     model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
     if init:
         _take_weights(model, init, config, phase, num_speakers)
-    if phase == "softmax":
-        loss = LOSSES[phase](num_speakers, model.affine.out_features)
-    else:
-        loss = LOSSES[phase]()
+    loss = LOSSES[phase](*((num_speakers, model.affine.out_features) if phase == "softmax" else ()))
     if device.type == "cuda" and distributed.size() > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     learner = Learner(model, loss).to(device)

@@ -76,7 +76,8 @@ def _alone(out_dir: Path) -> Iterator[None]:
         if distributed.rank() == 0:
             lock.acquire(blocking=False)
     except filelock.Timeout:
-        raise UserError(f"another process is training into {out_dir}: wait for its end, or take another --name") from None
+        raise UserError(f"another process is training into {out_dir}: wait for its end, or take another --name"
+                        ) from None
     try:
         yield
     finally:
@@ -126,6 +127,8 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> dict:
     with tqdm(total=run.last_step, initial=first, desc=run.phase, unit="step", leave=False,
               disable=not sys.stderr.isatty() or distributed.rank() > 0) as bar:
         for batch in batches:
+            if run.step == first:
+                _refuse_constant(batch, data)
             meter.add(batch, _step(run, batch))
             run.step += 1
             bar.update()
@@ -231,14 +234,22 @@ def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: di
     if names:
         return UserError(f"{what}: the features of {' '.join(names)} hold values that are no numbers: make them again "
                          f"(stage 2), or take the utterance out of {data.features.table.path}")
-    return UserError(f"{what}, learning rate {run.settings.learning_rate_at(step):g}: lower [{run.phase}] learning_rate "
-                     f"or max_gradient_norm, or raise warmup_steps")
+    return UserError(f"{what}, learning rate {run.settings.learning_rate_at(step):g}: lower [{run.phase}] "
+                     f"learning_rate or [training] max_gradient_norm, or raise warmup_steps")
+
+
+def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
+    """UserError when no window of a batch changes over time: there is nothing to learn from silence."""
+    if (batch.features == batch.features[:, :1]).all():
+        names = " ".join(data.features.utterances[i] for i in batch.utterances[:5].tolist())
+        raise UserError(f"the features of all utterances of a batch are constant ({names} ...): look at their audio, "
+                        f"and make the features again (stage 2)")
 
 
 def _collapsed(run: Run, step: int, gauges: dict[str, float]) -> UserError:
     return UserError(
-        f"triplet: collapsed at step {step}: for {ALARM_STEPS} steps the loss was the margin ({gauges['loss']:.4f}) and "
-        f"all embeddings alike (mean pairwise cosine {gauges['cosine']:.3f}). Start from a network trained by the "
+        f"triplet: collapsed at step {step}: for {ALARM_STEPS} steps the loss was the margin ({gauges['loss']:.4f}) "
+        f"and all embeddings alike (mean pairwise cosine {gauges['cosine']:.3f}). Start from a network trained by the "
         f"softmax phase (--init), mine \"semihard\" (at least in the first epochs, see [triplet] schedule), or lower "
         f"[triplet] learning_rate; then move {run.out_dir} away")
 

@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, environment, hear_interrupts
-from test_training import command, finish, ready, same, weights  # noqa: F401
+from conftest import ROOT, environment, finish, hear_interrupts, same, train_command, weights
 
 from deepspeaker.checkpoint import load
 
 STEPS = str(ROOT / "tests/distributed_steps.py")
 EVEN = {"softmax.speakers": 4, "softmax.utterances": 1, "triplet.speakers": 4, "triplet.utterances": 2,
-        "triplet.mining": "all", "triplet.margin": 0.5, "triplet.learning_rate": 0.01, "augment.time_mask": 10, "augment.frequency_mask": 5}
+        "triplet.mining": "all", "triplet.margin": 0.5, "triplet.learning_rate": 0.01, "augment.time_mask": 10,
+        "augment.frequency_mask": 5}
 
 
 def torchrun(processes, *words):
-    return [sys.executable, str(ROOT / "steps/torchrun.py"), "--standalone", "--nproc-per-node", str(processes), *map(str, words)]
+    launcher = [sys.executable, str(ROOT / "steps/torchrun.py"), "--standalone", "--nproc-per-node", str(processes)]
+    return [*launcher, *map(str, words)]
 
 
 @pytest.mark.parametrize("phase", ["softmax", "triplet"])
-def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):  # noqa: F811
+def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
     conf, train, dev = ready(EVEN)
     for processes, out in ((1, tmp_path / "one"), (2, tmp_path / "two")):
         words = [STEPS, conf, phase, train, dev, out]
@@ -51,12 +52,12 @@ LONG = {**EVEN, "softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.ch
 
 @pytest.mark.long
 @pytest.mark.parametrize("how, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, 137)])
-def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):  # noqa: F811
+def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):
     conf, train, dev = ready(LONG)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    done = finish(torchrun(2, *command(conf, train, dev, whole)[1:]))
+    done = finish(torchrun(2, *train_command(conf, train, dev, whole)[1:]))
     assert done.returncode == 0, done.stderr
-    words = torchrun(2, *command(conf, train, dev, stopped)[1:])
+    words = torchrun(2, *train_command(conf, train, dev, stopped)[1:])
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
                                preexec_fn=hear_interrupts)
     until = time.monotonic() + 120
@@ -78,7 +79,7 @@ def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):
 
 
 @pytest.mark.long
-def test_two_machines(ready, tmp_path):  # noqa: F811
+def test_two_machines(ready, tmp_path):
     """run.sh twice, as on two machines with a common folder; a signal to one of them stops both."""
     conf, train, dev = ready({**EVEN, "augment.speeds": [], "softmax.epochs": 10000})
     words = [str(ROOT / "egs/voxceleb/run.sh"), "--dir", str(tmp_path), "--conf", str(conf), "--gpus", "0", "--stage",

@@ -49,7 +49,8 @@ def test_fixed_numbers(changes, expected):
 def test_fixed_numbers_of_the_gru():
     features = torch.sin(torch.arange(21 * 10, dtype=torch.float32) * 0.7).view(1, 21, 10)
     embedding = constant(build_model(10, "gru", NARROW_GRU))(features)
-    torch.testing.assert_close(embedding, torch.tensor([[0.0773, 0.17, 0.4399, 0.5186, 0.5017, 0.5009]]), atol=1e-3, rtol=0)
+    expected = torch.tensor([[0.0773, 0.17, 0.4399, 0.5186, 0.5017, 0.5009]])
+    torch.testing.assert_close(embedding, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 31, 32, 33, 500])
