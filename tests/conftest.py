@@ -93,16 +93,26 @@ def conf(tmp_path):
     return lambda changes=None: tiny_conf(tmp_path / "tiny.toml", changes)
 
 
+def make_features(directory: Path, config, scratch: Path) -> None:
+    """What stage 2 does, in this process."""
+    from deepspeaker.make_features import Places, join_shares, make_share
+
+    places = Places(directory.name, scratch, scratch)
+    make_share(directory, config.features, places, 1, 1)
+    join_shares(directory, config.features, places, 1)
+
+
 @pytest.fixture
-def ready(data_dir, conf, call):
+def ready(data_dir, conf, tmp_path):
     """Make train and dev with features; returns (conf, train, dev)."""
 
     def make(changes=None, **sizes):
+        from deepspeaker.config import load_config
+
         path = conf(changes)
         train, dev = data_dir("train", **sizes), data_dir("dev", speakers=3, utterances=2, seconds=0.6)
         for directory in (train, dev):
-            done = call(ROOT / "steps/make_fbank.sh", "--nj", 1, "--conf", path, directory)
-            assert done.returncode == 0, done.stderr
+            make_features(directory, load_config(path), tmp_path)
         return path, train, dev
 
     return make

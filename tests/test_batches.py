@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import make_features
 
 from deepspeaker import resident
 from deepspeaker.archive import _map, append
@@ -12,7 +13,6 @@ from deepspeaker.batches import Ahead, TrainingSet
 from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.dataset import FeatureSet
-from deepspeaker.make_features import Places, join_shares, make_share
 from deepspeaker.resident import resident_bytes
 
 EVEN = BatchConfig(min_frames=30, max_frames=50, speaker_weight="even")
@@ -23,12 +23,10 @@ def features(data_dir, conf, tmp_path):
     """A data directory with features, and its configuration."""
 
     def make(changes=None, **sizes):
-        directory, config = data_dir(**sizes), load_config(conf(changes)).features
-        places = Places(directory.name, tmp_path, tmp_path)
-        make_share(directory, config, places, 1, 1)
-        join_shares(directory, config, places, 1)
+        directory, config = data_dir(**sizes), load_config(conf(changes))
+        make_features(directory, config, tmp_path)
         _map.cache_clear()
-        return directory, config
+        return directory, config.features
 
     return make
 
