@@ -81,7 +81,7 @@ def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):
 @pytest.mark.long
 def test_two_machines(ready, tmp_path):
     """run.sh twice, as on two machines with a common folder; a signal to one of them stops both."""
-    conf, train, dev = ready({**EVEN, "augment.speeds": [], "softmax.epochs": 10000})
+    conf, train, dev = ready({**EVEN, "augment.copies": [], "softmax.epochs": 10000})
     words = [str(ROOT / "egs/voxceleb/run.sh"), "--dir", str(tmp_path), "--conf", str(conf), "--gpus", "0", "--stage",
              "3", "--stop-stage", "3", "--nnodes", "2", "--rdzv-endpoint", "localhost:29417", "--node-rank"]
     nodes = [subprocess.Popen([*words, str(n)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
