@@ -72,14 +72,15 @@ def _take_weights(model: nn.Module, init: Path, config: Config, phase: str, num_
 
 
 def _compile(learner: Learner, config: Config, batch: int, device: torch.device) -> None:
-    """Train through torch.compile, unless a trial step fails: then say so and leave the learner as it is."""
-    frames = config.batches
-    network = torch.compile(learner.model.forward, dynamic=frames.min_frames != frames.max_frames)
+    """Train through torch.compile, unless trial steps of the shortest and longest windows fail: then say so and leave
+    the learner as it is."""
+    network = torch.compile(learner.model.forward)
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    features = torch.randn(batch // distributed.size(), frames.min_frames, config.features.num_mel_bins, device=device)
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            network(features).sum().backward()
+        for frames in (config.batches.min_frames, config.batches.max_frames):
+            features = torch.randn(batch // distributed.size(), frames, config.features.num_mel_bins, device=device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                network(features).sum().backward()
         learner.embed = network
     except Exception as error:  # a compiler may fail in any way
         reason = str(error).strip().split("\n", 1)[0]
