@@ -111,8 +111,10 @@ class TrainingSet:
 
 def _choose(rng: np.random.Generator, utterances: np.ndarray, count: int) -> np.ndarray:
     """`count` of the utterances in random order, each as often as any other, give or take one."""
-    rounds = [rng.permutation(utterances) for _ in range(-(-count // utterances.size))]
-    return np.concatenate(rounds)[:count]
+    rounds = [utterances.copy() for _ in range(-(-count // utterances.size))]
+    for each in rounds:
+        rng.shuffle(each)
+    return np.concatenate(rounds)[:count] if len(rounds) > 1 else rounds[0][:count]
 
 
 class Ahead:

@@ -19,6 +19,8 @@ from deepspeaker.command import UserError
 from deepspeaker.files import atomic
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models import MODELS, build_model
+from deepspeaker.scoring import BACKENDS
+from deepspeaker.scoring.quality import QUALITIES
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,11 @@ class EmbeddingConfig:
 @dataclass(frozen=True)
 class ScoringConfig:
     backends: list[str]
+    cohort_top: int
+    plda_transform: typing.Literal["lda", "whiten"]
+    plda_dim: int
+    calibration_prior: float
+    qualities: list[str]
 
 
 @dataclass(frozen=True)
@@ -238,10 +245,10 @@ def _value(value: object, kind: type | UnionType, where: str) -> object:
 
 def _check_values(config: Config, where: str) -> None:
     """What no type can express: relations between values, and names that only the network knows."""
-    features, batches, embedding = config.features, config.batches, config.embedding
+    features, batches, embedding, scoring = config.features, config.batches, config.embedding, config.scoring
     positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
                 "[batches] min_frames": batches.min_frames, "[embedding] crop_frames": embedding.crop_frames,
-                "[embedding] min_frames": embedding.min_frames}
+                "[embedding] min_frames": embedding.min_frames, "[scoring] plda_dim": scoring.plda_dim}
     for name, phase in {"softmax": config.softmax, "triplet": config.triplet}.items():
         positive |= {f"[{name}] {key}": getattr(phase, key)
                      for key in ("epochs", "steps_per_epoch", "speakers", "utterances")}
@@ -255,6 +262,14 @@ def _check_values(config: Config, where: str) -> None:
     if not 0 <= features.low_freq < (features.high_freq or features.sample_rate / 2) <= features.sample_rate / 2:
         raise UserError(f"{where}: [features] low_freq {features.low_freq} and high_freq {features.high_freq} "
                         f"must rise within 0..{features.sample_rate / 2} Hz")
+    for key, names, table in (("backends", scoring.backends, BACKENDS), ("qualities", scoring.qualities, QUALITIES)):
+        if unknown := [name for name in names if name not in table]:
+            raise UserError(f"{where}: [scoring] {key}: no {', '.join(unknown)}; there are: {', '.join(table)}")
+    if scoring.cohort_top < 2:
+        raise UserError(f"{where}: [scoring] cohort_top: a deviation needs at least 2, found {scoring.cohort_top}")
+    if not 0 < scoring.calibration_prior < 1:
+        raise UserError(f"{where}: [scoring] calibration_prior: expected more than 0 and less than 1, found "
+                        f"{scoring.calibration_prior}")
     if config.triplet.utterances < 2:
         raise UserError(f"{where}: [triplet] utterances: a positive pair needs at least 2, "
                         f"found {config.triplet.utterances}")

@@ -1,21 +1,18 @@
-"""Stage 5: features -> archives of embeddings, in jobs that are joined at the end."""
+"""Stage 5: features -> an archive of embeddings a job; join_embeddings.py joins them."""
 
 import dataclasses
 from pathlib import Path
 
 import torch
 
-from deepspeaker.archive import read_vectors, write_vectors
+from deepspeaker.archive import write_vectors
 from deepspeaker.checkpoint import load_model
 from deepspeaker.config import load_config
-from deepspeaker.datadir import read_lists
 from deepspeaker.dataset import FeatureSet
 from deepspeaker.embedding import embed_set
-from deepspeaker.jobs import merge, part, share
+from deepspeaker.jobs import part, share
+from deepspeaker.join_embeddings import NAME
 from deepspeaker.progress import Reporter
-from deepspeaker.scoring import enrolled
-
-NAME = "embedding"
 
 
 def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Path, job: int, jobs: int,
@@ -36,17 +33,3 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
         reporter.advance()
     write_vectors(part(out_dir / NAME, job), embeddings)
     return f"{len(embeddings)} utterances of {data_dir}"
-
-
-def join_shares(data_dir: Path, out_dir: Path, jobs: int) -> str:
-    """Join the jobs' embeddings, and average them by speaker; returns a line of counts."""
-    parts = [part(out_dir / NAME, job) for job in range(1, jobs + 1)]
-    embeddings = merge(read_vectors(f"{stem}.scp") for stem in parts)
-    speakers = enrolled(read_lists(data_dir / "spk2utt"), embeddings)
-    write_vectors(out_dir / NAME, embeddings)
-    write_vectors(out_dir / f"spk_{NAME}", speakers)
-    for stem in parts:
-        Path(f"{stem}.scp").unlink()
-        Path(f"{stem}.ark").unlink()
-    size = next(iter(embeddings.values())).size
-    return f"{out_dir}: {len(embeddings)} embeddings of {size} dimensions, {len(speakers)} speakers"

@@ -9,8 +9,13 @@ from deepspeaker.command import UserError
 from deepspeaker.files import atomic
 
 PHASES = ("untrained", "softmax", "triplet")
-FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": "{:.3f}", "min_dcf_0.01": "{:.4f}",
-           "min_dcf_0.001": "{:.4f}", "n_target": "{}", "n_nontarget": "{}", "n_lost": "{}"}
+PERCENT, COST = "{:.3f}", "{:.4f}"
+FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": PERCENT, "min_dcf_0.01": COST,
+           "min_dcf_0.001": COST, "n_target": "{}", "n_nontarget": "{}", "n_lost": "{}", "eer_low": PERCENT,
+           "eer_high": PERCENT, "min_dcf_0.01_low": COST, "min_dcf_0.01_high": COST, "min_dcf_0.05": COST,
+           "miss_at_fa_0.01": PERCENT, "act_dcf_0.01": COST, "cllr": COST, "min_cllr": COST, "top_1": PERCENT,
+           "top_5": PERCENT}
+NONE = "-"  # what a list does not have: intervals of few speakers, likelihood ratios, identification
 
 
 def collect(exp_dir: Path) -> list[dict]:
@@ -26,7 +31,11 @@ def collect(exp_dir: Path) -> list[dict]:
 
 
 def write_results(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
-    """Tab-separated, with a header; EER in percent."""
+    """Tab-separated, with a header; rates in percent."""
     with atomic(path) as file:
         file.write("\t".join(FORMATS) + "\n")
-        file.writelines("\t".join(form.format(row[key]) for key, form in FORMATS.items()) + "\n" for row in rows)
+        file.writelines("\t".join(_cell(row.get(key), form) for key, form in FORMATS.items()) + "\n" for row in rows)
+
+
+def _cell(value: object, form: str) -> str:
+    return NONE if value is None else form.format(value)

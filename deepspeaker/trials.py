@@ -7,8 +7,11 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from deepspeaker.columns import Numbering, read_blocks
 from deepspeaker.command import UserError
-from deepspeaker.datadir import lines, spk2utt, words
+from deepspeaker.datadir import spk2utt
 from deepspeaker.files import atomic
 
 TARGET, NONTARGET = "target", "nontarget"
@@ -22,17 +25,66 @@ class Trial(NamedTuple):
     target: bool
 
 
-def read_trials(path: str | os.PathLike) -> list[Trial]:
-    """The trials in the file's order. Raises UserError for a malformed line and for a list without any."""
-    trials = []
-    for number, line in lines(path):
-        fields = words(line)
-        if len(fields) != 3 or fields[2] not in (TARGET, NONTARGET):
-            raise UserError(f"{path}:{number}: expected 'id1 id2 {TARGET}|{NONTARGET}', found {line!r}")
-        trials.append(Trial(fields[0], fields[1], fields[2] == TARGET))
-    if not trials:
-        raise UserError(f"{path}: holds no trials; expected lines 'id1 id2 {TARGET}|{NONTARGET}'")
+class TrialList(NamedTuple):
+    """Trials by index: n trials, in the file's order, of different ids that stand only once."""
+
+    first_ids: list[str]
+    second_ids: list[str]
+    first: np.ndarray  # (n,) int32, positions in first_ids
+    second: np.ndarray  # (n,) int32, positions in second_ids
+    targets: np.ndarray  # (n,) bool
+
+    def pairs(self) -> np.ndarray:
+        """(n,) int64: one number for each pair of ids."""
+        return self.first.astype(np.int64) * len(self.second_ids) + self.second
+
+    def subset(self, which: np.ndarray) -> "TrialList":
+        """The trials that `which` picks; the ids stay."""
+        return self._replace(first=self.first[which], second=self.second[which], targets=self.targets[which])
+
+
+def read_trial_list(path: str | os.PathLike) -> TrialList:
+    """Raises UserError for a malformed line, a trial that stands twice (with or without the same label), and a list
+    without any."""
+    expected = f"id1 id2 {TARGET}|{NONTARGET}"
+    first, second, labels = (Numbering() for _ in range(3))
+    blocks = [(first.numbers(block, 0), second.numbers(block, 1), labels.numbers(block, 2))
+              for block in read_blocks(path, 3, expected)]
+    if not blocks:
+        raise UserError(f"{path}: holds no trials; expected lines '{expected}'")
+    i, j, label = map(np.concatenate, zip(*blocks, strict=True))
+    if strange := [number for number, name in enumerate(labels.ids) if name not in (TARGET, NONTARGET)]:
+        line = int(np.argmax(label == strange[0]))
+        found = f"{first.ids[i[line]]} {second.ids[j[line]]} {labels.ids[strange[0]]}"
+        raise UserError(f"{path}:{line + 1}: expected '{expected}', found {found!r}")
+    trials = TrialList(first.ids, second.ids, i, j, np.array([name == TARGET for name in labels.ids])[label])
+    _refuse_repeated(path, trials)
     return trials
+
+
+def _refuse_repeated(path: str | os.PathLike, trials: TrialList) -> None:
+    pairs = trials.pairs()
+    ranked = np.sort(pairs)
+    if (ranked[1:] != ranked[:-1]).all():
+        return
+    order = np.argsort(pairs, kind="stable")
+    again = np.flatnonzero(pairs[order[1:]] == pairs[order[:-1]])
+    before, after = order[again], order[again + 1]
+    contradictory = trials.targets[before] != trials.targets[after]
+    if contradictory.any():
+        before, after = before[contradictory], after[contradictory]
+    what = "are both target and nontarget" if contradictory.any() else "stand twice"
+    examples = ", ".join(f"{trials.first_ids[trials.first[a]]} {trials.second_ids[trials.second[a]]} (lines {a + 1} "
+                         f"and {b + 1})" for a, b in zip(before[:5], after[:5], strict=True))
+    raise UserError(f"{path}: {len(before)} trials {what}: {examples}; leave one line of each")
+
+
+def read_trials(path: str | os.PathLike) -> list[Trial]:
+    """The trials in the file's order; raises UserError as read_trial_list."""
+    trials = read_trial_list(path)
+    return [Trial(trials.first_ids[i], trials.second_ids[j], target)
+            for i, j, target in zip(trials.first.tolist(), trials.second.tolist(), trials.targets.tolist(),
+                                    strict=True)]
 
 
 def write_trials(path: str | os.PathLike, trials: Iterable[Trial]) -> None:

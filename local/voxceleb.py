@@ -118,7 +118,7 @@ def listed_speakers(path: Path) -> set[str]:
 
 
 def read_list(path: Path, audio: Mapping[str, str], corpus: Path) -> list[Trial]:
-    """VoxCeleb's trials as trials of utterances. Raises UserError if one names a file that is not there."""
+    """VoxCeleb's trials as trials of utterances, each once. Raises UserError if one names a file that is not there."""
     utterances: dict[str, str] = {}
     trials = []
     for label, *names in trial_fields(path):
@@ -128,7 +128,7 @@ def read_list(path: Path, audio: Mapping[str, str], corpus: Path) -> list[Trial]
         trials.append(Trial(utterances[names[0]], utterances[names[1]], label == "1"))
     missing = [name for name, utterance in utterances.items() if utterance not in audio]
     refuse_missing(path, "files", missing, utterances, corpus)
-    return trials
+    return list(dict.fromkeys(trials))
 
 
 def read_genders(folders: Sequence[Path]) -> dict[str, str]:

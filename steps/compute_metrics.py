@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""EER and minDCF of scored trials.
+"""Metrics of a scored trial list.
 
-Reads SCORES (`id1 id2 score`) and TRIALS (`id1 id2 target|nontarget`). Prints a line, or with --json all figures: EERs
-in percent, minDCF normalised, n_lost the trials of the list without a score.
+Reads SCORES (`id1 id2 score`) and TRIALS. Prints one line of them, or with --json all: EERs, misses and top_N in
+percent, minDCF and actDCF normalised, Cllr in bits, n_lost the trials of the list without a score. With --utt2spk also
+NAME_low and NAME_high, the ends of 95 % intervals by the bootstrap over speakers (null with fewer than five).
 
     steps/compute_metrics.py exp/small/triplet/scores/test/trials.cosine data/test/trials
+    steps/compute_metrics.py --json --utt2spk data/test/utt2spk --breakdown data/test/utt2dur \\
+        --llr exp/small/triplet/llr/test/trials.cosine exp/small/triplet/scores/test/trials.cosine data/test/trials
 """
 
 import argparse
@@ -14,8 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.command import run
-from deepspeaker.metrics import compute_metrics
-from deepspeaker.scoring.scores import labelled_scores
+from deepspeaker.metrics.describe import describe
 
 
 def main():
@@ -23,16 +25,23 @@ def main():
     parser.add_argument("scores", type=Path, metavar="SCORES")
     parser.add_argument("trials", type=Path, metavar="TRIALS")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--llr", type=Path, metavar="FILE", help="the trials' natural-log likelihood ratios")
+    parser.add_argument("--utt2spk", type=Path, metavar="FILE", help="speakers: gives intervals and identification")
+    parser.add_argument("--enroll", type=Path, metavar="FILE", help="the trials' first ids are its models")
+    parser.add_argument("--breakdown", action="append", default=[], metavar="FILE[:COLUMN]",
+                        help="errors by a table utt2... or spk2...; needs --utt2spk; can be given several times")
     args = parser.parse_args()
+    if args.breakdown and not args.utt2spk:
+        parser.error("--breakdown needs --utt2spk")
 
-    scores, labels, lost = labelled_scores(args.scores, args.trials)
-    metrics = compute_metrics(scores, labels) | {"n_lost": lost}
+    found = describe(args.scores, args.trials, args.llr, args.utt2spk, args.enroll, args.breakdown)
     if args.json:
-        print(json.dumps(metrics, indent=1))
-    else:
-        print(f"EER {metrics['eer']:.2f} %  minDCF {metrics['min_dcf_0.01']:.4f} (prior 0.01) "
-              f"{metrics['min_dcf_0.001']:.4f} (prior 0.001)  {metrics['n_target']} target, "
-              f"{metrics['n_nontarget']} nontarget, {lost} lost")
+        print(json.dumps(found, indent=1))
+        return
+    low, high = found.get("eer_low"), found.get("eer_high")
+    print(f"EER {found['eer']:.2f} %{f' ({low:.2f} to {high:.2f})' if low is not None else ''}  "
+          f"minDCF {found['min_dcf_0.01']:.4f} (prior 0.01) {found['min_dcf_0.001']:.4f} (prior 0.001)  "
+          f"{found['n_target']} target, {found['n_nontarget']} nontarget, {found['n_lost']} lost")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$out/conf.toml" --no-p
   "$mine" "$out/log" "$out/fbank"
 run "$here/extract_embeddings.sh" --nj "$nj" --cmd "$cmd" --use-gpu "$use_gpu" "$checkpoint" "$mine" "$out/embeddings"
 run "$here/score_trials.py" "${enroll[@]}" "$mine/trials" "$out/embeddings/embedding.scp" "$out/scores"
-run "$here/compute_metrics.py" --json "$out/scores" "$mine/trials" >"$out/.metrics.json"
+run "$here/compute_metrics.py" --json --utt2spk "$mine/utt2spk" "${enroll[@]}" "$out/scores" "$mine/trials" \
+  >"$out/.metrics.json"
 mv "$out/.metrics.json" "$out/metrics.json"
 run "$here/compute_metrics.py" "$out/scores" "$mine/trials"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.command import run
+from deepspeaker.join_embeddings import join_shares
 
 
 def main():
@@ -29,11 +30,11 @@ def main():
     which.add_argument("--join", action="store_true")
     args = parser.parse_args()
 
-    from deepspeaker.make_embeddings import embed_share, join_shares
-
     if args.join:
         print(join_shares(args.data_dir, args.out_dir, args.nj))
         return
+    from deepspeaker.make_embeddings import embed_share
+
     print(embed_share(args.checkpoint, args.conf, args.data_dir, args.out_dir, args.job, args.nj, args.device))
 
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Score a trial list.
+"""Score a trial list, or find the most alike models of every utterance.
 
 Reads TRIALS (`id1 id2 target|nontarget`), EMBEDDING_SCP and, with --enroll, a file of `model-id utt1 utt2 ...`: the
-trials' first ids are then models, whose embedding is their utterances' mean. Writes SCORES (`id1 id2 score`) in the
-order of TRIALS. Trials of utterances that the data directory of TRIALS has (utt2spk) but that could not be read in
-stage 2 are left out and counted; ids it does not have are an error.
+trials' first ids are then models of several utterances. Writes SCORES (`id1 id2 score`) in the order of TRIALS. Trials
+of utterances that the data directory of TRIALS has (utt2spk) but that could not be read in stage 2 are left out and
+counted; ids it does not have are an error.
+
+With --all-pairs, TRIALS is such a file of models (spk2utt is one) and every utterance of EMBEDDING_SCP that is in none
+of them is compared with all: SCORES has the --top most alike models of each, the best first.
 
     steps/score_trials.py data/test/trials exp/small/triplet/embeddings/test/embedding.scp trials.cosine
 """
@@ -13,13 +16,15 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.archive import read_vectors
-from deepspeaker.command import run
-from deepspeaker.datadir import read_lists, read_table
-from deepspeaker.files import atomic
-from deepspeaker.scoring import BACKENDS, enrolled, refuse_unknown, score_trials, split_lost
-from deepspeaker.trials import read_trials
+from deepspeaker.command import UserError, run
+from deepspeaker.scoring import BACKENDS, make_scorer
+from deepspeaker.scoring.plda_files import read_plda
+from deepspeaker.scoring.scorer import best_models, score_pairs
+from deepspeaker.scoring.scores import write_best, write_scores
+from deepspeaker.scoring.task import read_embeddings, read_identification, read_task
 
 
 def main():
@@ -29,22 +34,29 @@ def main():
     parser.add_argument("scores", type=Path, metavar="SCORES")
     parser.add_argument("--backend", choices=BACKENDS, default="cosine")
     parser.add_argument("--enroll", type=Path, metavar="FILE")
+    parser.add_argument("--cohort", type=Path, metavar="SCP", help="asnorm: spk_embedding.scp of the training set")
+    parser.add_argument("--cohort-list", type=Path, metavar="FILE", help="ids of it, one a line (all)")
+    parser.add_argument("--cohort-top", type=int, metavar="N", default=300, help="asnorm: so many of it count (300)")
+    parser.add_argument("--plda", type=Path, metavar="DIR", help="plda: what train_plda.py left")
+    parser.add_argument("--all-pairs", action="store_true")
+    parser.add_argument("--top", type=int, metavar="K", help="with --all-pairs")
     args = parser.parse_args()
+    if args.all_pairs != bool(args.top) or args.all_pairs and args.enroll:
+        raise UserError("--all-pairs goes with --top K, at least 1, and without --enroll")
 
-    trials = read_trials(args.trials)
-    embeddings = read_vectors(args.embedding_scp)
-    utt2spk = args.trials.parent / "utt2spk"
-    known = set(read_table(utt2spk)) if utt2spk.exists() else set()
-    enroll = read_lists(args.enroll) if args.enroll else None
-    if enroll:
-        refuse_unknown(f"{args.enroll} names", set().union(*enroll.values()) - known - embeddings.keys())
-    first = enrolled(enroll, embeddings) if enroll else embeddings
-    kept, lost = split_lost(trials, first, embeddings, set(enroll or known), known)
-    scores = score_trials(kept, first, embeddings, args.backend)
+    means = {"cohort": args.cohort and read_embeddings(args.cohort, args.cohort_list), "cohort_top": args.cohort_top,
+             "plda": args.plda and read_plda(args.plda)}
     args.scores.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(args.scores) as file:
-        file.writelines(f"{t.first} {t.second} {score:.6f}\n" for t, score in zip(kept, scores, strict=True))
-    print(f"{args.scores}: {len(kept)} trials scored, {lost} lost")
+    if args.all_pairs:
+        sides = read_identification(args.trials, args.embedding_scp)
+        scorer = make_scorer(args.backend, sides.embeddings, sides.models, **means)
+        write_best(args.scores, sides.names, sides.utterances, best_models(scorer, np.arange(sides.tests), args.top))
+        print(f"{args.scores}: the best {args.top} of {len(sides.names)} models for {sides.tests} utterances")
+    else:
+        trials, lost, sides = read_task(args.trials, args.embedding_scp, args.enroll)
+        scorer = make_scorer(args.backend, sides.embeddings, sides.models, **means)
+        write_scores(args.scores, trials, score_pairs(scorer, trials.first, trials.second))
+        print(f"{args.scores}: {len(trials.first)} trials scored, {lost} lost")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def noise(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:
@@ -71,7 +74,7 @@ def data_dir(tmp_path):
 TINY = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames": 40, "batches.max_frames": 60,
         "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.warmup_steps": 2,
         "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2,
-        "augment.copies": ["speed"], "augment.speeds": [1.1]}
+        "augment.copies": ["speed"], "augment.speeds": [1.1], "scoring.cohort_top": 3, "scoring.plda_dim": 4}
 
 
 def tiny_conf(path: Path, changes: dict[str, object] | None = None) -> Path:

@@ -158,6 +158,9 @@ def test_features_of_another_configuration_are_refused(features, conf):
             FeatureSet(directory, load_config(conf(other)).features)
     FeatureSet(directory, load_config(conf({"features.vad": False, "features.normalize": "none"})).features)
     assert json.loads((directory / "feats_conf.json").read_text())["num_mel_bins"] == 64
+    (directory / "feats_conf.json").unlink()  # as features of other tools
+    with pytest.raises(UserError, match="s00-u00: features of 64 bins in .*, the configuration has num_mel_bins = 40"):
+        FeatureSet(directory, load_config(conf({"features.num_mel_bins": 40})).features).frames(0)
     (directory / "feats.scp").unlink()
     with pytest.raises(UserError, match="make the features first"):
         FeatureSet(directory, config)

@@ -45,6 +45,11 @@ def changed(tmp_path, pattern, replacement):
     (r"^schedule = .*$", 'schedule = ["3 hard", "2 all"]', r"schedule: epochs must rise, found \[3, 2\]"),
     (r"^max_frames = .*$", "max_frames = 1", "max_frames 1 < min_frames"),
     (r"^high_freq = .*$", "high_freq = 9000.0", "high_freq 9000.0 must rise within"),
+    (r"^backends = .*$", 'backends = ["cosine", "nix"]', r"\[scoring\] backends: no nix; there are: cosine, asn"),
+    (r"^qualities = .*$", 'qualities = ["loud"]', "qualities: no loud; there are: log_duration, cohort_mean"),
+    (r"^cohort_top = .*$", "cohort_top = 1", "cohort_top: a deviation needs at least 2, found 1"),
+    (r"^calibration_prior = .*$", "calibration_prior = 1.0", "calibration_prior: expected more than 0 and less"),
+    (r"^plda_dim = .*$", "plda_dim = 0", "plda_dim: expected at least 1, found 0"),
     (r"^\[triplet\]$", "[tripled]", "section tripled is unknown"),
     (r"^\[features\]$", "[features", "not TOML")])
 def test_refused_by_name(tmp_path, pattern, replacement, message):

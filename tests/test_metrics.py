@@ -1,4 +1,6 @@
-"""Error rates: hand-worked, by a slow second opinion, and by scikit-learn."""
+"""Error rates and likelihood-ratio costs: hand-worked, by a slow second opinion, and by scikit-learn."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,36 +8,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
+from deepspeaker import metrics
 from deepspeaker.command import UserError
-from deepspeaker.metrics import compute_metrics, eer, eer_kaldi, error_rates, min_dcf
+from deepspeaker.metrics import compute_metrics, rates
+from deepspeaker.metrics.likelihood import cllr, min_cllr
+from deepspeaker.metrics.rates import act_dcf, eer, eer_kaldi, error_rates, min_dcf, miss_at, rank
 
 
 def trials(targets, nontargets):
-    return np.array([*targets, *nontargets], float), np.array([True] * len(targets) + [False] * len(nontargets))
+    return np.array([*targets, *nontargets], float), np.array([True] * len(targets) + [False] * len(nontargets), bool)
 
 
 lists = st.tuples(*[st.lists(st.integers(-5, 5), min_size=1, max_size=12)] * 2)
 
 
 def test_worked_by_hand():
-    scores, labels = trials([2, 0.5, 3], [1, -1, 0.7])
-    assert eer_kaldi(scores, labels) == pytest.approx(1 / 3)
-    assert eer(scores, labels) == pytest.approx(1 / 3)
+    ranking = rank(*trials([2, 0.5, 3], [1, -1, 0.7]))
+    assert eer_kaldi(ranking) == pytest.approx(1 / 3)
+    assert eer(ranking) == pytest.approx(1 / 3)
     for prior in (0.01, 0.001, 0.5):
-        assert min_dcf(scores, labels, prior) == pytest.approx(1 / 3)
+        assert min_dcf(ranking, prior) == pytest.approx(1 / 3)
+    assert miss_at(ranking, 0.7) == 0 and miss_at(ranking, 0.5) == pytest.approx(1 / 3)
+    assert act_dcf(ranking, 0.5) == pytest.approx(2 / 3)  # at 0: no miss, two of three false accepts
+    assert act_dcf(ranking, 0.5, cost_false_accept=math.e) == pytest.approx((1 + math.e) / 3)  # at 1, which is accepted
+    assert cllr(ranking) == pytest.approx(
+        (math.log2(1 + math.exp(-2)) + math.log2(1 + math.exp(-0.5)) + math.log2(1 + math.exp(-3))) / 6
+        + (math.log2(1 + math.exp(1)) + math.log2(1 + math.exp(-1)) + math.log2(1 + math.exp(0.7))) / 6)
 
 
 @pytest.mark.parametrize("targets, nontargets, expected", [
     ([3, 4], [1, 2], 0), ([1, 2], [3, 4], 1), ([1, 1], [1, 1, 1], 0.5), ([2, 1], [1, 0], 0.25),
     ([1, 2, 3, 4], [0, 1.5], 0.25), ([5], [1], 0)])
 def test_eer_of_small_lists(targets, nontargets, expected):
-    assert eer(*trials(targets, nontargets)) == pytest.approx(expected, abs=1e-12)
+    assert metrics.eer(*trials(targets, nontargets)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(lists)
+def test_eer_along_the_points_of_error_rates(pair):
+    ranking = rank(*trials(*pair))
+    miss, false_accept = error_rates(ranking)
+    after = next(i for i in range(len(miss)) if miss[i] >= false_accept[i])
+    gap, next_gap = false_accept[after - 1] - miss[after - 1], false_accept[after] - miss[after]
+    expected = miss[after - 1] + gap / (gap - next_gap) * (miss[after] - miss[after - 1])
+    assert eer(ranking) == pytest.approx(expected)
 
 
 @given(lists)
 def test_error_rates_by_counting(pair):
     scores, labels = trials(*pair)
-    miss, false_accept = error_rates(scores, labels)
+    miss, false_accept = error_rates(rank(scores, labels))
     thresholds = [-np.inf, *sorted(set(scores.tolist()))]
     assert miss.tolist() == pytest.approx([np.mean(scores[labels] <= t) for t in thresholds])
     assert false_accept.tolist() == pytest.approx([np.mean(scores[~labels] > t) for t in thresholds])
@@ -45,7 +66,7 @@ def test_error_rates_by_counting(pair):
 def test_error_rates_are_scikit_learns(pair):
     scores, labels = trials(*pair)
     false_accept, hits, _ = roc_curve(labels, scores, drop_intermediate=False)
-    miss, ours = error_rates(scores, labels)
+    miss, ours = error_rates(rank(scores, labels))
     np.testing.assert_allclose(miss[::-1], 1 - hits, atol=1e-12)
     np.testing.assert_allclose(ours[::-1], false_accept, atol=1e-12)
 
@@ -60,41 +81,115 @@ def test_eer_kaldi_step_by_step(pair):
         if nontarget[place] < target[i]:
             break
         i += 1
-    assert eer_kaldi(scores, labels) == pytest.approx(i / len(target))
+    assert eer_kaldi(rank(scores, labels)) == pytest.approx(i / len(target))
+
+
+def costs_at_every_threshold(scores, labels, prior, cost_miss):
+    return [cost_miss * prior * np.mean(scores[labels] <= t) + (1 - prior) * np.mean(scores[~labels] > t)
+            for t in [-np.inf, *scores]]
 
 
 @given(lists, st.sampled_from([0.01, 0.3, 0.9]), st.sampled_from([1.0, 5.0]))
 def test_min_dcf_by_trying_every_threshold(pair, prior, cost_miss):
     scores, labels = trials(*pair)
-    costs = [cost_miss * prior * np.mean(scores[labels] <= t) + (1 - prior) * np.mean(scores[~labels] > t)
-             for t in [-np.inf, *scores]]
-    expected = min(costs) / min(cost_miss * prior, 1 - prior)
-    assert min_dcf(scores, labels, prior, cost_miss) == pytest.approx(expected)
+    expected = min(costs_at_every_threshold(scores, labels, prior, cost_miss)) / min(cost_miss * prior, 1 - prior)
+    assert min_dcf(rank(scores, labels), prior, cost_miss) == pytest.approx(expected)
+
+
+def test_min_dcf_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    scores, labels = trials(rng.normal(1, 1, 300).round(1), rng.normal(-1, 1, 500).round(1))
+    monkeypatch.setattr(rates, "BLOCK", 7)
+    for prior in (0.5, 0.01):
+        expected = min(costs_at_every_threshold(scores, labels, prior, 1)) / min(prior, 1 - prior)
+        assert min_dcf(rank(scores, labels), prior) == pytest.approx(expected)
+
+
+@given(lists, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_miss_at_by_trying_every_threshold(pair, most):
+    scores, labels = trials(*pair)
+    expected = min(np.mean(scores[labels] <= t) for t in [-np.inf, *scores] if np.mean(scores[~labels] > t) <= most)
+    assert miss_at(rank(scores, labels), most) == pytest.approx(expected)
+
+
+@given(lists, st.sampled_from([0.01, 0.5, 0.9]))
+def test_act_dcf_by_counting(pair, prior):
+    scores, labels = trials(*pair)
+    threshold = math.log((1 - prior) / prior)
+    cost = prior * np.mean(scores[labels] < threshold) + (1 - prior) * np.mean(scores[~labels] >= threshold)
+    assert act_dcf(rank(scores, labels), prior) == pytest.approx(cost / min(prior, 1 - prior))
+
+
+def pooled(scores, labels):
+    """Shares [of targets, of nontargets] of the blocks left when neighbours that fall are pooled until none does."""
+    blocks = []
+    for score in sorted(set(scores.tolist())):
+        blocks.append([np.sum(labels[scores == score]) / labels.sum(), np.sum(~labels[scores == score]) /
+                       (~labels).sum()])
+        while len(blocks) > 1 and blocks[-2][0] * sum(blocks[-1]) >= blocks[-1][0] * sum(blocks[-2]):
+            last = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + last[0], blocks[-1][1] + last[1]]
+    return blocks
+
+
+@given(lists)
+def test_min_cllr_by_pooling_adjacent_violators(pair):
+    scores, labels = trials(*pair)
+    expected = sum((t * math.log2(1 + n / t) if t else 0) + (n * math.log2(1 + t / n) if n else 0)
+                   for t, n in pooled(scores, labels)) / 2
+    assert min_cllr(rank(scores, labels)) == pytest.approx(expected, abs=1e-9)
+
+
+@given(lists, st.floats(0.1, 3), st.floats(-2, 2))
+def test_no_calibration_beats_min_cllr(pair, slope, offset):
+    scores, labels = trials(*pair)
+    assert min_cllr(rank(scores, labels)) <= cllr(rank(slope * scores + offset, labels)) + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_both_eers_agree_on_large_lists(seed):
     rng = np.random.default_rng(seed)
-    scores, labels = trials(rng.normal(1, 1, 2000), rng.normal(-1, 1, 20000))
-    assert eer(scores, labels) == pytest.approx(eer_kaldi(scores, labels), abs=1e-3)
+    ranking = rank(*trials(rng.normal(1, 1, 2000), rng.normal(-1, 1, 20000)))
+    assert eer(ranking) == pytest.approx(eer_kaldi(ranking), abs=1e-3)
+
+
+def test_scores_that_say_nothing():
+    """All equal: the documented values."""
+    found = compute_metrics(*trials([0.3] * 4, [0.3] * 5), llr=np.zeros(9))
+    assert found["eer"] == 50 and found["eer_kaldi"] == 75 and found["miss_at_fa_0.01"] == 100
+    assert found["min_dcf_0.01"] == 1 and found["act_dcf_0.01"] == 1
+    assert found["cllr"] == 1 and found["min_cllr"] == pytest.approx(1)
+
+
+def test_perfect_scores():
+    found = compute_metrics(*trials([40, 50], [-40, -50]), llr=np.array([40.0, 50, -40, -50]))
+    assert {name for name, value in found.items() if not value > 1e-9} == found.keys() - {"n_target", "n_nontarget"}
 
 
 def test_degenerate_lists_are_errors():
     with pytest.raises(UserError, match="2 target and 0 nontarget"):
-        eer(*trials([1, 2], []))
+        metrics.eer(*trials([1, 2], []))
     with pytest.raises(UserError, match="0 target and 1 nontarget"):
         compute_metrics(*trials([], [1]))
-    for value in (np.nan, np.inf):
+    with pytest.raises(UserError, match="0 target and 0 nontarget"):
+        compute_metrics(*trials([], []))
+    for value in (np.nan, np.inf, -np.inf):
         with pytest.raises(UserError, match="1 scores are not finite"):
-            eer_kaldi(*trials([1, value], [0]))
+            rank(*trials([1, value], [0]))
+        with pytest.raises(UserError, match="1 scores are not finite"):
+            compute_metrics(*trials([1, 2], [0]), llr=np.array([1, value, 0]))
 
 
 def test_labels_that_are_not_bool_are_refused():
     with pytest.raises(TypeError, match="expected to be bool, found int64"):
-        eer(np.array([1.0, 2.0]), np.array([0, 1]))
+        rank(np.array([1.0, 2.0]), np.array([0, 1]))
 
 
 def test_all_figures():
-    found = compute_metrics(*trials([2, 0.5, 3], [1, -1, 0.7]))
-    assert found.keys() == {"eer", "eer_kaldi", "min_dcf_0.01", "min_dcf_0.001", "n_target", "n_nontarget"}
+    scores, labels = trials([2, 0.5, 3], [1, -1, 0.7])
+    found = compute_metrics(scores, labels)
+    assert found.keys() == {"eer", "eer_kaldi", "min_dcf_0.05", "min_dcf_0.01", "min_dcf_0.001", "miss_at_fa_0.01",
+                            "miss_at_fa_0.001", "n_target", "n_nontarget"}
     assert found["eer"] == pytest.approx(100 / 3) and found["n_target"] == 3 and found["n_nontarget"] == 3
+    more = compute_metrics(scores, labels, llr=scores).keys() - found.keys()
+    assert more == {"act_dcf_0.05", "act_dcf_0.01", "act_dcf_0.001", "cllr", "min_cllr"}

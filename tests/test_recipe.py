@@ -51,9 +51,10 @@ def test_leaves_what_the_stages_promise(finished):
                  "data/test/utt2num_frames", "data/test/utt2dur", "data/test/frame_shift",
                  "exp/tiny/softmax/final.pt", "exp/tiny/triplet/final.pt", "exp/tiny/model.pt",
                  "exp/tiny/untrained/embeddings/test/embedding.scp",
-                 "exp/tiny/triplet/embeddings/test/spk_embedding.ark", "exp/tiny/triplet/scores/test/trials.cosine"):
+                 "exp/tiny/triplet/embeddings/test/spk_embedding.ark", "exp/tiny/triplet/scores/test/trials.cosine",
+                 "exp/tiny/report.html"):
         assert (out / name).stat().st_size > 0, name
-    for stage in range(1, 7):
+    for stage in range(1, 8):
         assert f"== stage {stage}:" in done.stdout and f"== stage {stage} done in " in done.stdout
     assert not list(out.rglob("*.tmp")) and not list(out.rglob("progress.*"))
 
@@ -63,8 +64,8 @@ def test_results(finished):
     found = rows(out / "exp/tiny/results.tsv")
     assert [(r["set"], r["trials"], r["phase"], r["backend"]) for r in found] == [
         ("test", "trials", phase, "cosine") for phase in ("untrained", "softmax", "triplet")]
-    assert list(found[0]) == ["set", "trials", "phase", "backend", "eer", "min_dcf_0.01", "min_dcf_0.001", "n_target",
-                              "n_nontarget", "n_lost"]
+    assert list(found[0])[:11] == ["set", "trials", "phase", "backend", "eer", "min_dcf_0.01", "min_dcf_0.001",
+                                   "n_target", "n_nontarget", "n_lost", "eer_low"]
     trials = [line.split() for line in (out / "data/test/trials").open()]
     for row in found:
         assert int(row["n_target"]) + int(row["n_nontarget"]) == len(trials) and row["n_lost"] == "0"
@@ -72,6 +73,15 @@ def test_results(finished):
     assert (out / "exp/tiny/results.tsv").read_text() in done.stdout
     scores = [line.split() for line in (out / "exp/tiny/triplet/scores/test/trials.cosine").open()]
     assert [pair[:2] for pair in scores] == [trial[:2] for trial in trials]
+
+
+def test_the_report_knows_the_stages_and_the_command_line(finished):
+    out, _ = finished
+    stages = [line.split("\t") for line in (out / "exp/tiny/stages.tsv").open()]
+    assert [row[0] for row in stages] == list("1234567") and all(row[1].isdecimal() for row in stages)
+    page = (out / "exp/tiny/report.html").read_text()
+    assert "--conf tiny.toml --dir out --nj 3 --gpus 0" in page and "too few for intervals" in page
+    assert f"{out}/corpus/" in page
 
 
 def test_scores_are_cosines_of_the_embeddings(finished):
@@ -121,7 +131,7 @@ def test_stages_alone_give_the_same_again(copy):
     options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--nj", 2]
     done = recipe(*options, "--stage", 3, "--stop-stage", 4)
     assert done.returncode == 0 and done.stdout.count("nothing to do") == 2, done.stderr
-    for stage in (5, 6):
+    for stage in (5, 6, 7):
         done = recipe(*options, "--stage", stage, "--stop-stage", stage)
         assert done.returncode == 0, done.stderr
     assert (copy / "exp/tiny/results.tsv").read_bytes() == before
@@ -132,7 +142,7 @@ def test_lost_utterance_loses_its_trials_and_an_unknown_one_is_an_error(copy):
     trials = [line for line in (copy / "data/test/trials").open() if lost in line]
     feats = [line for line in (copy / "data/test/feats.scp").open() if not line.startswith(lost)]
     (copy / "data/test/feats.scp").write_text("".join(feats))
-    options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5]
+    options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stop-stage", 6, "--stage", 5]
     done = recipe(*options)
     assert done.returncode == 0, done.stderr
     assert {row["n_lost"] for row in rows(copy / "exp/tiny/results.tsv")} == {str(len(trials))}
@@ -146,7 +156,7 @@ def test_lost_utterance_loses_its_trials_and_an_unknown_one_is_an_error(copy):
 
 def test_a_test_set_more(copy):
     shutil.copytree(copy / "data/test", copy / "data/test_more")
-    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5)
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5, "--stop-stage", 6)
     assert done.returncode == 0, done.stderr
     found = rows(copy / "exp/tiny/results.tsv")
     assert [row["eer"] for row in found if row["set"] == "test"] == [
@@ -166,8 +176,38 @@ def test_enrolment_by_several_utterances(copy):
     assert done.returncode == 0, done.stderr
     embeddings = read_vectors(copy / "exp/tiny/triplet/embeddings/test/embedding.scp")
     model, utterance, score = (copy / "exp/tiny/triplet/scores/test/trials.cosine").read_text().split()[:3]
+    assert '<span class="id">m-' in (copy / "exp/tiny/report.html").read_text()
     mean = sum(embeddings[u] for u in speakers[model[2:]][:2])
     assert abs(mean @ embeddings[utterance] / np.linalg.norm(mean) - float(score)) < 2e-6
+
+
+@pytest.mark.long
+def test_every_backend_is_calibrated_on_dev(copy):
+    from deepspeaker.checkpoint import load
+    from deepspeaker.scoring.calibration import read_calibration
+    from deepspeaker.scoring.plda_files import read_plda
+
+    tiny_conf(copy.parent / "tiny.toml", {"scoring.qualities": ["log_duration", "cohort_mean"]})
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5, "--stop-stage", 6,
+                  "--backend", "cosine asnorm plda")
+    assert done.returncode == 0, done.stderr
+    exp = copy / "exp/tiny"
+    assert [row["backend"] for row in rows(exp / "results.tsv")] == ["asnorm", "cosine", "plda"] * 3
+    assert read_plda(exp / "triplet/plda").psi.shape == (4,)
+    assert not list(exp.glob("*/scores/dev/*.json"))
+    kept = load(exp / "model.pt")["calibration"]
+    trials = [line.split()[:2] for line in (copy / "data/test/trials").open()]
+    for backend in ("cosine", "asnorm", "plda"):
+        calibration = read_calibration(exp / f"triplet/calibration/{backend}.json")
+        assert kept[backend] == calibration._asdict() and len(calibration.weights) == 5
+        columns = {path.suffix[1:]: path for path in (exp / "triplet/quality/test").iterdir()}
+        columns["score"] = exp / f"triplet/scores/test/trials.{backend}"
+        assert columns.keys() == calibration.weights.keys()
+        values = {name: [line.split() for line in path.open()] for name, path in columns.items()}
+        for n, line in enumerate((exp / f"triplet/llr/test/trials.{backend}").open()):
+            expected = sum(weight * float(values[name][n][2]) for name, weight in calibration.weights.items())
+            assert line.split()[:2] == trials[n]
+            assert float(line.split()[2]) == pytest.approx(calibration.offset + expected, rel=1e-3, abs=1e-3)
 
 
 def test_evaluate_on_another_test_set(finished, call, tmp_path):
@@ -190,13 +230,15 @@ def test_evaluate_on_another_test_set(finished, call, tmp_path):
     (["--corpus", "nix"], "no corpus 'nix' in .*; there are: .*synthetic.*voxceleb"),
     (["--corpus", "voxceleb"], "--corpus voxceleb needs --root"), (["--root", "/nowhere"], "--root /nowhere: no such"),
     (["--conf", "nix.toml"], "--conf nix.toml: no such file in"), (["--stage", "x"], "--stage: expected a number"),
-    (["--stage", "9"], "the stages are 1 to 6"), (["--stage", "3", "--stop-stage", "2"], "lies before"),
+    (["--stage", "9"], "the stages are 1 to 7"), (["--stage", "3", "--stop-stage", "2"], "lies before"),
+    (["--backend", "cosine nix"], "no back-end 'nix'; there are: cosine, asnorm, plda"),
     (["--init", "nix.pt"], "--init nix.pt|/nix.pt: no such file"), (["more"], "unexpected argument 'more'"),
     (["--stage", "2"], "no data directories in .*: run stage 1 first"),
     (["--stage", "3"], "no .*/data/train/feats.scp: run stage 2 first"),
     (["--stage", "4"], "no .*/data/train/feats.scp: run stage 2 first"),
     (["--stage", "5"], "no .*/exp/demo/triplet/final.pt: run stage 4 first"),
-    (["--stage", "6"], "no .*/exp/demo/triplet/final.pt: run stage 4 first")])
+    (["--stage", "6"], "no .*/exp/demo/triplet/final.pt: run stage 4 first"),
+    (["--stage", "7"], "no .*/exp/demo/results.tsv: run stage 6 first")])
 def test_one_line_says_what_to_do(tmp_path, options, message):
     import re
 
@@ -209,7 +251,7 @@ def test_help_lists_every_option_with_its_default():
     done = recipe("--help")
     assert done.returncode == 0
     for option in ("corpus", "corpus-opts", "root", "conf", "stage", "stop-stage", "dir", "name", "nj", "gpus", "seed",
-                   "init"):
+                   "init", "backend"):
         assert f"--{option} " in done.stderr
 
 

@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from deepspeaker.scoring.enrolment import Models, averaged, unit
+from deepspeaker.scoring.scorer import Scorer
 
-def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(n, E), (n, E) of length one -> (n,)."""
-    return np.einsum("ne,ne->n", first, second)
+
+def cosine(embeddings: np.ndarray, models: Models) -> Scorer:
+    """A model is the mean of its utterances' embeddings, each of length one."""
+    utterances = unit(embeddings)
+    return Scorer(unit(averaged(utterances, models)), utterances)

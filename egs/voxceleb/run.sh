@@ -8,7 +8,7 @@ corpus_opts=
 root=
 conf=
 stage=1
-stop_stage=6
+stop_stage=7
 dir=
 name=
 nj=$(nproc 2>/dev/null || echo 1)
@@ -22,6 +22,7 @@ rirs=
 no_pipes=false
 seed=0
 init=
+backend=
 
 help_message="Usage: $0 [options]
 Without options: the whole recipe on synthetic speech that it makes itself.
@@ -32,7 +33,7 @@ Without options: the whole recipe on synthetic speech that it makes itself.
                         (conf/demo.toml for synthetic, else conf/deep_speaker.toml)
   --stage N             first stage ($stage)
   --stop-stage N        last stage ($stop_stage)
-                        1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores
+                        1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores  7 report
   --dir FOLDER          where data/, fbank/ and exp/ go (the recipe's folder)
   --name NAME           experiment: exp/NAME (the conf's base name)
   --nj N                parallel jobs of stages 2 and 5 (number of cores, $nj)
@@ -45,9 +46,11 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --node-rank N         this machine's number, from 0 ($node_rank)
   --rdzv-endpoint H:P   where they meet: machine 0 and a free port (needed with --nnodes)
   --seed N              of the dev split, the initial weights, and all training draws ($seed)
-  --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)"
+  --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)
+  --backend NAMES       of cosine asnorm plda, e.g. 'cosine plda' ([scoring] backends of the conf)"
 
 caller=$PWD
+command_line=$(printf '%q ' "$0" "$@")
 cd "$(dirname "$0")"
 . ./path.sh
 # shellcheck source=egs/voxceleb/cmd.sh
@@ -80,8 +83,10 @@ begin() { # begin STAGE WHAT...
   shift
   echo "== stage $now: $*"
 }
-end() { # end WHAT...
+end() { # end WHAT...: also leaves a line in exp/NAME/stages.tsv: stage, seconds, date, command line
   log=
+  mkdir -p "$exp"
+  printf '%s\t%s\t%s\t%s\n' "$now" $((SECONDS - started)) "$(date -u +%FT%TZ)" "$command_line" >>"$exp/stages.tsv"
   echo "== stage $now done in $((SECONDS - started)) s: $*"
 }
 ended() {
@@ -99,7 +104,7 @@ for number in stage stop_stage nj nnodes node_rank seed ${gpus:+gpus}; do
     '' | *[!0-9]*) fail "--${number//_/-}: expected a number, found '${!number}'" ;;
   esac
 done
-if [ "$stage" -lt 1 ] || [ "$stage" -gt 6 ]; then fail "--stage $stage: the stages are 1 to 6"; fi
+if [ "$stage" -lt 1 ] || [ "$stage" -gt 7 ]; then fail "--stage $stage: the stages are 1 to 7"; fi
 if [ "$stop_stage" -lt "$stage" ]; then fail "--stop-stage $stop_stage lies before --stage $stage"; fi
 if [ "$nj" -lt 1 ]; then fail "--nj: expected at least 1 job, found $nj"; fi
 if [ -z "$corpus" ]; then corpus=${root:+voxceleb}; fi
@@ -126,6 +131,9 @@ elif [ -f "$conf" ]; then
 else
   fail "--conf $conf: no such file in $caller or $PWD"
 fi
+backends=${backend:-$(conf_value.py "$conf" scoring backends)}
+qualities=$(conf_value.py "$conf" scoring qualities)
+needs=$(scoring_needs.py "$backends" "$qualities") # of these: cohort, plda
 if [ -n "$init" ]; then
   init=$(absolute "$init")
   if [ ! -f "$init" ]; then fail "--init $init: no such file"; fi
@@ -274,12 +282,23 @@ model_of() {
   if [ "$1" = untrained ]; then echo "$exp/softmax/initial.pt"; else echo "$exp/$1/final.pt"; fi
 }
 
+needed() { # needed NAME...: whether a back-end or quality needs one of them
+  local each
+  for each; do
+    case " $needs " in *" $each "*) return 0 ;; esac
+  done
+  return 1
+}
+learnt_from=
+if needed cohort plda; then learnt_from=train; fi
+
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   need 4 "$exp/triplet/final.pt"
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
-  begin 5 "embeddings of the test sets, $nj jobs"
-  echo "   One vector of length one an utterance, from the untrained network and from each phase's best."
-  for set in $(sets); do
+  begin 5 "embeddings, $nj jobs"
+  echo "   One vector of length one an utterance of dev and the test sets, from the untrained network and from each"
+  echo "   phase's best; of train, too, where a back-end learns from it."
+  for set in $(sets ${learnt_from:+train} dev); do
     need 2 "$data/$set/feats.scp"
     for phase in $(phases); do
       log=$exp/$phase/embeddings/$set/log
@@ -290,29 +309,73 @@ if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   end "$exp/*/embeddings"
 fi
 
+score() { # score PHASE SET TRIALS: with every back-end; dev's calibrate, the others get metrics
+  local at=$exp/$1 set=$2 trials=$3 list scores backend
+  local embeddings=$at/embeddings/$set/embedding.scp enroll=() given=(--cohort-top "$cohort_top") quality=() llr=() known=()
+  list=$set/$(basename "$trials")
+  need 5 "$embeddings"
+  if [ -f "$data/$set/enroll" ]; then enroll=(--enroll "$data/$set/enroll"); fi
+  if needed cohort; then given+=(--cohort "$at/embeddings/train/spk_embedding.scp"); fi
+  if [ -n "$qualities" ]; then
+    # shellcheck disable=SC2086  # qualities are words
+    run steps/measure_quality.py "${given[@]}" "${enroll[@]}" "$trials" "$embeddings" "$at/quality/$list" \
+      --quality $qualities
+    quality=(--quality "$at/quality/$list".*)
+  fi
+  if needed plda; then given+=(--plda "$at/plda"); fi
+  for backend in $backends; do
+    scores=$at/scores/$list.$backend
+    run steps/score_trials.py --backend "$backend" "${given[@]}" "${enroll[@]}" "$trials" "$embeddings" "$scores"
+    if [ "$set" = dev ]; then
+      run steps/train_calibration.py --prior "$calibration_prior" "$trials" "$scores" "$at/calibration/$backend.json" \
+        "${quality[@]}"
+      continue
+    fi
+    if [ -f "$at/calibration/$backend.json" ]; then
+      llr=(--llr "$at/llr/$list.$backend")
+      run steps/calibrate_scores.py "$at/calibration/$backend.json" "$trials" "$scores" "${llr[1]}" "${quality[@]}"
+    fi
+    known=(--utt2spk "$data/$set/utt2spk" "${enroll[@]}")
+    for table in "$data/$set"/{spk2gender,utt2*}; do
+      case $(basename "$table") in
+        utt2spk | utt2num_frames) ;;
+        *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
+      esac
+    done
+    run steps/compute_metrics.py --json "${llr[@]}" "${known[@]}" "$scores" "$trials" >"$scores.json.tmp"
+    mv "$scores.json.tmp" "$scores.json"
+  done
+}
+
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   need 4 "$exp/triplet/final.pt"
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
-  begin 6 "scores and error rates"
-  echo "   Every trial list of every test set is scored; EER where misses and false accepts are equally frequent."
-  backends=$(conf_value.py "$conf" scoring backends)
+  begin 6 "scores and error rates, back-ends: $backends"
+  echo "   Every trial list of every test set is scored, and scores become likelihood ratios as dev's trials tell."
+  echo "   EER where misses and false accepts are equally frequent."
+  cohort_top=$(conf_value.py "$conf" scoring cohort_top)
+  calibration_prior=$(conf_value.py "$conf" scoring calibration_prior)
   for phase in $(phases); do
-    rm -rf "$exp/$phase/scores"
+    rm -rf "$exp/$phase"/{plda,scores,calibration,quality,llr}
+    if [ -n "$learnt_from" ]; then need 5 "$exp/$phase/embeddings/train/embedding.scp"; fi
+    if needed plda; then
+      run steps/train_plda.py --transform "$(conf_value.py "$conf" scoring plda_transform)" \
+        --dim "$(conf_value.py "$conf" scoring plda_dim)" "$exp/$phase/embeddings/train/embedding.scp" \
+        "$data/train/utt2spk" "$exp/$phase/plda"
+    fi
+    if [ -d "$data/dev" ]; then score "$phase" dev "$data/dev/trials"; fi
     for set in $(sets); do
-      need 5 "$exp/$phase/embeddings/$set/embedding.scp"
-      enroll=()
-      if [ -f "$data/$set/enroll" ]; then enroll=(--enroll "$data/$set/enroll"); fi
-      for trials in "$data/$set"/trials*; do
-        for backend in $backends; do
-          scores=$exp/$phase/scores/$set/$(basename "$trials").$backend
-          run steps/score_trials.py --backend "$backend" "${enroll[@]}" "$trials" \
-            "$exp/$phase/embeddings/$set/embedding.scp" "$scores"
-          run steps/compute_metrics.py --json "$scores" "$trials" >"$scores.json.tmp"
-          mv "$scores.json.tmp" "$scores.json"
-        done
-      done
+      for trials in "$data/$set"/trials*; do score "$phase" "$set" "$trials"; done
     done
   done
   run steps/collect_results.py --conf "$conf" "$exp"
   end "$exp/results.tsv, $exp/model.pt"
+fi
+
+if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
+  need 6 "$exp/results.tsv"
+  begin 7 "report"
+  echo "   One page to look at: results with intervals, DET curves, training curves, and the worst errors to listen to."
+  run steps/make_report.py --conf "$conf" "$data" "$exp"
+  end "$exp/report.html"
 fi

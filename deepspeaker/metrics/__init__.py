@@ -1,0 +1,88 @@
+"""Metrics of scored trials: values, 95 % intervals over speakers, and differences between two systems.
+
+Scores (n,) float, higher means same speaker; labels (n,) bool, true: target; speakers (n, 2): of each trial's two
+sides, numbered from 0. EERs, misses and identification in percent, Cllr in bits, costs normalised.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from deepspeaker.metrics import rates
+from deepspeaker.metrics.bootstrap import enough_speakers, interval, resampled
+from deepspeaker.metrics.likelihood import cllr, costs, min_cllr, runs
+from deepspeaker.metrics.rates import Ranking, act_dcf, eer_kaldi, min_dcf, miss_at, rank
+
+DCF_PRIORS = (0.05, 0.01, 0.001)  # of targets, with both costs 1
+FALSE_ACCEPTS = (0.01, 0.001)  # rates at which the miss rate is given
+Metrics = Mapping[str, Callable[[Ranking], float]]
+
+
+def eer(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Equal error rate, 0..1, interpolated; raises UserError as rates.rank."""
+    return rates.eer(rank(scores, labels))
+
+
+def score_metrics() -> Metrics:
+    """Name -> metric, of all that depend on the order of the scores alone."""
+    return {"eer": lambda r: 100 * rates.eer(r), "eer_kaldi": lambda r: 100 * eer_kaldi(r),
+            **{f"min_dcf_{prior}": partial(min_dcf, prior=prior) for prior in DCF_PRIORS},
+            **{f"miss_at_fa_{rate}": lambda r, rate=rate: 100 * miss_at(r, rate) for rate in FALSE_ACCEPTS}}
+
+
+def llr_metrics(ranking: Ranking) -> Metrics:
+    """Name -> metric, of those of natural-log likelihood ratios; for this ranking with any weights."""
+    return {**{f"act_dcf_{prior}": partial(act_dcf, prior=prior) for prior in DCF_PRIORS},
+            "cllr": partial(cllr, of_trials=costs(ranking)), "min_cllr": partial(min_cllr, ends=runs(ranking))}
+
+
+def compute_metrics(scores: np.ndarray, labels: np.ndarray, llr: np.ndarray | None = None,
+                    speakers: np.ndarray | None = None) -> dict[str, float | int | None]:
+    """All metrics of a list; with `llr` (n,) those of likelihood ratios; with `speakers` each NAME's interval.
+
+    NAME_low and NAME_high are None where too few speakers have target trials (bootstrap.MIN_SPEAKERS).
+    """
+    kinds = [(scores, lambda _: score_metrics())] + ([(llr, llr_metrics)] if llr is not None else [])
+    found: dict[str, float | int | None] = {}
+    for values, metrics_of in kinds:
+        ranking = rank(values, labels)
+        metrics = metrics_of(ranking)
+        ends = intervals(values, labels, speakers, metrics) if speakers is not None else {}
+        for name, metric in metrics.items():
+            found[name] = metric(ranking)
+            found |= dict(zip((f"{name}_low", f"{name}_high"), ends.get(name, ()), strict=False))
+    return found | {"n_target": int(labels.sum()), "n_nontarget": int((~labels).sum())}
+
+
+def intervals(scores: np.ndarray, labels: np.ndarray, speakers: np.ndarray,
+              metrics: Metrics) -> dict[str, tuple[float, float] | tuple[None, None]]:
+    """The interval of each metric; (None, None) where there are too few speakers."""
+    if not enough_speakers(labels, speakers):
+        return dict.fromkeys(metrics, (None, None))
+    return {name: interval(values) for name, values in resampled(scores, labels, speakers, metrics).items()}
+
+
+def compare(a: np.ndarray, b: np.ndarray, labels: np.ndarray, speakers: np.ndarray,
+            llr: bool = False) -> dict[str, dict[str, float | None]]:
+    """Metric -> its values `a` and `b` for two systems' scores of the same trials, and `difference` b - a.
+
+    `low` and `high`: the interval of the difference over draws of speakers that both systems share, None where there
+    are too few. The difference of two systems is far surer than either's value, for both meet the same hard speakers.
+    llr: the scores are likelihood ratios, whose metrics are compared too.
+    """
+    rankings, found = [rank(scores, labels) for scores in (a, b)], {}
+    metrics = [dict(score_metrics()) | (dict(llr_metrics(ranking)) if llr else {}) for ranking in rankings]
+    drawn = [{}, {}]
+    if enough_speakers(labels, speakers):
+        drawn = [resampled(s, labels, speakers, m) for s, m in zip((a, b), metrics, strict=True)]
+    for name in metrics[0]:
+        values = [m[name](ranking) for m, ranking in zip(metrics, rankings, strict=True)]
+        found[name] = difference(*values, drawn[0].get(name), drawn[1].get(name))
+    return found
+
+
+def difference(a: float, b: float, drawn_a: np.ndarray | None, drawn_b: np.ndarray | None) -> dict[str, float | None]:
+    """A row of compare(), of two values and their values (resamples,) over the same draws, None: too few speakers."""
+    low, high = (None, None) if drawn_a is None else interval(drawn_b - drawn_a)
+    return {"a": a, "b": b, "difference": b - a, "low": low, "high": high}

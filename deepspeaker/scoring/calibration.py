@@ -1,0 +1,99 @@
+"""Scores -> log-likelihood ratios, natural: an affine function of the score and, optionally, of qualities.
+
+Fitted by logistic regression in which targets weigh `prior` and nontargets 1 - prior, whatever their numbers (Brummer &
+du Preez, Application-independent evaluation of speaker detection, Computer Speech and Language 2006).
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from deepspeaker.command import UserError
+from deepspeaker.files import atomic
+
+RIDGE = 1e-6  # weight of the squares of the standardised weights: finite where scores separate the labels
+
+
+class Calibration(NamedTuple):
+    """llr = offset + weights["score"] * score + the same for each quality."""
+
+    prior: float  # of a target, for which it was fitted
+    offset: float
+    weights: dict[str, float]
+
+
+def fit(columns: Mapping[str, np.ndarray], labels: np.ndarray, prior: float) -> Calibration:
+    """Fit to trials with labels (n,) bool; `columns`: `score` and qualities, each (n,) float.
+
+    Raises UserError without targets or nontargets, and for values that are not finite.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if not 0 < prior < 1:
+        raise UserError(f"the calibration prior lies between 0 and 1, found {prior}")
+    if labels.all() or not labels.any():
+        raise UserError(f"calibration needs target and nontarget trials; found {labels.sum()} and {(~labels).sum()}")
+    x = np.stack([*columns.values()], axis=1)
+    if not np.isfinite(x).all():
+        raise UserError(f"calibration: {(~np.isfinite(x)).any(1).sum()} trials have scores or qualities that are not "
+                        f"finite numbers")
+    weights = np.where(labels, prior / labels.sum(), (1 - prior) / (~labels).sum())
+    mean, deviation = x.mean(0), x.std(0)
+    deviation[deviation == 0] = 1  # a constant tells nothing: its weight becomes zero
+    regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
+    regression.fit((x - mean) / deviation, labels, weights)
+    slopes = regression.coef_[0] / deviation
+    offset = float(regression.intercept_[0] - slopes @ mean) - logit(prior)
+    return Calibration(prior, offset, dict(zip(columns, slopes.tolist(), strict=True)))
+
+
+def apply(calibration: Calibration, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Log-likelihood ratios (n,) of `score` and qualities, each (n,). UserError for others than it was fitted to."""
+    if columns.keys() != calibration.weights.keys():
+        raise UserError(f"the calibration was fitted to {', '.join(calibration.weights)}; found {', '.join(columns)}")
+    return calibration.offset + sum(weight * columns[name] for name, weight in calibration.weights.items())
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def threshold(prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
+    """The log-likelihood ratio from which accepting costs less than rejecting, if targets have this prior."""
+    return math.log(cost_false_accept * (1 - prior) / (cost_miss * prior))
+
+
+def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1.0,
+                    cost_false_accept: float = 1.0) -> float:
+    """The same threshold on scores before calibration.
+
+    UserError where there is none: with qualities, and where llr does not rise with the score.
+    """
+    slope = calibration.weights["score"]
+    if len(calibration.weights) > 1 or slope <= 0:
+        terms = " + ".join(f"{weight:g} {name}" for name, weight in calibration.weights.items())
+        raise UserError(f"no threshold on scores stands for one on log-likelihood ratios of {calibration.offset:g} + "
+                        f"{terms}")
+    return (threshold(prior, cost_miss, cost_false_accept) - calibration.offset) / slope
+
+
+def write_calibration(path: str | os.PathLike, calibration: Calibration) -> None:
+    """Write as JSON."""
+    with atomic(path) as file:
+        json.dump(calibration._asdict(), file, indent=1)
+        file.write("\n")
+
+
+def read_calibration(path: str | os.PathLike) -> Calibration:
+    """Raises UserError for a file that is missing or not what write_calibration writes."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Calibration(**json.load(file))
+    except FileNotFoundError:
+        raise UserError(f"no such file {path}: fit it first (steps/train_calibration.py)") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a calibration: {error}") from None

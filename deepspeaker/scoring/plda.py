@@ -1,0 +1,198 @@
+"""Probabilistic linear discriminant analysis with two covariances, exact for models of any number of utterances.
+
+An embedding is centred, projected to D dimensions and brought to length sqrt(D); then x = y + e, where a speaker's
+y ~ N(mean, B) and each utterance's e ~ N(0, W). (Brummer & de Villiers, The speaker partitioning problem, Odyssey
+2010; the length: Garcia-Romero & Espy-Wilson, Interspeech 2011.) `transform` makes W the identity and B the diagonal
+`psi`, so that scoring and training go dimension by dimension.
+"""
+
+import warnings
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from deepspeaker.command import UserError
+from deepspeaker.scoring.enrolment import Models, averaged, unit
+from deepspeaker.scoring.scorer import Scorer
+
+ITERATIONS = 20  # of EM
+
+
+class Plda(NamedTuple):
+    """A trained model, in double precision."""
+
+    centre: np.ndarray  # (E,) of the embeddings
+    projection: np.ndarray  # (D, E)
+    mean: np.ndarray  # (D,) of what is projected
+    transform: np.ndarray  # (D, D)
+    psi: np.ndarray  # (D,) descending
+
+
+class Covariances(NamedTuple):
+    """The two-covariance model as it is written in the formulas."""
+
+    mean: np.ndarray  # (D,)
+    within: np.ndarray  # (D, D) W
+    between: np.ndarray  # (D, D) B
+
+
+def plda(embeddings: np.ndarray, models: Models, *, plda: Plda) -> Scorer:
+    """Log-likelihood ratios, natural, of "the same speaker" against "two speakers".
+
+    With n utterances of mean m, a speaker's next one has mean n psi / (n psi + 1) m and variance
+    v = 1 + psi / (n psi + 1); a stranger's has mean 0 and variance t = 1 + psi. The ratio of the two densities is
+    linear in x and x^2; its weights of x^2 depend on n alone, so each n met adds one dimension to the inner product.
+    """
+    utterances = standardised(plda, embeddings)
+    sizes, which = np.unique(models.counts, return_inverse=True)
+    spread = sizes[:, None] * plda.psi + 1  # (sizes, D), as all that follow
+    variance, total = 1 + plda.psi / spread, 1 + plda.psi
+    weights, constant = (1 / total - 1 / variance) / 2, np.log(total / variance).sum(1) / 2
+    expected = averaged(utterances, models) * (1 - 1 / spread)[which]
+    first = np.hstack([expected / variance[which], np.eye(len(sizes))[which]])
+    second = np.hstack([utterances, utterances**2 @ weights.T])
+    own = constant[which] - (expected**2 / variance[which]).sum(1) / 2
+    kind = embeddings.dtype
+    return Scorer(first.astype(kind), second.astype(kind), lambda dots, i, j: dots + own[i])
+
+
+def projected(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
+    """(n, E) -> (n, D) of length sqrt(D)."""
+    size = len(plda.projection)
+    return unit((embeddings - plda.centre) @ plda.projection.T) * np.sqrt(size)
+
+
+def standardised(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
+    """(n, E) -> (n, D) with covariance 1 within and psi between speakers. UserError for another dimension."""
+    if embeddings.shape[1] != len(plda.centre):
+        raise UserError(f"embeddings of {embeddings.shape[1]} dimensions, but the PLDA was trained on "
+                        f"{len(plda.centre)}")
+    return (projected(plda, embeddings) - plda.mean) @ plda.transform.T
+
+
+def train(embeddings: np.ndarray, speakers: np.ndarray, transform: Literal["lda", "whiten"], dim: int,
+          iterations: int = ITERATIONS) -> Plda:
+    """Centre, project to `dim` dimensions and fit by EM embeddings (n, E) of speakers (n,), numbered from 0.
+
+    Raises UserError where there are too few utterances or speakers for so many dimensions.
+    """
+    embeddings = embeddings.astype(np.float64)
+    centre = embeddings.mean(0)
+    largest = min(embeddings.shape[1], speakers.max()) if transform == "lda" else embeddings.shape[1]
+    if not 1 <= dim <= largest:
+        raise UserError(f"PLDA after {transform}, of {embeddings.shape[1]} dimensions and {speakers.max() + 1} "
+                        f"speakers: [scoring] plda_dim must lie in 1..{largest}, found {dim}")
+    find = {"lda": _discriminant, "whiten": _whitening}[transform]
+    projection = find(embeddings - centre, speakers, dim)
+    start = Plda(centre, projection, np.zeros(dim), np.eye(dim), np.ones(dim))
+    found, _ = expectation_maximisation(projected(start, embeddings), speakers, iterations)
+    return with_covariances(start, found)
+
+
+def _discriminant(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
+    """(dim, E): the directions in which speakers differ most."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    refuse_singular(_scatter(x, speakers)[0] / len(x), f"within speakers of {len(x)} utterances")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Only one sample")  # of some speakers
+        analysis = LinearDiscriminantAnalysis(solver="eigen", n_components=dim).fit(x, speakers)
+    return analysis.scalings_[:, :dim].T
+
+
+def _whitening(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
+    """(dim, E): the directions of largest variance, each brought to variance one."""
+    from sklearn.decomposition import PCA
+
+    analysis = PCA(dim, svd_solver="covariance_eigh").fit(x)
+    refuse_singular(np.diag(analysis.explained_variance_), f"of {len(x)} utterances in {dim} dimensions")
+    return analysis.components_ / np.sqrt(analysis.explained_variance_)[:, None]
+
+
+def _covariance(x: np.ndarray) -> np.ndarray:
+    """(n, D) -> (D, D), divided by n."""
+    rest = x - x.mean(0)
+    return rest.T @ rest / len(x)
+
+
+def _scatter(x: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sum of (x - m)(x - m)' about each speaker's mean m (D, D), the means (S, D), utterances each (S,))."""
+    order = np.argsort(speakers, kind="stable")
+    counts = np.bincount(speakers)
+    means = averaged(x, Models(order, counts))
+    rest = x - means[speakers]
+    return rest.T @ rest, means, counts
+
+
+def expectation_maximisation(x: np.ndarray, speakers: np.ndarray, iterations: int) -> tuple[Covariances, list[float]]:
+    """Fit x (n, D) of speakers (n,); also the log-likelihood of x before each iteration, which never falls.
+
+    Each speaker's y, given its n utterances of mean m, has mean n psi / (n psi + 1) m and variance psi / (n psi + 1)
+    where W is the identity and B = diag(psi): there the new mean, B and W are taken, and brought back.
+    """
+    scatter, means, counts = _scatter(x, speakers)
+    n, counts = len(x), counts[:, None]
+    model = Covariances(x.mean(0), scatter / n, _covariance(means))
+    likelihoods = []
+    for _ in range(iterations):
+        transform, psi = diagonalised(model.within, model.between)
+        back = np.linalg.inv(transform)
+        m, scattered = (means - model.mean) @ transform.T, transform @ scatter @ transform.T
+        spread = counts * psi + 1
+        y, variance = counts * psi / spread * m, psi / spread
+        likelihoods.append(-(np.log(spread) + counts * m**2 / spread).sum() / 2 - np.trace(scattered) / 2
+                           + n * np.linalg.slogdet(transform)[1] - x.size * np.log(2 * np.pi) / 2)
+        rest = m - y
+        between = np.diag(variance.mean(0)) + _covariance(y)
+        within = (scattered + np.diag((counts * variance).sum(0)) + (counts * rest).T @ rest) / n
+        model = Covariances(model.mean + back @ y.mean(0), back @ within @ back.T, back @ between @ back.T)
+    return model, likelihoods
+
+
+def diagonalised(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T (D, D), d (D,) descending) with T one T' the identity and T other T' = diag(d).
+
+    Raises UserError when `one` is singular.
+    """
+    refuse_singular(one, "within speakers")
+    root = np.linalg.inv(np.linalg.cholesky(one))
+    values, vectors = np.linalg.eigh(root @ other @ root.T)
+    return vectors[:, ::-1].T @ root, values[::-1].clip(min=0)
+
+
+def refuse_singular(covariance: np.ndarray, of: str) -> None:
+    """UserError for a covariance (D, D) that has no inverse."""
+    values = np.linalg.eigvalsh(covariance)
+    rank = int((values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)).sum())
+    if rank < len(values):
+        raise UserError(f"PLDA: the covariance {of} is singular, of rank {rank} in {len(values)} dimensions: it needs "
+                        f"more utterances of each speaker, or [scoring] plda_transform = \"whiten\" with a smaller "
+                        f"plda_dim")
+
+
+def covariances(plda: Plda) -> Covariances:
+    """The model's mean, W and B."""
+    back = np.linalg.inv(plda.transform)
+    return Covariances(plda.mean, back @ back.T, back * plda.psi @ back.T)
+
+
+def with_covariances(plda: Plda, model: Covariances) -> Plda:
+    """The same projection with another model behind it."""
+    transform, psi = diagonalised(model.within, model.between)
+    return plda._replace(mean=model.mean, transform=transform, psi=psi)
+
+
+def adapt(plda: Plda, embeddings: np.ndarray, within: float, between: float) -> Plda:
+    """A model for another domain, from embeddings (n, E) of unknown speakers there.
+
+    The domain's mean replaces the centre. Where its variance exceeds the model's, W + B, the excess is added: shares
+    `within` and `between` of it to W and B. Directions are those that diagonalise both covariances; in those of less
+    variance the model stays as it is.
+    """
+    plda = plda._replace(centre=embeddings.mean(0, dtype=np.float64))
+    x, model = projected(plda, embeddings), covariances(plda)
+    transform, variance = diagonalised(model.within + model.between, _covariance(x))
+    back = np.linalg.inv(transform)
+    excess = back * (variance - 1).clip(min=0) @ back.T
+    return with_covariances(plda, Covariances(x.mean(0), model.within + within * excess,
+                                              model.between + between * excess))

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Compare two systems' scores of one trial list: each metric's difference B - A with its 95 % interval.
+
+Both systems see the same draws of speakers, so a difference can be sure where either value alone is not: it is when its
+interval leaves out 0. Speakers are those of --utt2spk, else of the file utt2spk beside TRIALS.
+
+    steps/compare_scores.py exp/small/softmax/scores/test/trials.cosine exp/small/triplet/scores/test/trials.cosine \\
+        data/test/trials
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import run
+from deepspeaker.metrics import compare
+from deepspeaker.metrics.describe import read_alike
+from deepspeaker.metrics.sides import trial_sides
+from deepspeaker.scoring.scores import read_scored
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scores_a", type=Path, metavar="SCORES_A")
+    parser.add_argument("scores_b", type=Path, metavar="SCORES_B")
+    parser.add_argument("trials", type=Path, metavar="TRIALS")
+    parser.add_argument("--utt2spk", type=Path, metavar="FILE")
+    parser.add_argument("--enroll", type=Path, metavar="FILE", help="the trials' first ids are its models")
+    parser.add_argument("--llr", action="store_true", help="the scores are natural-log likelihood ratios")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    a = read_scored(args.scores_a, args.trials)
+    b = read_alike(args.scores_b, args.trials, a)
+    sides = trial_sides(a.trials, args.utt2spk or args.trials.parent / "utt2spk", args.enroll)
+    found = compare(a.scores, b, a.trials.targets, sides.speakers, args.llr)
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{'':16}{'A':>9}{'B':>9}{'B - A':>9}   95 % interval")
+    for name, row in found.items():
+        ends = "too few speakers" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
+        print(f"{name:16}{row['a']:9.3f}{row['b']:9.3f}{row['difference']:+9.3f}   {ends}")
+
+
+if __name__ == "__main__":
+    run(main)

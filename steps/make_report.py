@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""The page that tells an experiment: results with intervals, DET curves, training curves, the worst errors, all facts.
+
+Reads DATA (the data directories) and EXP_DIR: PHASE/{train.jsonl,embeddings,scores,llr} and stages.tsv; --conf is shown
+as the configuration. Writes EXP_DIR/report.html, one file that needs no other.
+
+    steps/make_report.py --conf conf/small.toml data exp/small
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
+    parser.add_argument("--conf", type=Path, required=True)
+    args = parser.parse_args()
+
+    from deepspeaker.config import load_config
+    from deepspeaker.files import atomic
+    from deepspeaker.report import make_report
+
+    page = make_report(args.data, args.exp_dir.resolve(), load_config(args.conf))
+    report = args.exp_dir / "report.html"
+    with atomic(report) as file:
+        file.write(page)
+    print(f"{report}: {len(page.encode()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Measure qualities of the trials of a list: what besides the score tells how far to trust them.
+
+Reads TRIALS, EMBEDDING_SCP and --enroll as score_trials.py does, and utt2dur of the data directory of TRIALS. Writes
+STEM.QUALITY_smaller and STEM.QUALITY_larger, of the trials' two sides, each as lines `id1 id2 value`.
+
+    steps/measure_quality.py --quality log_duration data/test/trials exp/small/triplet/embeddings/test/embedding.scp \\
+        exp/small/triplet/quality/test/trials
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import run
+from deepspeaker.datadir import read_table
+from deepspeaker.scoring.quality import QUALITIES, measure
+from deepspeaker.scoring.scores import write_scores
+from deepspeaker.scoring.task import read_embeddings, read_task
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", type=Path, metavar="TRIALS")
+    parser.add_argument("embedding_scp", type=Path, metavar="EMBEDDING_SCP")
+    parser.add_argument("stem", type=Path, metavar="STEM")
+    parser.add_argument("--quality", choices=QUALITIES, nargs="+", required=True)
+    parser.add_argument("--enroll", type=Path, metavar="FILE")
+    parser.add_argument("--cohort", type=Path, metavar="SCP", help="cohort_mean: spk_embedding.scp of the training set")
+    parser.add_argument("--cohort-top", type=int, metavar="N", default=300, help="so many of it count (300)")
+    args = parser.parse_args()
+
+    trials, _, sides = read_task(args.trials, args.embedding_scp, args.enroll)
+    means = {"cohort": args.cohort and read_embeddings(args.cohort), "cohort_top": args.cohort_top,
+             "utt2dur": read_table(args.trials.parent / "utt2dur")}
+    args.stem.parent.mkdir(parents=True, exist_ok=True)
+    for quality in args.quality:
+        for name, values in measure(quality, sides, trials.first, trials.second, **means).items():
+            write_scores(args.stem.with_name(f"{args.stem.name}.{name}"), trials, values)
+    print(f"{args.stem}.*: {', '.join(args.quality)} of {len(trials.first)} trials")
+
+
+if __name__ == "__main__":
+    run(main)

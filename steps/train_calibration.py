@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Fit a calibration, scores to log-likelihood ratios, on a development set.
+
+Reads TRIALS, their SCORES and any number of --quality files (`id1 id2 value`, named ANYTHING.QUALITY). Writes
+CALIBRATION, JSON: llr = offset + weights.score * score + the same for each quality.
+
+    steps/train_calibration.py data/dev/trials exp/small/triplet/scores/dev/trials.cosine cosine.json
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import run
+from deepspeaker.scoring.calibration import fit, write_calibration
+from deepspeaker.scoring.scores import read_measured
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", type=Path, metavar="TRIALS")
+    parser.add_argument("scores", type=Path, metavar="SCORES")
+    parser.add_argument("calibration", type=Path, metavar="CALIBRATION")
+    parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--prior", type=float, default=0.01, help="of a target, for which it shall be best (0.01)")
+    args = parser.parse_args()
+
+    trials, columns = read_measured(args.trials, args.scores, args.quality)
+    found = fit(columns, trials.targets, args.prior)
+    args.calibration.parent.mkdir(parents=True, exist_ok=True)
+    write_calibration(args.calibration, found)
+    terms = " + ".join(f"{weight:.4g} {name}" for name, weight in found.weights.items())
+    print(f"{args.calibration}: llr = {found.offset:.4g} + {terms}, {len(trials.first)} trials")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""Calibration: log-likelihood ratios of Gaussian scores are known; thresholds; qualities; the two programs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from deepspeaker.archive import write_vectors
+from deepspeaker.command import UserError
+from deepspeaker.scoring.calibration import (
+    Calibration,
+    apply,
+    fit,
+    read_calibration,
+    score_threshold,
+    threshold,
+    write_calibration,
+)
+
+
+def gaussian(n=200_000, seed=0):
+    """Scores N(2, 1) of targets and N(0, 1) of three times as many nontargets: the log-likelihood ratio is 2 s - 2."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 4 == 0
+    return rng.standard_normal(n) + 2 * labels, labels
+
+
+@pytest.mark.parametrize("prior", [0.5, 0.05])
+def test_finds_the_log_likelihood_ratio(prior):
+    scores, labels = gaussian()
+    found = fit({"score": scores}, labels, prior)
+    assert found.weights["score"] == pytest.approx(2, rel=0.05) and found.offset == pytest.approx(-2, abs=0.1)
+    np.testing.assert_allclose(apply(found, {"score": np.array([0, 1.0])}), [-2, 0], atol=0.1)
+
+
+def test_minimises_the_prior_weighted_cross_entropy():
+    scores, labels = gaussian(2000)
+    found = fit({"score": scores}, labels, 0.1)
+
+    def cost(offset, slope):
+        odds = offset + slope * scores + math.log(0.1 / 0.9)
+        return 0.1 * np.logaddexp(0, -odds[labels]).mean() + 0.9 * np.logaddexp(0, odds[~labels]).mean()
+
+    best = cost(found.offset, found.weights["score"])
+    for step in (0.02, -0.02):
+        assert cost(found.offset + step, found.weights["score"]) > best
+        assert cost(found.offset, found.weights["score"] + step) > best
+
+
+def test_a_quality_that_scales_what_scores_mean():
+    """Scores are shifted by 3 q, which only the quality tells."""
+    scores, labels = gaussian()
+    quality = np.random.default_rng(1).standard_normal(len(scores))
+    columns = {"score": scores + 3 * quality, "q": quality, "constant": np.ones(len(scores))}
+    found = fit(columns, labels, 0.5)
+    assert found.weights == pytest.approx({"score": 2, "q": -6, "constant": 0}, rel=0.05)
+    with pytest.raises(UserError, match="was fitted to score, q, constant; found score"):
+        apply(found, {"score": scores})
+
+
+def test_thresholds():
+    assert threshold(0.5) == 0 and threshold(0.01) == pytest.approx(math.log(99))
+    assert threshold(0.01, cost_miss=10, cost_false_accept=1) == pytest.approx(math.log(9.9))
+    calibration = Calibration(0.5, -2, {"score": 2})
+    assert score_threshold(calibration, 0.5) == 1
+    assert apply(calibration, {"score": np.array([score_threshold(calibration, 0.01, 10)])}) == pytest.approx(
+        threshold(0.01, 10))
+    for weights in ({"score": -1}, {"score": 1, "q": 1}):
+        with pytest.raises(UserError, match="no threshold on scores"):
+            score_threshold(Calibration(0.5, -2, weights), 0.5)
+
+
+def test_decisions_at_the_threshold_cost_least():
+    scores, labels = gaussian(100_000, seed=1)
+    calibration = fit({"score": gaussian()[0]}, gaussian()[1], 0.5)
+    llr = apply(calibration, {"score": scores})
+
+    def cost(at):
+        return 0.2 * 5 * (llr[labels] < at).mean() + 0.8 * (llr[~labels] >= at).mean()
+
+    at = threshold(0.2, cost_miss=5)
+    assert cost(at) <= min(cost(at + shift) for shift in (-1, -0.5, 0.5, 1))
+
+
+def test_scores_that_separate_the_labels_stay_finite():
+    labels = np.arange(40) < 20
+    found = fit({"score": np.where(labels, 0.9, 0.1)}, labels, 0.01)
+    llr = apply(found, {"score": np.array([0.1, 0.9])})
+    assert np.isfinite(llr).all() and llr[0] < -3 and llr[1] > 3
+
+
+@pytest.mark.parametrize("scores, labels, prior, message", [
+    ([1, 2.0], [1, 1], 0.5, "needs target and nontarget trials; found 2 and 0"),
+    ([1, np.inf], [1, 0], 0.5, "1 trials have scores or qualities that are not finite"),
+    ([1, 2.0], [1, 0], 1.0, "prior lies between 0 and 1, found 1.0")])
+def test_what_cannot_be_calibrated(scores, labels, prior, message):
+    with pytest.raises(UserError, match=message):
+        fit({"score": np.array(scores)}, np.array(labels, bool), prior)
+
+
+def test_files(tmp_path):
+    calibration = Calibration(0.01, -3.5, {"score": 7.25})
+    write_calibration(tmp_path / "c.json", calibration)
+    assert read_calibration(tmp_path / "c.json") == calibration
+    assert json.loads((tmp_path / "c.json").read_text()) == {"prior": 0.01, "offset": -3.5, "weights": {"score": 7.25}}
+    (tmp_path / "c.json").write_text("{}")
+    for name, message in (("c.json", "c.json: not a calibration"), ("none.json", "no such file .*none.json: fit it")):
+        with pytest.raises(UserError, match=message):
+            read_calibration(tmp_path / name)
+
+
+def test_the_programs_with_qualities(tmp_path, call):
+    """Two of four utterances are long; what is measured is what calibration takes."""
+    vectors = np.random.default_rng(0).standard_normal((33, 6)).astype(np.float32)
+    names = [f"s{n // 4}-{n % 4}" for n in range(24)]
+    write_vectors(tmp_path / "embedding", dict(zip(names, vectors[:24], strict=True)))
+    write_vectors(tmp_path / "cohort", {f"c{n}": vector for n, vector in enumerate(vectors[24:])})
+    (tmp_path / "utt2dur").write_text("".join(f"{name} {1 + n % 4}\n" for n, name in enumerate(names)))
+    (tmp_path / "trials").write_text("".join(
+        f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a in names for b in names if a < b))
+    trials, scp, scores = tmp_path / "trials", tmp_path / "embedding.scp", tmp_path / "scores"
+    assert call("steps/score_trials.py", trials, scp, scores).returncode == 0
+    done = call("steps/measure_quality.py", "--cohort", tmp_path / "cohort.scp", "--cohort-top", 4, trials, scp,
+                tmp_path / "q/trials", "--quality", "log_duration", "cohort_mean")
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "q").iterdir())
+    assert [path.name for path in files] == [f"trials.{quality}_{side}" for quality in ("cohort_mean", "log_duration")
+                                             for side in ("larger", "smaller")]
+    first = (tmp_path / "q/trials.log_duration_larger").read_text().split("\n")[2]
+    assert first == f"s0-0 s0-3 {math.log(4):.6f}"
+    assert call("steps/train_calibration.py", "--prior", 0.2, trials, scores, tmp_path / "c.json", "--quality",
+                *files).returncode == 0
+    calibration = read_calibration(tmp_path / "c.json")
+    assert calibration.prior == 0.2 and len(calibration.weights) == 5
+    apply_it = "steps/calibrate_scores.py", tmp_path / "c.json", trials, scores
+    done = call(*apply_it, tmp_path / "llr", "--quality", *files)
+    assert done.returncode == 0, done.stderr
+    columns = {path.suffix[1:]: float(path.read_text().split()[2]) for path in files}
+    expected = calibration.offset + sum(calibration.weights[name] * value for name, value in columns.items())
+    expected += calibration.weights["score"] * float(scores.read_text().split()[2])
+    assert float((tmp_path / "llr").read_text().split()[2]) == pytest.approx(expected, abs=2e-6)
+    done = call(*apply_it, tmp_path / "llr2")
+    assert done.returncode == 1 and "found score" in done.stderr and not (tmp_path / "llr2").exists()
+    files[0].write_text("")
+    done = call(*apply_it, tmp_path / "llr2", "--quality", *files)
+    assert done.returncode == 1 and "276 trials with a score have no value: s0-0 s0-1" in done.stderr

@@ -1,0 +1,188 @@
+"""The report of an experiment: what it says, what it must not run, and what a browser makes of it."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from browser import browser, missing
+from conftest import ROOT, environment, tiny_conf
+
+from deepspeaker.archive import write_vectors
+from deepspeaker.report import facts, make_report
+from deepspeaker.report.systems import scored_lists, worst_errors
+
+HOSTILE = '"><script>document.title="run"</script><img/src=x/onerror="document.title=1">'
+PHASES = {"untrained": 0.5, "softmax": 2.0, "triplet": 3.0}  # how far apart the classes are
+GAUGES = {"loss": 1.0, "active": 0.1, "same": 0.7, "different": 0.0, "effective_rank": 12.5, "gradient_norm": 1.2,
+          "learning_rate": 0.001, "utterances_per_second": 300.0, "waiting": 0.01, "a_new_gauge": 5}
+
+
+def write_data(folder, speakers=6, utterances=4):
+    """A test set whose last speaker has a hostile name and a hostile path, and whose trials are all pairs."""
+    folder.mkdir(parents=True)
+    names = [f"s{n}" for n in range(speakers - 1)] + [f"s9{HOSTILE}"]
+    utt2spk = {f"{name}-{n}": name for name in names for n in range(utterances)}
+    ids = sorted(utt2spk)
+    (folder / "utt2spk").write_text("".join(f"{i} {utt2spk[i]}\n" for i in ids))
+    (folder / "wav.scp").write_text("".join(f"{i} /wavs/a b/{i}.wav\n" for i in ids[:-1])
+                                    + f"{ids[-1]} cat {HOSTILE} |\n")
+    (folder / "utt2dur").write_text("".join(f"{i} {2 + n / 7:.2f}\n" for n, i in enumerate(ids)))
+    (folder / "spk2gender").write_text("".join(f"{name} {'mf'[n % 2]}\n" for n, name in enumerate(names)))
+    pairs = [(a, b, utt2spk[a] == utt2spk[b]) for n, a in enumerate(ids) for b in ids[n + 1:]]
+    (folder / "trials").write_text("".join(f"{a} {b} {'target' if t else 'nontarget'}\n" for a, b, t in pairs))
+    return ids, pairs
+
+
+def write_scores(exp, phase, pairs, distance, rng, backends=("cosine",)):
+    values = rng.normal([distance * target for _, _, target in pairs])
+    for kind, scores in {"scores": values, "llr": 2 * values - 2}.items():
+        folder = exp / phase / kind / "test"
+        folder.mkdir(parents=True)
+        for backend in backends:
+            (folder / f"trials.{backend}").write_text(
+                "".join(f"{a} {b} {s:.4f}\n" for (a, b, _), s in zip(pairs, scores, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """DATA and EXP_DIR as stages 1 to 6 leave them, of drawn scores and embeddings."""
+    from deepspeaker.metrics.describe import describe
+
+    work = tmp_path_factory.mktemp("report")
+    data, exp, rng = work / "data", work / "exp/my <i>exp", np.random.default_rng(0)
+    ids, pairs = write_data(data / "test")
+    tables = [str(data / "test" / name) for name in ("utt2dur", "spk2gender")]
+    for phase, distance in PHASES.items():
+        backends = ("cosine", "plda") if phase == "triplet" else ("cosine",)
+        write_scores(exp, phase, pairs, distance, rng, backends)
+        embeddings = exp / phase / "embeddings/test"
+        embeddings.mkdir(parents=True)
+        write_vectors(embeddings / "embedding", {i: rng.normal(size=8).astype(np.float32) for i in ids})
+        for backend in backends:
+            scores, llr = (exp / phase / kind / f"test/trials.{backend}" for kind in ("scores", "llr"))
+            found = describe(scores, data / "test/trials", llr, data / "test/utt2spk",
+                             breakdowns=tables if phase == "triplet" else ())
+            scores.with_name(f"{scores.name}.json").write_text(json.dumps(found))
+    for phase in ("softmax", "triplet"):
+        (exp / phase / "train.jsonl").write_text("".join(
+            json.dumps({"epoch": n, "step": 10 * n, "dev_eer": 9.0 - n, "seconds": 8, "note": HOSTILE,
+                        **(GAUGES if n > 1 else {"loss": 2.0})}) + "\n" for n in (1, 2, 3)))
+    (exp / "results.tsv").write_text("not read\n")
+    (exp / "stages.tsv").write_text(f"1\t5\t2026-01-01T00:00:00Z\trun.sh {HOSTILE}\n"
+                                    "6\t99\t2026-01-01T00:10:00Z\trun.sh\n"
+                                    "6\t3725\t2026-01-02T00:10:00Z\trun.sh --stage 6\n")
+    return data, exp
+
+
+@pytest.fixture(scope="module")
+def report(experiment, tmp_path_factory):
+    data, exp = experiment
+    conf = tiny_conf(tmp_path_factory.mktemp("conf") / "tiny.toml")
+    done = subprocess.run([sys.executable, ROOT / "steps/make_report.py", "--conf", conf, data, exp], env=environment(),
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return exp / "report.html"
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.attributes, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_says_what_the_experiment_was(report, experiment):
+    page = Page(report.read_text())
+    text = re.sub(r"\s+", " ", page.text)
+    metrics = json.loads((experiment[1] / "triplet/scores/test/trials.plda.json").read_text())
+    assert "my <i>exp" in text and "36 target and 240 nontarget trials of 6 speakers; 0 trials lost" in text
+    assert f"{metrics['eer']:.2f} {metrics['eer_low']:.2f} – {metrics['eer_high']:.2f}" in text
+    assert f"{metrics['cllr']:.3f}" in text and f"{metrics['act_dcf_0.01']:.3f}" in text
+    for each in ("triplet, cosine", "both f", "over 3.", "false rejects", "1 h 02 min", "run.sh --stage 6",
+                 "num_mel_bins", "matplotlib", "2026-01-02 00:10:00", "a new gauge", "effective rank",
+                 "dev EER, %", HOSTILE):
+        assert each in text, each
+    assert page.elements.count("svg") == 1 + 1 + 2 * 2 + 2 * (len(GAUGES) + 1)  # DET, map, histograms, gauges
+
+
+def test_runs_nothing_and_fetches_nothing(report):
+    page = Page(report.read_text())
+    assert not {"script", "img", "iframe", "object", "embed"} & set(page.elements)
+    assert not [a for a in page.attributes if a[1].startswith("on")]
+    addresses = [value for tag, name, value in page.attributes if name in ("href", "src", "xlink:href")]
+    assert addresses and all(a.startswith(("#", "file:///wavs/a%20b/s", "data:")) for a in addresses), addresses
+
+
+def test_differences_and_worst_errors(experiment):
+    data, exp = experiment
+    (scored,) = scored_lists(exp, data)
+    system = scored.systems[-1]
+    assert (system.phase, system.backend) == ("triplet", "plda")
+    worst = worst_errors(scored, system)
+    assert worst["false accepts"][0]["score"] == system.scores[~scored.labels].max()
+    assert worst["false rejects"][0]["score"] == system.scores[scored.labels].min()
+    errors = system.metrics["eer"] / 100 * scored.labels.sum()
+    assert (len(worst["false accepts"]), len(worst["false rejects"])) == (10, round(errors))
+    side = worst["false accepts"][0]["sides"][0]
+    assert side.recordings == [(f"/wavs/a b/{side.name}.wav", "")] and side.seconds > 2
+    with (data / "test/segments").open("w") as file:
+        file.writelines(f"{u} {u} 1.5 {3 if n % 2 else -1}\n" for n, u in enumerate(sorted(scored.sides.utt2spk)))
+    parts = {s.recordings[0][1] for each in worst_errors(scored, system).values() for t in each for s in t["sides"]}
+    (data / "test/segments").unlink()
+    assert parts == {"from 1.5 s", "from 1.5 s to 3 s"}
+
+
+def test_without_what_is_optional(experiment, tmp_path, conf):
+    """Scores alone: no likelihood ratios, embeddings, durations, training curves, or times of stages."""
+    from deepspeaker.config import load_config
+
+    data, exp = tmp_path / "data", tmp_path / "exp"
+    _, pairs = write_data(data / "test", speakers=3)
+    write_scores(exp, "triplet", pairs, 2.0, np.random.default_rng(0))
+    for name in ("wav.scp", "utt2dur", "spk2gender"):
+        (data / "test" / name).unlink()
+    (exp / "triplet/llr/test/trials.cosine").unlink()
+    (exp / "triplet/scores/test/trials.cosine.json").write_text(json.dumps({
+        "eer": 12.5, "min_dcf_0.01": 0.5, "min_dcf_0.001": 0.75, "miss_at_fa_0.01": 3.0, "n_lost": 7}))
+    page = Page(make_report(data, exp, load_config(conf())))
+    text = re.sub(r"\s+", " ", page.text)
+    assert "12.50" in text and "7 trials lost" in text and "No train.jsonl" in text and "Not recorded" in text
+    assert page.elements.count("svg") == 2
+
+
+def test_a_damaged_train_jsonl_is_named(tmp_path):
+    (tmp_path / "softmax").mkdir()
+    (tmp_path / "softmax/train.jsonl").write_text('{"epoch": 1}\n{"epo')
+    with pytest.raises(Exception, match="train.jsonl:2: expected an epoch's numbers as JSON"):
+        facts.training_logs(tmp_path)
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()} is not installed")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_in_a_browser(report, width):
+    with browser(width) as window:
+        window.open(report)
+        assert window.console() == []
+        assert window.run("return document.title") == "my <i>exp – speaker verification report"
+        assert window.run("return document.documentElement.scrollWidth") <= width
+        assert window.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        shown = window.run("return [...document.querySelectorAll('svg')].map(e => {"
+                           "let box = e.getBoundingClientRect(); return [box.width, box.height, box.right]})")
+        assert len(shown) == 28 and all(w > 100 and h > 60 and right <= width for w, h, right in shown)
+        heights = window.run("return [...document.querySelectorAll('svg text')].map("
+                             "e => e.getBoundingClientRect().height)")
+        assert min(heights) > 7  # pixels: can be read
+        assert window.print().startswith(b"%PDF")
