@@ -53,7 +53,6 @@ def load_model(path: str | os.PathLike) -> Trained:
     return Trained(model.eval(), config, content)
 
 
-<<<<<<< HEAD
 def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each weight and running statistic of several networks; of counts the last one's."""
     def of(name: str) -> Tensor:
@@ -65,16 +64,12 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: of(name) for name in states[-1]}
 
 
-def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, results: list[dict]) -> None:
-    """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`."""
-=======
 def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, results: list[dict],
                 calibration: dict[str, dict]) -> None:
     """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`.
 
     `calibration`: back-end -> prior, offset, weights, as deepspeaker.scoring.calibration.Calibration has them.
     """
->>>>>>> main
     content = load(trained)
     latest = config.as_tables()
     content["config"] |= {section: latest[section] for section in ("embedding", "scoring")}
