@@ -58,30 +58,38 @@ class MatrixTable:
 
     def __init__(self, scp: str | os.PathLike):
         self.path, table = Path(scp), read_table(scp)
-        self.keys, self._specifiers = list(table), list(table.values())
+        self.keys, self.specifiers = list(table), list(table.values())
         self._layout = np.zeros(len(table), LAYOUT)
         self.files: list[np.ndarray] = []  # those opened so far, mapped, (bytes,) uint8 each
         self._numbers: dict[int, int] = {}  # id of a mapped file -> its number in `files`
+        self._maps: list[mmap.mmap] | None = None  # of `files`, where they are read at random
+
+    def read_at_random(self) -> None:
+        """For `gather` of windows from all over the archives: the system then reads the bytes of a batch, all at once,
+        instead of a multiple of each window around it."""
+        self._maps = []
 
     def layout(self, which: np.ndarray) -> np.ndarray:
         """Where the matrices lie and what they are: (n,) of LAYOUT."""
         for i in which[self._layout["type"][which] == ""].tolist():
-            data, offset = _open(self._specifiers[i], self.keys[i])
+            data, offset = _open(self.specifiers[i], self.keys[i])
             file = self._numbers.setdefault(id(data), len(self.files))
             if file == len(self.files):
                 self.files.append(data)
-            self._layout[i] = (file, *_matrix_header(data, offset, self._specifiers[i], self.keys[i]))
+                if self._maps is not None:
+                    self._maps.append(_mapping(data))
+                    self._maps[-1].madvise(mmap.MADV_RANDOM)
+            self._layout[i] = (file, *_matrix_header(data, offset, self.specifiers[i], self.keys[i]))
         return self._layout[which]
 
     def rows(self, i: int, index=slice(None)) -> np.ndarray:
         """The values (n, F) float32 of the rows of one matrix that `index` picks."""
-        return open_matrix(self._specifiers[i], self.keys[i]).rows(index)
+        return open_matrix(self.specifiers[i], self.keys[i]).rows(index)
 
     def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> np.ndarray:
         """Windows (n, T, F) float32: of matrix which[k] the rows index[k], a slice or (T,) positions.
 
-        Matrices of one type and width, compressed whole ones apart, are copied row by row as they are stored and
-        turned into numbers together.
+        Matrices of one type and width, compressed whole ones apart, take the short way from file to window.
         """
         layout = self.layout(which)
         kind, cols = layout["type"][0], int(layout["cols"][0])
@@ -90,12 +98,25 @@ class MatrixTable:
         width = cols * np.dtype(kind).itemsize
         first = index[0]
         frames = first.stop - first.start if isinstance(first, slice) else len(first)
-        raw = np.empty((len(which), frames, width), np.uint8)
-        places = zip(layout["file"].tolist(), layout["start"].tolist(), layout["rows"].tolist(), index, strict=True)
-        for window, (file, start, count, rows) in zip(raw, places, strict=True):
-            window[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
-        shape = (-1, 1, 1)
-        return _values(raw.view(kind), layout["minimum"].reshape(shape), layout["step"].reshape(shape))
+        if self._maps is not None:
+            self._announce(layout, index, width)
+        windows, raw = np.empty((len(which), frames, cols), np.float32), np.empty((frames, width), np.uint8)
+        stored = raw.view(kind)
+        for window, entry, rows in zip(windows, layout, index, strict=True):
+            file, start, count, _, _, minimum, step = entry.item()
+            raw[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
+            window[:] = stored  # window by window: they stay in the processor's cache
+            if kind in ("<u2", "u1"):
+                window *= np.float32(step)
+                window += np.float32(minimum)
+        return windows
+
+    def _announce(self, layout: np.ndarray, index: Sequence[slice | np.ndarray], width: int) -> None:
+        """Have the system read the pages of all windows."""
+        for file, start, rows in zip(layout["file"].tolist(), layout["start"].tolist(), index, strict=True):
+            first, last = (rows.start, rows.stop - 1) if isinstance(rows, slice) else (int(rows.min()), int(rows.max()))
+            begin = (start + first * width) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._maps[file].madvise(mmap.MADV_WILLNEED, begin, start + (last + 1) * width - begin)
 
 
 def open_matrix(specifier: str, key: str) -> Matrix:
@@ -165,6 +186,11 @@ def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) 
 def _map(path: str) -> np.ndarray:
     with open(path, "rb") as file:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _mapping(data: np.ndarray) -> mmap.mmap:
+    """What _map made the array of."""
+    return data.base if isinstance(data.base, mmap.mmap) else data.base.obj
 
 
 def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:

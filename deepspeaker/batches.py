@@ -1,6 +1,9 @@
-"""Batches of P speakers x K utterances x T frames, drawn from mapped archives."""
+"""Batches of P speakers x K utterances x T frames, drawn from mapped archives or from archives on the device."""
 
 import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +15,12 @@ from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, FeatureConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.dataset import FeatureSet
+from deepspeaker.resident import Resident, resident_bytes
+from deepspeaker.visible import VisibleFrames
 
 
 class Batch(NamedTuple):
-    features: Tensor  # (B, T, F) float32, as computed: not normalised
+    features: Tensor  # (B, T, F) float32, as computed: not normalised; or this process's share of them
     speakers: Tensor  # (B,) position in TrainingSet.speakers
     utterances: Tensor  # (B,) position in TrainingSet.features.utterances
 
@@ -39,13 +44,38 @@ class TrainingSet:
         self._utterances = [np.array(by_speaker[speaker]) for speaker in self.speakers]
         self._counts = np.array([len(utterances) for utterances in self._utterances])
         self._eligible = np.flatnonzero(self._counts >= min_utterances)
+        self.features.table.read_at_random()
+        self._visible = VisibleFrames(self.features, features.vad)
+        self._resident: Resident | None = None
+        self._stream: torch.cuda.Stream | None = None
 
-    def draw(self, rng: np.random.Generator, speakers: int, utterances: int, config: BatchConfig) -> Batch:
+    def place(self, device: torch.device) -> str:
+        """Give batches on `device` from now on; says where they come from.
+
+        The archives move to a GPU where they fit into half of its free memory; else windows are gathered in pinned
+        memory.
+        """
+        if device.type != "cuda":
+            return "mapped archives"
+        self._stream = torch.cuda.Stream(device)
+        size, free = resident_bytes(self.features.table), torch.cuda.mem_get_info(device)[0]
+        if size is None or size > free / 2:
+            return "mapped archives"
+        self.upload(device)
+        return f"archives in GPU memory, {size / 2 ** 30:.1f} GiB"
+
+    def upload(self, device: torch.device) -> None:
+        """Keep the archives in the memory of `device` and draw from there."""
+        self._resident = Resident(self.features.table, device)
+
+    def draw(self, rng: np.random.Generator, speakers: int, utterances: int, config: BatchConfig,
+             share: slice = slice(None)) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames.
 
         No speaker comes twice. A speaker with fewer utterances than asked for gives some of them twice, in
         different windows. Any window of the frames that FeatureSet.frames allows is as likely as any other; an
-        utterance shorter than the window is repeated to its length.
+        utterance shorter than the window is repeated to its length. `share`: the windows to gather; the labels are
+        those of all.
         """
         if speakers > self._eligible.size:
             raise UserError(f"a batch of {speakers} speakers was asked for, {self._eligible.size} of the "
@@ -55,20 +85,56 @@ class TrainingSet:
         chance = None if weight is None else weight / weight.sum()
         drawn = rng.choice(self._eligible, speakers, replace=False, p=chance)
         chosen = np.concatenate([_choose(rng, self._utterances[speaker], utterances) for speaker in drawn])
-        windows = np.stack([self._window(rng, i, frames) for i in chosen])
-        return Batch(torch.from_numpy(windows), torch.from_numpy(drawn.repeat(utterances)), torch.from_numpy(chosen))
+        counts = self._visible.counts(chosen)
+        starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
+        index = [self._visible.window(i, start, frames, count) for i, start, count in
+                 zip(chosen[share].tolist(), starts[share].tolist(), counts[share].tolist(), strict=True)]
+        return Batch(self._gather(chosen[share], index), torch.from_numpy(drawn.repeat(utterances)),
+                     torch.from_numpy(chosen))
 
-    def _window(self, rng: np.random.Generator, utterance: int, frames: int) -> np.ndarray:
-        index = self.features.frames(utterance)
-        if index.size < frames:
-            index = np.resize(index, frames)
-        else:
-            start = int(rng.integers(index.size - frames, endpoint=True))
-            index = index[start:start + frames]
-        return self.features.rows(utterance, index)
+    def _gather(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:
+        """The windows, on the device that batches go to; a GPU works on this beside the step."""
+        if not self._stream:
+            return self._windows(which, index)
+        with torch.cuda.stream(self._stream):
+            windows = self._windows(which, index)
+            if not windows.is_cuda:
+                windows = windows.pin_memory().to(self._stream.device, non_blocking=True)
+        self._stream.synchronize()
+        return windows
+
+    def _windows(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:
+        if self._resident:
+            return self._resident.gather(which, index)
+        return torch.from_numpy(self.features.table.gather(which, index))
 
 
 def _choose(rng: np.random.Generator, utterances: np.ndarray, count: int) -> np.ndarray:
     """`count` of the utterances in random order, each as often as any other, give or take one."""
-    rounds = [rng.permutation(utterances) for _ in range(-(-count // utterances.size))]
-    return np.concatenate(rounds)[:count]
+    rounds = [utterances.copy() for _ in range(-(-count // utterances.size))]
+    for each in rounds:
+        rng.shuffle(each)
+    return np.concatenate(rounds)[:count] if len(rounds) > 1 else rounds[0][:count]
+
+
+class Ahead:
+    """The batches of `steps`, each drawn in a thread while the one before it is worked on.
+
+    waited: seconds that the loop has spent waiting for batches: while a GPU still works, it may not have to wait.
+    """
+
+    def __init__(self, draw: Callable[[int], Batch], steps: range):
+        self._draw, self._steps, self.waited = draw, steps, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(self._draw, self._steps[0])
+            for step in self._steps:
+                start = time.monotonic()
+                batch = coming.result()
+                self.waited += time.monotonic() - start
+                if step != self._steps[-1]:
+                    coming = thread.submit(self._draw, step + 1)
+                if batch.features.is_cuda:  # made on another stream
+                    batch.features.record_stream(torch.cuda.current_stream())
+                yield batch

@@ -2,11 +2,12 @@
 
 import os
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepspeaker.command import UserError
 from deepspeaker.config import Config, config_from_tables
@@ -50,6 +51,17 @@ def load_model(path: str | os.PathLike) -> Trained:
     except RuntimeError as error:
         raise UserError(f"{path}: its weights do not fit its configuration: {error}") from None
     return Trained(model.eval(), config, content)
+
+
+def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each weight and running statistic of several networks; of counts the last one's."""
+    def of(name: str) -> Tensor:
+        last = states[-1][name]
+        if not last.is_floating_point():
+            return last
+        return torch.stack([state[name].double() for state in states]).mean(0).to(last.dtype)
+
+    return {name: of(name) for name in states[-1]}
 
 
 def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, results: list[dict],

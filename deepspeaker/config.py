@@ -17,6 +17,7 @@ import torch
 
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
+from deepspeaker.losses.triplet import MINING
 from deepspeaker.models import MODELS, build_model
 from deepspeaker.scoring import BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
@@ -60,15 +61,39 @@ class PhaseConfig:
     warmup_steps: int
     margin: float
 
+    def learning_rate_at(self, step: int) -> float:
+        """Rising linearly over warmup_steps, then falling linearly to final_learning_rate at the last step."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        last = self.epochs * self.steps_per_epoch - 1
+        share = (step - self.warmup_steps) / max(1, last - self.warmup_steps)
+        return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
+
 
 @dataclass(frozen=True)
 class SoftmaxConfig(PhaseConfig):
+    margin_warmup_steps: int
     scale: float
+
+    def loss_arguments(self, step: int) -> dict[str, object]:
+        """The margin rises linearly from 0 over margin_warmup_steps."""
+        share = min(1.0, step / self.margin_warmup_steps) if self.margin_warmup_steps else 1.0
+        return {"margin": share * self.margin, "scale": self.scale}
 
 
 @dataclass(frozen=True)
 class TripletConfig(PhaseConfig):
-    mining: typing.Literal["semihard"]
+    mining: str
+    schedule: list[str]
+
+    def loss_arguments(self, step: int) -> dict[str, object]:
+        """The mining of the step's epoch: that of the last line of the schedule whose epoch has begun."""
+        epoch, mining = step // self.steps_per_epoch + 1, self.mining
+        for line in self.schedule:
+            first, name = line.split()
+            if epoch >= int(first):
+                mining = name
+        return {"margin": self.margin, "mining": mining}
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,9 @@ class TrainingConfig:
     momentum: float
     weight_decay: float
     max_gradient_norm: float
+    average: int
+    compile: bool
+    deterministic: bool
     checkpoint_minutes: float
 
 
@@ -245,8 +273,21 @@ def _check_values(config: Config, where: str) -> None:
     if config.triplet.utterances < 2:
         raise UserError(f"{where}: [triplet] utterances: a positive pair needs at least 2, "
                         f"found {config.triplet.utterances}")
+    _check_mining(config.triplet, where)
     try:
         with torch.device("meta"):
             build_model(config.features.num_mel_bins, config.model.name, config.model.options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _check_mining(triplet: TripletConfig, where: str) -> None:
+    for line in [f"1 {triplet.mining}", *triplet.schedule]:
+        epoch, _, name = line.partition(" ")
+        if not epoch.isdecimal():
+            raise UserError(f"{where}: [triplet] schedule: expected 'EPOCH MINING', found {line!r}")
+        if name not in MINING:
+            raise UserError(f"{where}: [triplet] mining: no mining {name!r}; there are: {', '.join(MINING)}")
+    epochs = [int(line.split()[0]) for line in triplet.schedule]
+    if epochs != sorted(set(epochs)):
+        raise UserError(f"{where}: [triplet] schedule: epochs must rise, found {epochs}")

@@ -1,5 +1,6 @@
 """The features of a data directory: the archive is the data set."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from deepspeaker.datadir import read_table
 from deepspeaker.files import atomic
 
 RECORD = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
+FINGERPRINTED = 1000  # utterances: all of a small corpus, a second's reading of a large one
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 
 
@@ -62,6 +64,16 @@ class FeatureSet:
     def rows(self, i: int, index: np.ndarray) -> np.ndarray:
         """Features (n, F) float32 of the frames `index`."""
         return self.table.rows(i, index)
+
+    def fingerprint(self) -> str:
+        """A number that changes with the list of utterances, with where they stand in the archives, and with what the
+        archives hold: what stands there of FINGERPRINTED of them, evenly spaced, is read."""
+        digest = hashlib.sha256("\n".join(self.utterances).encode())
+        digest.update(" ".join(s.rpartition(":")[2] for s in self.table.specifiers).encode())
+        for i in np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).round().astype(int)).tolist():
+            digest.update(self.rows(i, slice(None)))
+            digest.update(self.frames(i))
+        return digest.hexdigest()[:16]
 
 
 def features_record(config: FeatureConfig) -> dict[str, object]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from deepspeaker import distributed
 from deepspeaker.command import UserError
 from deepspeaker.config import Config
 from deepspeaker.dataset import FeatureSet
@@ -21,8 +22,8 @@ class DevelopmentSet:
     """
 
     def __init__(self, directory: Path, config: Config):
-        self._features, self._config = FeatureSet(directory, config.features), config
-        position = {name: i for i, name in enumerate(self._features.utterances)}
+        self.features, self._config = FeatureSet(directory, config.features), config
+        position = {name: i for i, name in enumerate(self.features.utterances)}
         trials = [t for t in read_trials(directory / "trials") if t.first in position and t.second in position]
         if not trials:
             raise UserError(f"{directory}: no trial of {directory}/trials names utterances that have features")
@@ -32,7 +33,12 @@ class DevelopmentSet:
         self._pairs = index.reshape(-1, 2)
 
     def eer(self, model: nn.Module, device: torch.device) -> float:
-        """Equal error rate in percent of cosine scores; the model must be in evaluation mode."""
-        embeddings = np.stack([e for _, e in embed_set(model, self._features, self._used, self._config, device)])
+        """Equal error rate in percent of cosine scores; the model must be in evaluation mode. Every process embeds its
+        share of the utterances."""
+        mine = self._used[distributed.rank()::distributed.size()]
+        found = np.stack([e for _, e in embed_set(model, self.features, mine, self._config, device)])
+        embeddings = np.empty((len(self._used), found.shape[1]), np.float32)
+        for rank, part in enumerate(distributed.gather_objects(found)):
+            embeddings[rank::distributed.size()] = part
         first, second = embeddings[self._pairs].transpose(1, 0, 2)
         return 100 * eer(np.einsum("ne,ne->n", first, second), self._labels)

@@ -2,8 +2,10 @@
 """Train one phase: softmax pre-training, or the triplet loss on cosine.
 
 Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR), with --init the network of a checkpoint.
-Writes OUT_DIR/final.pt (the epoch with the best dev EER), initial.pt, best.pt, the last checkpoints, train.log and
-train.jsonl (a line an epoch). Goes on from the last checkpoint of OUT_DIR. One line an epoch on standard output.
+Writes OUT_DIR/final.pt (the epoch with the best dev EER, or the mean of the last [training] average epochs),
+initial.pt, best.pt, the last checkpoints, train.log and train.jsonl (a line an epoch). Goes on from the last checkpoint
+of OUT_DIR. One line an epoch on standard output. steps/torchrun.py starts it in several processes, which share each
+batch.
 
     steps/train.py --phase triplet --conf conf/small.toml --init exp/small/softmax/final.pt \\
         data/train data/dev exp/small/triplet
@@ -32,13 +34,15 @@ def main():
 
     import torch
 
+    from deepspeaker import distributed
     from deepspeaker.config import load_config
     from deepspeaker.training import fit
 
+    device = distributed.start(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, format="%(message)s",
-                        handlers=[logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")])
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if distributed.rank() == 0:
+        handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")]
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
     fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device)
 
 

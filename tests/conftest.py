@@ -94,3 +94,51 @@ def tiny_conf(path: Path, changes: dict[str, object] | None = None) -> Path:
 def conf(tmp_path):
     """Write a tiny configuration with `changes`."""
     return lambda changes=None: tiny_conf(tmp_path / "tiny.toml", changes)
+
+
+def make_features(directory: Path, config, scratch: Path) -> None:
+    """What stage 2 does, in this process."""
+    from deepspeaker.make_features import Places, join_shares, make_share
+
+    places = Places(directory.name, scratch, scratch)
+    make_share(directory, config.features, places, 1, 1)
+    join_shares(directory, config.features, places, 1)
+
+
+@pytest.fixture
+def ready(data_dir, conf, tmp_path):
+    """Make train and dev with features; returns (conf, train, dev)."""
+
+    def make(changes=None, **sizes):
+        from deepspeaker.config import load_config
+
+        path = conf(changes)
+        train, dev = data_dir("train", **sizes), data_dir("dev", speakers=3, utterances=2, seconds=0.6)
+        for directory in (train, dev):
+            make_features(directory, load_config(path), tmp_path)
+        return path, train, dev
+
+    return make
+
+
+def train_command(conf, train, dev, out, phase="softmax", *more):
+    return [sys.executable, str(ROOT / "steps/train.py"), "--phase", phase, "--conf", str(conf), "--device", "cpu",
+            *map(str, more), str(train), str(dev), str(out)]
+
+
+def finish(words):
+    return subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=100)
+
+
+def weights(path: Path) -> dict:
+    """The network of a checkpoint."""
+    from deepspeaker.checkpoint import load
+
+    return load(path)["model"]
+
+
+def same(a: dict, b: dict) -> bool:
+    """Whether two networks agree bit for bit."""
+    import torch
+
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

@@ -212,13 +212,13 @@ def test_segments_keep_their_recording(tmp_path, conf, call):
 
 
 def test_masks():
-    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(2, 2, 400, generator=torch.Generator().manual_seed(0))
     x = torch.ones(400, 30, 20)
-    y = mask(x, 10, 5, generator)
+    y = mask(x, 10, 5, uniform)
     frames, bins = (y == 0).all(2), (y == 0).all(1)
     assert frames.sum(1).max() == 10 and frames.sum(1).min() == 0 and bins.sum(1).max() == 5
     assert frames.any(0).all() and bins.any(0).all()  # every place is masked now and then
     for run in (frames, bins):
         assert ((run[:, 1:] & ~run[:, :-1]).sum(1) + run[:, 0] <= 1).all()  # one run each
     assert ((y == 0) == (frames[:, :, None] | bins[:, None])).all()
-    assert mask(x, 0, 0, generator) is x
+    assert mask(x, 0, 0, uniform) is x

@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import make_features
 
+from deepspeaker import resident
 from deepspeaker.archive import _map, append
-from deepspeaker.batches import TrainingSet
+from deepspeaker.batches import Ahead, TrainingSet
 from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.dataset import FeatureSet
-from deepspeaker.make_features import Places, join_shares, make_share
+from deepspeaker.resident import resident_bytes
 
 EVEN = BatchConfig(min_frames=30, max_frames=50, speaker_weight="even")
 
@@ -21,12 +23,10 @@ def features(data_dir, conf, tmp_path):
     """A data directory with features, and its configuration."""
 
     def make(changes=None, **sizes):
-        directory, config = data_dir(**sizes), load_config(conf(changes)).features
-        places = Places(directory.name, tmp_path, tmp_path)
-        make_share(directory, config, places, 1, 1)
-        join_shares(directory, config, places, 1)
+        directory, config = data_dir(**sizes), load_config(conf(changes))
+        make_features(directory, config, tmp_path)
         _map.cache_clear()
-        return directory, config
+        return directory, config.features
 
     return make
 
@@ -110,6 +110,45 @@ def test_all_unvoiced_means_all_frames(features, tmp_path):
         offset = append(file, "s00-u00", np.zeros(98, np.float32))
     (directory / "vad.scp").write_text(f"s00-u00 {path}:{offset}\n")
     assert len(before) < 98 and FeatureSet(directory, config).frames(0).tolist() == list(range(98))
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("vad", [True, False])
+def test_archives_on_a_device_give_the_same_batches(features, vad, compress, monkeypatch):
+    directory, config = features({"features.vad": vad, "features.compress": compress}, seconds=0.7)
+    mapped, moved = TrainingSet(directory, config), TrainingSet(directory, config)
+    monkeypatch.setattr(resident, "CHUNK", 10_000)
+    moved.upload(torch.device("cpu"))
+    assert resident_bytes(mapped.features.table) == 16 * 68 * 64 * (2 if compress else 4)
+    for step in range(30):  # some windows longer than the utterance
+        a, b = (data.draw(np.random.default_rng(step), 4, 3, BatchConfig(40, 90, "even")) for data in (mapped, moved))
+        assert all(torch.equal(x, y) and x.dtype == y.dtype for x, y in zip(a, b, strict=True))
+
+
+def test_shares_of_a_batch_make_up_the_whole(features):
+    directory, config = features()
+    data = TrainingSet(directory, config)
+    whole = data.draw(np.random.default_rng(0), 4, 2, EVEN)
+    parts = [data.draw(np.random.default_rng(0), 4, 2, EVEN, slice(start, start + 4)) for start in (0, 4)]
+    assert torch.equal(torch.cat([part.features for part in parts]), whole.features)
+    assert all(torch.equal(part.utterances, whole.utterances) for part in parts)
+
+
+def test_batches_are_drawn_one_ahead(features):
+    directory, config = features()
+    data, drawn = TrainingSet(directory, config), []
+
+    def draw(step):
+        drawn.append(step)
+        return data.draw(np.random.default_rng(step), 4, 1, EVEN)
+
+    batches = Ahead(draw, range(3, 6))
+    for n, batch in enumerate(batches):
+        assert torch.equal(batch.features, data.draw(np.random.default_rng(3 + n), 4, 1, EVEN).features)
+        assert 3 + n in drawn and len(drawn) <= n + 2
+    assert drawn == [3, 4, 5] and batches.waited > 0
+    with pytest.raises(UserError, match="a batch of 9 speakers"):
+        list(Ahead(lambda step: data.draw(np.random.default_rng(step), 9, 1, EVEN), range(2)))
 
 
 def test_features_of_another_configuration_are_refused(features, conf):

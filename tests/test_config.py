@@ -39,7 +39,10 @@ def changed(tmp_path, pattern, replacement):
     (r"^channels = .*$", "channels = 16", r"\[model\] channels: expected a list, found 16"),
     (r"^blocks = .*$", "", r"\[model\] key blocks is missing"),
     (r"^pooling = .*$", 'pooling = "max"', "pooling: no pooling 'max'; there are: mean, statistics"),
-    (r'^name = "rescnn"', 'name = "nix"', "no model 'nix'; there are: rescnn"),
+    (r'^name = "rescnn"', 'name = "nix"', "no model 'nix'; there are: rescnn, gru"),
+    (r'^mining = .*$', 'mining = "easy"', "mining: no mining 'easy'; there are: all, semihard, hard"),
+    (r"^schedule = .*$", 'schedule = ["hard"]', "schedule: expected 'EPOCH MINING', found 'hard'"),
+    (r"^schedule = .*$", 'schedule = ["3 hard", "2 all"]', r"schedule: epochs must rise, found \[3, 2\]"),
     (r"^max_frames = .*$", "max_frames = 1", "max_frames 1 < min_frames"),
     (r"^high_freq = .*$", "high_freq = 9000.0", "high_freq 9000.0 must rise within"),
     (r"^backends = .*$", 'backends = ["cosine", "nix"]', r"\[scoring\] backends: no nix; there are: cosine, asn"),
@@ -67,3 +70,14 @@ def test_whole_numbers_are_floats_where_floats_are_expected(tmp_path):
 def test_differences_name_section_key_and_both_values():
     old, new = {"a": {"x": 1, "y": 2}, "s": 3}, {"a": {"x": 1, "y": 5}, "t": 4}
     assert differences(old, new) == ["a.y: 2 -> 5", "s: 3 -> None", "t: None -> 4"]
+
+
+def test_margin_and_mining_change_with_the_step(tmp_path):
+    config = load_config(changed(tmp_path, r"^margin_warmup_steps = .*$", "margin_warmup_steps = 4"))
+    margins = [config.softmax.loss_arguments(step)["margin"] for step in range(6)]
+    assert margins == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.2])
+    config = load_config(changed(tmp_path, r"^schedule = .*$", 'schedule = ["2 all", "4 hard"]'))
+    steps = config.triplet.steps_per_epoch
+    found = [config.triplet.loss_arguments(epoch * steps)["mining"] for epoch in range(5)]
+    assert found == ["semihard", "all", "all", "hard", "hard"]
+    assert config.triplet.loss_arguments(steps - 1) == {"margin": 0.1, "mining": "semihard"}

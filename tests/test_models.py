@@ -10,11 +10,20 @@ from deepspeaker.models.rescnn import ChannelFrequencyNorm
 
 PAPER = {"channels": [64, 128, 256, 512], "blocks": 3, "pooling": "mean", "embedding_dim": 512}
 NARROW = {"channels": [4, 8], "blocks": 1, "pooling": "mean", "embedding_dim": 6, "batch_norm": "channel"}
+NARROW_GRU = {"channels": 3, "hidden": 5, "layers": 2, "batch_norm": "channel_frequency", "pooling": "mean",
+              "embedding_dim": 6}
 
 
 @pytest.mark.parametrize("norm, parameters", [("channel", 24_165_568), ("channel_frequency", 24_266_816)])
 def test_the_papers_sizes(norm, parameters):
     model = build_model(64, "rescnn", {**PAPER, "batch_norm": norm})
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("norm, parameters", [("channel", 22_565_056), ("channel_frequency", 22_569_024)])
+def test_the_size_of_the_papers_gru(norm, parameters):
+    model = build_model(64, "gru", {"channels": 64, "hidden": 1024, "layers": 3, "batch_norm": norm, "pooling": "mean",
+                                    "embedding_dim": 512})
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
@@ -37,10 +46,18 @@ def test_fixed_numbers(changes, expected):
     torch.testing.assert_close(embedding, torch.tensor([expected]), atol=1e-3, rtol=0)
 
 
+def test_fixed_numbers_of_the_gru():
+    features = torch.sin(torch.arange(21 * 10, dtype=torch.float32) * 0.7).view(1, 21, 10)
+    embedding = constant(build_model(10, "gru", NARROW_GRU))(features)
+    expected = torch.tensor([[0.0773, 0.17, 0.4399, 0.5186, 0.5017, 0.5009]])
+    torch.testing.assert_close(embedding, expected, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("frames", [1, 2, 31, 32, 33, 500])
 @pytest.mark.parametrize("pooling", ["mean", "statistics"])
-def test_any_length_gives_an_embedding_of_length_one(frames, pooling):
-    model = build_model(40, "rescnn", {**NARROW, "pooling": pooling}).eval()
+@pytest.mark.parametrize("name, options", [("rescnn", NARROW), ("gru", NARROW_GRU)])
+def test_any_length_gives_an_embedding_of_length_one(frames, pooling, name, options):
+    model = build_model(40, name, {**options, "pooling": pooling}).eval()
     embedding = model(torch.randn(3, frames, 40))
     assert embedding.shape == (3, 6)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(3))
@@ -50,12 +67,12 @@ def test_channel_frequency_norm_has_statistics_of_its_own_for_each_pair():
     x = torch.randn(5, 3, 7, 4)
     norm = ChannelFrequencyNorm(3, 4)
     y = norm(x)
-    expected = (x - x.mean((0, 2), keepdim=True)) / (x.var((0, 2), keepdim=True, correction=0) + norm.eps).sqrt()
+    expected = (x - x.mean((0, 2), keepdim=True)) / (x.var((0, 2), keepdim=True, correction=0) + 1e-5).sqrt()
     torch.testing.assert_close(y, expected)
-    assert norm.weight.numel() == 12
+    assert norm.norm.weight.numel() == 12
     with torch.no_grad():
-        norm.weight.zero_()
-        norm.weight[2 * 3 + 1] = 1.0  # frequency 2, channel 1
+        norm.norm.weight.zero_()
+        norm.norm.weight[2 * 3 + 1] = 1.0  # frequency 2, channel 1
     assert norm(x).abs().sum((0, 2)).nonzero().tolist() == [[1, 2]]
 
 
@@ -71,3 +88,17 @@ def test_unknown_names_list_the_valid_ones():
         build_model(40, "rescnn", {**NARROW, "batch_norm": "layer"})
     with pytest.raises(UserError, match="there are: mean, statistics"):
         build_model(40, "rescnn", {**NARROW, "pooling": "max"})
+
+
+def test_synchronised_batch_normalisation_keeps_each_pair_of_channel_and_frequency_apart():
+    model = build_model(10, "rescnn", {**NARROW, "batch_norm": "channel_frequency"})
+    names = list(model.state_dict())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model).eval()
+    assert list(converted.state_dict()) == names
+    assert converted(torch.randn(2, 33, 10)).shape == (2, 6)
+
+
+def test_double_precision_stays_double():
+    for name, options in (("rescnn", NARROW), ("gru", NARROW_GRU)):
+        model = build_model(10, name, options).double()
+        assert model(torch.randn(2, 33, 10, dtype=torch.float64)).dtype == torch.float64

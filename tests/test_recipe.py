@@ -250,8 +250,8 @@ def test_one_line_says_what_to_do(tmp_path, options, message):
 def test_help_lists_every_option_with_its_default():
     done = recipe("--help")
     assert done.returncode == 0
-    for option in ("corpus", "corpus-opts", "root", "conf", "stage", "stop-stage", "dir", "name", "nj", "gpus", "seed",
-                   "init", "backend"):
+    for option in ("corpus", "corpus-opts", "root", "conf", "stage", "stop-stage", "dir", "name", "nj", "gpus",
+                   "nnodes", "node-rank", "rdzv-endpoint", "seed", "init", "backend"):
         assert f"--{option} " in done.stderr
 
 

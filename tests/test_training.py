@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, environment, hear_interrupts
+from conftest import environment, finish, hear_interrupts, make_features, same, train_command, weights
 
 from deepspeaker import training
 from deepspeaker.archive import append
@@ -20,45 +22,18 @@ from deepspeaker.checkpoint import load, load_model, save
 from deepspeaker.command import UserError
 from deepspeaker.config import PhaseConfig, load_config
 from deepspeaker.signals import StopRequest
-from deepspeaker.training import learning_rate
 
 
-@pytest.fixture
-def ready(data_dir, conf, call):
-    """Make train and dev with features; returns (conf, train, dev)."""
-
-    def make(changes=None, **sizes):
-        path = conf(changes)
-        train, dev = data_dir("train", **sizes), data_dir("dev", speakers=3, utterances=2, seconds=0.6)
-        for directory in (train, dev):
-            done = call(ROOT / "steps/make_fbank.sh", "--nj", 1, "--conf", path, directory)
-            assert done.returncode == 0, done.stderr
-        return path, train, dev
-
-    return make
-
-
-def command(conf, train, dev, out, phase="softmax", *more):
-    return [sys.executable, str(ROOT / "steps/train.py"), "--phase", phase, "--conf", str(conf), "--device", "cpu",
-            *map(str, more), str(train), str(dev), str(out)]
-
-
-def finish(words):
-    return subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=300)
-
-
-def weights(path: Path) -> dict:
-    return load(path)["model"]
-
-
-def same(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+def fit(conf, train, dev, out, phase="softmax", init=None, seed=0):
+    """As steps/train.py does it, in this process."""
+    out.mkdir(exist_ok=True)
+    training.fit(load_config(conf), phase, train, dev, out, init, seed, torch.device("cpu"))
 
 
 def test_both_phases(ready, tmp_path):
     conf, train, dev = ready()
     softmax, triplet = tmp_path / "softmax", tmp_path / "triplet"
-    done = finish(command(conf, train, dev, softmax))
+    done = finish(train_command(conf, train, dev, softmax))
     assert done.returncode == 0, done.stderr
     assert {"final.pt", "initial.pt", "train.log", "train.jsonl"} <= {p.name for p in softmax.iterdir()}
     assert list(softmax.glob("tensorboard/events*"))
@@ -70,14 +45,17 @@ def test_both_phases(ready, tmp_path):
     assert content["epoch"] == best["epoch"] and content["dev_eer"] == best["dev_eer"]
     assert done.stdout == (softmax / "train.log").read_text()
 
-    done = finish(command(conf, train, dev, triplet, "triplet", "--init", softmax / "final.pt"))
+    done = finish(train_command(conf, train, dev, triplet, "triplet", "--init", softmax / "final.pt"))
     assert done.returncode == 0, done.stderr
     assert same(weights(triplet / "initial.pt"), weights(softmax / "final.pt"))
     assert not same(weights(triplet / "final.pt"), weights(softmax / "final.pt"))
-    assert "active" in json.loads((triplet / "train.jsonl").read_text().splitlines()[0])
+    entry = json.loads((triplet / "train.jsonl").read_text().splitlines()[0])
+    assert {"loss", "active", "same", "different", "cosine", "effective_rank", "gradient_norm", "utterances_per_second",
+            "waiting", "dev_eer"} <= entry.keys()
+    assert 0 <= entry["active"] <= 1 and 0 <= entry["waiting"] <= 1 and 1 <= entry["effective_rank"] <= 8
 
     before = (triplet / "final.pt").read_bytes()
-    done = finish(command(conf, train, dev, triplet, "triplet", "--init", softmax / "final.pt"))
+    done = finish(train_command(conf, train, dev, triplet, "triplet", "--init", softmax / "final.pt"))
     assert done.returncode == 0 and "nothing to do" in done.stdout
     assert (triplet / "final.pt").read_bytes() == before
 
@@ -90,10 +68,10 @@ LONG = {"softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.checkpoint
 def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path, how, status):
     conf, train, dev = ready(LONG)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert finish(command(conf, train, dev, whole)).returncode == 0
+    assert finish(train_command(conf, train, dev, whole)).returncode == 0
     rng = np.random.default_rng(how)
     for _ in range(3):
-        process = subprocess.Popen(command(conf, train, dev, stopped), stdout=subprocess.PIPE, env=environment(),
+        process = subprocess.Popen(train_command(conf, train, dev, stopped), stdout=subprocess.PIPE, env=environment(),
                                    preexec_fn=hear_interrupts)
         known = set(stopped.glob("step-*.pt"))
         while process.poll() is None and not set(stopped.glob("step-*.pt")) - known:
@@ -103,7 +81,7 @@ def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path
         process.communicate()
         assert process.returncode in (status, 0)  # 0: it had finished before the signal came
         assert (stopped / "final.pt").exists() == (process.returncode == 0)
-    done = finish(command(conf, train, dev, stopped))
+    done = finish(train_command(conf, train, dev, stopped))
     assert done.returncode == 0, done.stderr
     assert "going on from" in (stopped / "train.log").read_text()
     assert same(weights(whole / "final.pt"), weights(stopped / "final.pt"))
@@ -119,29 +97,27 @@ def test_stopped_at_the_end_of_an_epoch_it_is_judged_all_the_same(ready, tmp_pat
     class AtStepThree(StopRequest):
         @property
         def signal(self):
-            frame = sys._getframe(1)
-            return signal.SIGTERM if frame.f_locals["run"].step == 3 else 0
+            return signal.SIGTERM if sys._getframe(1).f_locals["run"].step == 3 else 0
 
         @signal.setter
         def signal(self, _number):
             pass
 
     conf, train, dev = ready()
-    config, out = load_config(conf), tmp_path / "out"
-    out.mkdir()
+    out = tmp_path / "out"
     monkeypatch.setattr(training, "StopRequest", AtStepThree)
     with pytest.raises(SystemExit) as left:
-        training.fit(config, "softmax", train, dev, out, None, 0, torch.device("cpu"))
+        fit(conf, train, dev, out)
     assert left.value.code == 143 and [path.name for path in out.glob("step-*")] == ["step-00000003.pt"]
     monkeypatch.undo()
-    training.fit(config, "softmax", train, dev, out, None, 0, torch.device("cpu"))
+    fit(conf, train, dev, out)
     assert [json.loads(line)["epoch"] for line in (out / "train.jsonl").open()] == [1, 2]
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(ready, tmp_path):
     conf, train, dev = ready()
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert finish(command(conf, train, dev, tmp_path / name, "softmax", "--seed", seed)).returncode == 0
+        fit(conf, train, dev, tmp_path / name, seed=seed)
     assert same(weights(tmp_path / "a/final.pt"), weights(tmp_path / "b/final.pt"))
     assert not same(weights(tmp_path / "a/final.pt"), weights(tmp_path / "c/final.pt"))
 
@@ -149,51 +125,174 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(ready, tm
 def test_checkpoint_of_another_configuration_is_refused(ready, conf, tmp_path):
     path, train, dev = ready()
     out = tmp_path / "out"
-    assert finish(command(path, train, dev, out)).returncode == 0
+    fit(path, train, dev, out)
     before = (out / "final.pt").read_bytes()
     other = conf({"softmax.margin": 0.4, "model.embedding_dim": 16})
     for final in (True, False):
         if not final:
             (out / "final.pt").rename(tmp_path / "kept.pt")
-        done = finish(command(other, train, dev, out))
-        assert done.returncode == 1
-        assert "softmax.margin: 0.2 -> 0.4" in done.stderr and "model.embedding_dim: 8 -> 16" in done.stderr
-        assert "--name" in done.stderr and "Traceback" not in done.stderr
+        with pytest.raises(UserError, match=r"model.embedding_dim: 8 -> 16; .*softmax.margin: 0.2 -> 0.4.*--name"):
+            fit(other, train, dev, out)
     assert (tmp_path / "kept.pt").read_bytes() == before
-    done = finish(command(other, train, dev, tmp_path / "new", "triplet", "--init", tmp_path / "kept.pt"))
-    assert done.returncode == 1 and "model.embedding_dim: 8 -> 16" in done.stderr
+    with pytest.raises(UserError, match="kept.pt is of another configuration .*model.embedding_dim: 8 -> 16"):
+        fit(other, train, dev, tmp_path / "new", "triplet", tmp_path / "kept.pt")
 
 
-def test_loss_that_is_no_number_stops_with_its_batch(ready, tmp_path):
+def replaced(train, tmp_path, values):
+    """Write other features to an archive of their own: utterance -> the value of all of them."""
+    lines = []
+    with (tmp_path / "other.ark").open("wb") as file:
+        for line in (train / "feats.scp").open():
+            name = line.split()[0]
+            if name in values:
+                offset = append(file, name, np.full((98, 64), values[name], np.float32))
+                line = f"{name} {tmp_path}/other.ark:{offset}\n"
+            lines.append(line)
+    (train / "feats.scp").write_text("".join(lines))
+
+
+def test_an_utterance_that_holds_no_numbers_is_named(ready, tmp_path):
     conf, train, dev = ready({"features.compress": False})
-    with (tmp_path / "nan.ark").open("wb") as file:
-        rows = np.full((98, 64), np.nan, np.float32)
-        offset = append(file, "s01-u02", rows)
-    feats = [line if not line.startswith("s01-u02") else f"s01-u02 {tmp_path}/nan.ark:{offset}\n"
-             for line in (train / "feats.scp").open()]
-    (train / "feats.scp").write_text("".join(feats))
-    done = finish(command(conf, train, dev, tmp_path / "out"))
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "loss nan at step" in done.stderr and "learning rate 0.00" in done.stderr and "s01-u02" in done.stderr
+    replaced(train, tmp_path, {"s01-u02": np.nan})
+    with pytest.raises(UserError, match="softmax: loss nan, gradient norm nan at step .: the features of s01-u02 hold"):
+        fit(conf, train, dev, tmp_path / "out")
+    assert not (tmp_path / "out/final.pt").exists()
+    for path in tmp_path.glob("out/*.pt"):
+        assert all(value.isfinite().all() for value in weights(path).values())
+
+
+def test_loss_that_diverges_says_what_to_lower(ready, tmp_path):
+    conf, train, dev = ready({"softmax.learning_rate": 1e38, "softmax.epochs": 5, "training.optimizer": "sgd"})
+    with pytest.raises(UserError, match=r"learning rate .*: lower \[softmax\] learning_rate"):
+        fit(conf, train, dev, tmp_path / "out")
+
+
+def test_features_that_never_change_are_refused(ready, tmp_path):
+    conf, train, dev = ready({"features.compress": False, "features.vad": False})
+    replaced(train, tmp_path, dict.fromkeys([line.split()[0] for line in (train / "feats.scp").open()], -15.9))
+    with pytest.raises(UserError, match=r"the features of all utterances of a batch are constant \(s0.-u0"):
+        fit(conf, train, dev, tmp_path / "out")
+
+
+def test_hardest_negatives_from_a_random_start_collapse_and_the_alarm_says_so(ready, tmp_path):
+    conf, train, dev = ready({"triplet.mining": "hard", "triplet.epochs": 1, "triplet.steps_per_epoch": 1000,
+                              "triplet.learning_rate": 0.01, "triplet.warmup_steps": 0, "triplet.margin": 0.2})
+    with pytest.raises(UserError, match=r"collapsed at step \d+: for 200 steps .* \(0\.(19|20)\d+\).*--init.*semihard"):
+        fit(conf, train, dev, tmp_path / "out", "triplet")
     assert not (tmp_path / "out/final.pt").exists()
 
 
-def test_a_disk_that_fills_up_leaves_the_last_checkpoint_good(ready, tmp_path):
-    conf, train, dev = ready({"softmax.epochs": 3})
+@pytest.mark.parametrize("size, left", [(8, {".lock"}), (40, {".lock", "initial.pt", "best.pt"})])
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_good(ready, tmp_path, size, left):
+    """Of KiB: what initial.pt does not fit into, and what a checkpoint with its optimiser does not."""
+    conf, train, dev = ready({"model.channels": [8, 8], "training.checkpoint_minutes": 0.0})
+    fit(conf, train, dev, tmp_path / "whole")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * 1024, limits[1]))
+    try:
+        with pytest.raises((OSError, RuntimeError, UserError)) as error:
+            fit(conf, train, dev, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert isinstance(error.value, OSError | UserError), error.value
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= left
+    for path in tmp_path.glob("out/*.pt"):
+        load(path)
+    fit(conf, train, dev, tmp_path / "out")
+    assert same(weights(tmp_path / "whole/final.pt"), weights(tmp_path / "out/final.pt"))
+
+
+def test_a_second_process_may_not_write_into_the_folder(ready, tmp_path):
+    conf, train, dev = ready({"softmax.epochs": 10000})
     out = tmp_path / "out"
-    words = " ".join(f"'{word}'" for word in command(conf, train, dev, out))
-    done = subprocess.run(["bash", "-c", f"trap '' XFSZ; ulimit -f 8; exec {words}"], capture_output=True, text=True,
-                          env=environment(), timeout=300)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "File too large" in done.stderr or "initial.pt" in done.stderr
-    assert [p.name for p in out.iterdir()] == ["train.log"]
-    assert finish(command(conf, train, dev, out)).returncode == 0
+    first = subprocess.Popen(train_command(conf, train, dev, out), stdout=subprocess.DEVNULL, env=environment())
+    until = time.monotonic() + 60
+    while not (out / "initial.pt").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    with pytest.raises(UserError, match=f"another process is training into {out}: wait for its end"):
+        fit(conf, train, dev, out)
+    first.kill()
+    first.wait()
+    conf.write_text(conf.read_text().replace("epochs = 10000", "epochs = 1"))
+    for path in out.glob("*.pt"):
+        path.unlink()
+    fit(conf, train, dev, out)  # the lock ended with the process that held it
+
+
+def test_other_data_than_the_run_began_with_are_refused(ready, tmp_path):
+    conf, train, dev = ready()
+    out = tmp_path / "out"
+    fit(conf, train, dev, out)
+    (out / "final.pt").unlink()
+    ark = Path((train / "feats.scp").read_text().split()[1].rpartition(":")[0])
+    before = ark.read_bytes()
+    ark.write_bytes(before[:-7] + bytes([before[-7] ^ 1]) + before[-6:])
+    with pytest.raises(UserError, match="was trained otherwise .train_features: '.*' -> '.*move"):
+        fit(conf, train, dev, out)
+    ark.write_bytes(before)
+    for name in ("feats.scp", "utt2spk"):
+        lines = [line for line in (train / name).open() if not line.startswith("s03")]
+        (train / name).write_text("".join(lines))
+    with pytest.raises(UserError, match="speakers: 4 -> 3; .*utterances: 16 -> 12"):
+        fit(conf, train, dev, out)
+
+
+def test_the_mean_of_the_last_epochs(ready, tmp_path):
+    conf, train, dev = ready({"softmax.epochs": 3, "training.average": 2})
+    out = tmp_path / "out"
+    fit(conf, train, dev, out)
+    kept = [load(path) for path in sorted(out.glob("epoch-*.pt"))]
+    final = load(out / "final.pt")
+    assert [content["epoch"] for content in kept] == final["epochs"] == [2, 3] and 0 <= final["dev_eer"] <= 100
+    for name, value in final["model"].items():
+        a, b = (content["model"][name] for content in kept)
+        torch.testing.assert_close(value, (a + b) / 2 if value.is_floating_point() else b)
+    load_model(out / "final.pt")
+
+
+def test_fine_tuning_on_other_speakers_says_what_it_replaces(ready, data_dir, tmp_path, caplog):
+    conf, train, dev = ready()
+    out = tmp_path / "out"
+    fit(conf, train, dev, out)
+    mine = data_dir("mine", speakers=6, utterances=2)
+    make_features(mine, load_config(conf), tmp_path)
+    caplog.set_level("INFO")
+    fit(conf, mine, dev, tmp_path / "new", init=out / "final.pt")
+    assert (f"from {out}/final.pt (trained on 4 speakers): its network is kept; its classifier is replaced by a new "
+            f"one of 6 speakers") in caplog.text
+    assert same(weights(tmp_path / "new/initial.pt"), weights(out / "final.pt"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("compiler", ["g++", "/no/such/compiler"])
+def test_compiled_or_not_and_says_so(ready, tmp_path, compiler):
+    if compiler == "g++" and not shutil.which("g++"):
+        pytest.skip("no g++, which torch.compile needs on a CPU")
+    conf, train, dev = ready({"training.compile": True})
+    done = subprocess.run(train_command(conf, train, dev, tmp_path / "compiled"), capture_output=True, text=True,
+                          timeout=400, env=environment(CXX=compiler, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache")))
+    assert done.returncode == 0, done.stderr
+    assert ("torch.compile failed, training goes on without it" in done.stdout) == (compiler != "g++")
+    conf.write_text(conf.read_text().replace("compile = true", "compile = false"))
+    fit(conf, train, dev, tmp_path / "eager")
+    for name, value in weights(tmp_path / "eager/final.pt").items():
+        torch.testing.assert_close(weights(tmp_path / "compiled/final.pt")[name], value, atol=2e-3, rtol=2e-3)
+
+
+def test_deterministic_operations_alone(ready, tmp_path):
+    conf, train, dev = ready({"training.deterministic": True, "triplet.mining": "all"})
+    try:
+        fit(conf, train, dev, tmp_path / "out")
+        fit(conf, train, dev, tmp_path / "triplet", "triplet", tmp_path / "out/final.pt")
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_too_few_speakers(ready, tmp_path):
     conf, train, dev = ready({"softmax.speakers": 9})
-    done = finish(command(conf, train, dev, tmp_path / "out"))
-    assert done.returncode == 1 and "a batch of 9 speakers was asked for, 4 of the 4 have enough" in done.stderr
+    with pytest.raises(UserError, match="a batch of 9 speakers was asked for, 4 of the 4 have enough"):
+        fit(conf, train, dev, tmp_path / "out")
 
 
 class Hostile:
@@ -218,10 +317,9 @@ def test_checkpoints_that_are_none(tmp_path, monkeypatch):
 
 def test_truncated_checkpoint(ready, tmp_path):
     conf, train, dev = ready()
-    out = tmp_path / "out"
-    assert finish(command(conf, train, dev, out)).returncode == 0
+    fit(conf, train, dev, tmp_path / "out")
     path = tmp_path / "cut.pt"
-    path.write_bytes((out / "final.pt").read_bytes()[:-500])
+    path.write_bytes((tmp_path / "out/final.pt").read_bytes()[:-500])
     with pytest.raises(UserError, match="cut.pt is damaged"):
         load(path)
 
@@ -229,6 +327,6 @@ def test_truncated_checkpoint(ready, tmp_path):
 def test_learning_rate():
     settings = PhaseConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, learning_rate=1.0,
                            final_learning_rate=0.1, warmup_steps=4, margin=0.1)
-    rates = [learning_rate(step, settings) for step in range(20)]
+    rates = [settings.learning_rate_at(step) for step in range(20)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0] and rates[-1] == pytest.approx(0.1)
     assert np.allclose(np.diff(rates[4:]), -0.9 / 15)

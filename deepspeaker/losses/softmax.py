@@ -15,20 +15,20 @@ class Softmax(nn.Module):
     linearly beyond angle = pi - margin, where the cosine would rise again. margin 0 is the plain softmax.
     """
 
-    def __init__(self, num_speakers: int, embedding_dim: int, margin: float, scale: float):
+    def __init__(self, num_speakers: int, embedding_dim: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_speakers, embedding_dim))
         nn.init.xavier_normal_(self.weight)
-        self.margin, self.scale = margin, scale
 
-    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor, *, margin: float,
+                scale: float) -> tuple[Tensor, dict[str, Tensor]]:
         """embeddings (B, E), speakers (B,) -> cross entropy, and the share classified right (without margin)."""
         cosine = embeddings @ F.normalize(self.weight).T
         accuracy = (cosine.detach().argmax(1) == speakers).float().mean()
-        if self.margin:
+        if margin:
             target = cosine.gather(1, speakers[:, None])
-            cosine = cosine.scatter(1, speakers[:, None], with_margin(target, self.margin))
-        return F.cross_entropy(self.scale * cosine, speakers), {"accuracy": accuracy}
+            cosine = cosine.scatter(1, speakers[:, None], with_margin(target, margin))
+        return F.cross_entropy(scale * cosine, speakers), {"accuracy": accuracy}
 
 
 def with_margin(cosine: Tensor, margin: float) -> Tensor:

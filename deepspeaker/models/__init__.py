@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from deepspeaker.models.gru import GRU
 from deepspeaker.models.rescnn import ResCNN
 
-MODELS = {"rescnn": ResCNN}
+MODELS = {"rescnn": ResCNN, "gru": GRU}
 
 
 def build_model(num_mel_bins: int, name: str, options: Mapping[str, object]) -> nn.Module:

@@ -1,6 +1,7 @@
-"""Pooling over time: (B, T, D) -> (B, D') whatever T is."""
+"""The end of every network: pooling over time, (B, T, D) -> (B, D') whatever T is, and the length of embeddings."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deepspeaker.command import UserError
@@ -25,3 +26,13 @@ def pooling(name: str):
     if name not in POOLING:
         raise UserError(f"[model] pooling: no pooling {name!r}; there are: {', '.join(POOLING)}")
     return POOLING[name]
+
+
+def full(x: Tensor) -> Tensor:
+    """float32 where mixed precision left less: sums over time and lengths need it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def unit(x: Tensor) -> Tensor:
+    """Embeddings (B, E) of length one, in at least float32."""
+    return F.normalize(full(x))

@@ -5,20 +5,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.command import UserError
+from deepspeaker.models.pooling import full, unit
 from deepspeaker.models.pooling import pooling as find_pooling
 
 
-class ChannelFrequencyNorm(nn.BatchNorm2d):
+class ChannelFrequencyNorm(nn.Module):
     """Batch normalisation with statistics, scale and offset of its own for each channel and frequency."""
 
     def __init__(self, channels: int, frequencies: int):
-        super().__init__(channels * frequencies)
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels * frequencies)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, F) -> (B, C, T, F)."""
         batch, channels, frames, frequencies = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(batch, frames, 1, frequencies * channels)
-        rows = super().forward(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        rows = self.norm(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return rows.reshape(batch, frames, frequencies, channels).permute(0, 3, 1, 2)
 
 
@@ -28,6 +30,13 @@ def channel_norm(channels: int, frequencies: int) -> nn.Module:
 
 
 NORMS = {"channel": channel_norm, "channel_frequency": ChannelFrequencyNorm}
+
+
+def find_norm(name: str):
+    """The maker of a batch normalisation, called with (channels, frequencies); UserError lists the valid names."""
+    if name not in NORMS:
+        raise UserError(f"[model] batch_norm: no {name!r}; there are: {', '.join(NORMS)}")
+    return NORMS[name]
 
 
 def clipped_relu(x: Tensor) -> Tensor:
@@ -61,9 +70,7 @@ class ResCNN(nn.Module):
     def __init__(self, num_mel_bins: int, *, channels: list[int], blocks: int, batch_norm: str, pooling: str,
                  embedding_dim: int):
         super().__init__()
-        if batch_norm not in NORMS:
-            raise UserError(f"[model] batch_norm: no {batch_norm!r}; there are: {', '.join(NORMS)}")
-        norm, frequencies = NORMS[batch_norm], num_mel_bins
+        norm, frequencies = find_norm(batch_norm), num_mel_bins
         layers: list[nn.Module] = []
         for previous, width in zip([1, *channels], channels, strict=False):
             frequencies = (frequencies + 1) // 2
@@ -79,4 +86,4 @@ class ResCNN(nn.Module):
         """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
         x = self.body(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
         x = x.permute(0, 2, 1, 3).flatten(2)
-        return F.normalize(self.affine(self.pool(x.float())).float())
+        return unit(self.affine(self.pool(full(x))))

@@ -13,6 +13,9 @@ dir=
 name=
 nj=$(nproc 2>/dev/null || echo 1)
 gpus=
+nnodes=1
+node_rank=0
+rdzv_endpoint=
 augment=
 musan=
 rirs=
@@ -38,7 +41,10 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --musan FOLDER        MUSAN, for noise, music and babble
   --rirs FOLDER         RIRS_NOISES, for reverb (else rooms are simulated; needs pyroomacoustics)
   --no-pipes true|false run no commands of wav.scp: refuse those that have any ($no_pipes)
-  --gpus N              0: CPU (1 where there is one, else 0)
+  --gpus N              0: CPU; more than 1: torchrun, a process each (all there are)
+  --nnodes N            stages 3 and 4 on so many machines that share DIR; run.sh is started on each ($nnodes)
+  --node-rank N         this machine's number, from 0 ($node_rank)
+  --rdzv-endpoint H:P   where they meet: machine 0 and a free port (needed with --nnodes)
   --seed N              of the dev split, the initial weights, and all training draws ($seed)
   --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)
   --backend NAMES       of cosine asnorm plda, e.g. 'cosine plda' ([scoring] backends of the conf)"
@@ -93,7 +99,7 @@ ended() {
 }
 
 if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are of the form --name value, see --help"; fi
-for number in stage stop_stage nj seed ${gpus:+gpus}; do
+for number in stage stop_stage nj nnodes node_rank seed ${gpus:+gpus}; do
   case ${!number} in
     '' | *[!0-9]*) fail "--${number//_/-}: expected a number, found '${!number}'" ;;
   esac
@@ -147,8 +153,19 @@ done
 for folder in "$musan" "$rirs"; do
   if [ -n "$folder" ] && [ ! -d "$folder" ]; then fail "$folder: no such folder"; fi
 done
-if [ -z "$gpus" ]; then gpus=$(at_most 1 "$(nvidia-smi -L 2>/dev/null | wc -l)"); fi
-if [ "$gpus" -gt 1 ]; then fail "--gpus $gpus: training runs on one GPU so far, use --gpus 1"; fi
+if [ -z "$gpus" ]; then gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true); fi
+launcher=()
+if [ "$nnodes" -gt 1 ]; then
+  if [ -z "$rdzv_endpoint" ]; then fail "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, the same on all machines"; fi
+  if [ "$node_rank" -ge "$nnodes" ]; then fail "--node-rank $node_rank: expected 0 to $((nnodes - 1))"; fi
+  if [ "$stage" -lt 3 ] || [ "$stop_stage" -gt 4 ]; then
+    fail "--nnodes $nnodes is for stages 3 and 4: add --stage 3 --stop-stage 4, and run the others on one machine"
+  fi
+  launcher=(steps/torchrun.py --nnodes "$nnodes" --node-rank "$node_rank" --rdzv-backend c10d
+    --rdzv-endpoint "$rdzv_endpoint" --rdzv-id "$(basename "$conf")" --nproc-per-node "$((gpus > 0 ? gpus : 1))")
+elif [ "$gpus" -gt 1 ]; then
+  launcher=(steps/torchrun.py --standalone --nproc-per-node "$gpus")
+fi
 if [ "$gpus" -eq 0 ]; then device=cpu use_gpu=false; else device=cuda use_gpu=true; fi
 name=${name:-$(basename "$conf" .toml)}
 data=$dir/data
@@ -230,9 +247,9 @@ if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
   end "$dir/fbank, $data/*/feats.scp"
 fi
 
-train() { # train PHASE INIT: PHASE in exp/NAME/PHASE, from INIT where it is not empty
+train() { # train PHASE INIT: PHASE in exp/NAME/PHASE, from INIT where it is not empty; by all GPUs and machines
   log=$exp/$1/train.log
-  run steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed" --device "$device" \
+  run "${launcher[@]}" steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed" --device "$device" \
     "$train" "$data/dev" "$exp/$1"
   end "$exp/$1/final.pt"
 }

@@ -1,0 +1,37 @@
+"""What training shows of itself beside the loss."""
+
+import torch
+from torch import Tensor
+
+ALARM_STEPS = 200  # so many steps in a row, and the run is collapsed
+NEAR, ALIKE = 0.02, 0.9  # loss within 2 % of the margin, mean pairwise cosine above this
+
+
+@torch.no_grad()
+def spread(embeddings: Tensor, speakers: Tensor, utterances: Tensor) -> dict[str, Tensor]:
+    """Gauges of embeddings (B, E) of length one, speakers (B,), utterances (B,); nan where there is no such pair.
+
+    same, different: mean cosine of pairs of different utterances of one speaker, and of two speakers; cosine: of all
+    pairs. effective_rank: B^2 / sum of squared cosines, which is exp(Renyi entropy of order 2) of the energies of the
+    embeddings' principal directions: 1 when all are alike, at most min(B, E).
+    """
+    cosine = embeddings @ embeddings.T
+    other = speakers[:, None] != speakers
+    same = ~other & (utterances[:, None] != utterances)
+    size = len(cosine)
+    return {"same": (cosine * same).sum() / same.sum(), "different": (cosine * other).sum() / other.sum(),
+            "cosine": (cosine.sum() - cosine.trace()) / (size * (size - 1)),
+            "effective_rank": size ** 2 / cosine.square().sum()}
+
+
+class CollapseAlarm:
+    """Counts the steps in a row in which the triplet loss stands at the margin and all embeddings are alike."""
+
+    def __init__(self, margin: float):
+        self._margin, self._steps = margin, 0
+
+    def rings(self, loss: float, cosine: float) -> bool:
+        """Whether this step is the last of ALARM_STEPS collapsed ones."""
+        collapsed = abs(loss - self._margin) <= NEAR * self._margin and cosine > ALIKE
+        self._steps = self._steps + 1 if collapsed else 0
+        return self._steps >= ALARM_STEPS

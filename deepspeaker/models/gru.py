@@ -1,0 +1,34 @@
+"""The paper's recurrent network (Li et al., Deep Speaker, arXiv 1705.02304, section 3)."""
+
+import torch
+from torch import Tensor, nn
+
+from deepspeaker.models.pooling import full, unit
+from deepspeaker.models.pooling import pooling as find_pooling
+from deepspeaker.models.rescnn import find_norm
+
+
+class GRU(nn.Module):
+    """A 5x5 convolution with stride 2, gated recurrent layers, pooling over time, affine, length one.
+
+    num_mel_bins: F, features a frame; channels: of the convolution; hidden: units a layer; layers: how many;
+    batch_norm: "channel" | "channel_frequency"; pooling: "mean" | "statistics"; embedding_dim: E.
+    The paper's: channels 64, hidden 1024, layers 3, mean, E 512.
+    """
+
+    def __init__(self, num_mel_bins: int, *, channels: int, hidden: int, layers: int, batch_norm: str, pooling: str,
+                 embedding_dim: int):
+        super().__init__()
+        frequencies = (num_mel_bins + 1) // 2
+        self.front = nn.Sequential(nn.Conv2d(1, channels, 5, stride=2, padding=2, bias=False),
+                                   find_norm(batch_norm)(channels, frequencies), nn.Hardtanh(0.0, 20.0))
+        self.gru = nn.GRU(channels * frequencies, hidden, layers, batch_first=True)
+        self.pool, widening = find_pooling(pooling)
+        self.affine = nn.Linear(hidden * widening, embedding_dim)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
+        x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+        x, _ = self.gru(x.permute(0, 2, 1, 3).flatten(2))
+        return unit(self.affine(self.pool(full(x))))

@@ -1,0 +1,97 @@
+"""Several processes on the CPU, started by torchrun as run.sh starts them, train as one does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, environment, finish, hear_interrupts, same, train_command, weights
+
+from deepspeaker.checkpoint import load
+
+STEPS = str(ROOT / "tests/distributed_steps.py")
+EVEN = {"softmax.speakers": 4, "softmax.utterances": 1, "triplet.speakers": 4, "triplet.utterances": 2,
+        "triplet.mining": "all", "triplet.margin": 0.5, "triplet.learning_rate": 0.01, "augment.time_mask": 10,
+        "augment.frequency_mask": 5}
+
+
+def torchrun(processes, *words):
+    launcher = [sys.executable, str(ROOT / "steps/torchrun.py"), "--standalone", "--nproc-per-node", str(processes)]
+    return [*launcher, *map(str, words)]
+
+
+@pytest.mark.parametrize("phase", ["softmax", "triplet"])
+def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
+    conf, train, dev = ready(EVEN)
+    for processes, out in ((1, tmp_path / "one"), (2, tmp_path / "two")):
+        words = [STEPS, conf, phase, train, dev, out]
+        done = finish([sys.executable, *map(str, words)] if processes == 1 else torchrun(2, *words))
+        assert done.returncode == 0, done.stderr
+    one = torch.load(tmp_path / "one/0.pt")
+    start = load(tmp_path / "one/initial.pt")["model"]
+    moved = [(one["parameters"][f"model.{name}"] - value).abs().max() for name, value in start.items()]
+    assert max(moved) > 1e-3
+    for rank in (0, 1):
+        two = torch.load(tmp_path / f"two/{rank}.pt")
+        for name, value in one["parameters"].items():
+            torch.testing.assert_close(two["parameters"][name], value, atol=1e-6, rtol=0)
+        for a, b in zip(one["gauges"], two["gauges"], strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                torch.testing.assert_close(a[name], b[name], equal_nan=True, check_dtype=False, msg=name)
+
+
+LONG = {**EVEN, "softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.checkpoint_minutes": 0.0005,
+        "training.average": 2}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, 137)])
+def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):
+    conf, train, dev = ready(LONG)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    done = finish(torchrun(2, *train_command(conf, train, dev, whole)[1:]))
+    assert done.returncode == 0, done.stderr
+    words = torchrun(2, *train_command(conf, train, dev, stopped)[1:])
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+                               preexec_fn=hear_interrupts)
+    until = time.monotonic() + 120
+    while not list(stopped.glob("step-*.pt")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    if how == signal.SIGKILL:  # one of the two, as a machine without memory does it
+        os.kill(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]), how)
+    else:
+        process.send_signal(how)
+    output, errors = process.communicate(timeout=90)
+    assert process.returncode == status, output + errors
+    assert not (stopped / "final.pt").exists()
+    assert how == signal.SIGKILL or "Traceback" not in errors, errors
+    done = finish(words)
+    assert done.returncode == 0 and "going on from" in done.stdout, done.stderr
+    assert same(weights(whole / "final.pt"), weights(stopped / "final.pt"))
+    assert load(stopped / "final.pt")["epochs"] == [2, 3]
+    assert len((stopped / "train.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.long
+def test_two_machines(ready, tmp_path):
+    """run.sh twice, as on two machines with a common folder; a signal to one of them stops both."""
+    conf, train, dev = ready({**EVEN, "augment.copies": [], "softmax.epochs": 10000})
+    words = [str(ROOT / "egs/voxceleb/run.sh"), "--dir", str(tmp_path), "--conf", str(conf), "--gpus", "0", "--stage",
+             "3", "--stop-stage", "3", "--nnodes", "2", "--rdzv-endpoint", "localhost:29417", "--node-rank"]
+    nodes = [subprocess.Popen([*words, str(n)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env=environment(), preexec_fn=hear_interrupts) for n in range(2)]
+    history = tmp_path / "exp/tiny/softmax/train.jsonl"
+    until = time.monotonic() + 120
+    while not history.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    nodes[1].send_signal(signal.SIGTERM)
+    outputs = [node.communicate(timeout=90)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [143, 143], outputs
+    assert all(json.loads(line)["dev_eer"] >= 0 for line in history.open())
+    assert "stopped by a signal in stage 3" in outputs[0] and "stopped at step" in outputs[0]
