@@ -28,6 +28,7 @@ def simulate_rooms(folder: Path, rooms: int, seed: int) -> None:
     except ImportError:
         raise UserError("simulating rooms needs pyroomacoustics: pip install pyroomacoustics (or give recorded "
                         "impulse responses, --rirs)") from None
+    pyroomacoustics.constants.set("num_threads", 1)  # the order in which threads add up changes the last bits
     rng = np.random.default_rng(seed)
     with replacing(folder) as new:
         for kind, sides in SIDES.items():
