@@ -41,8 +41,9 @@ class TrainingSet:
                 raise UserError(f"{directory}: {utterance} is in feats.scp and not in utt2spk")
             by_speaker.setdefault(utt2spk[utterance], []).append(i)
         self.speakers = sorted(by_speaker)
-        self._utterances = [np.array(by_speaker[speaker]) for speaker in self.speakers]
-        self._counts = np.array([len(utterances) for utterances in self._utterances])
+        self._counts = np.array([len(by_speaker[speaker]) for speaker in self.speakers])
+        self._order = np.array([i for speaker in self.speakers for i in by_speaker[speaker]])
+        self._begin = self._counts.cumsum() - self._counts  # where a speaker's utterances begin in _order
         self._eligible = np.flatnonzero(self._counts >= min_utterances)
         self.features.table.read_at_random()
         self._visible = VisibleFrames(self.features, features.vad)
@@ -84,7 +85,8 @@ class TrainingSet:
         weight = self._counts[self._eligible] if config.speaker_weight == "utterances" else None
         chance = None if weight is None else weight / weight.sum()
         drawn = rng.choice(self._eligible, speakers, replace=False, p=chance)
-        chosen = np.concatenate([_choose(rng, self._utterances[speaker], utterances) for speaker in drawn])
+        places = _choose(rng, self._counts[drawn], utterances)
+        chosen = self._order[self._begin[drawn, None] + places].ravel()
         counts = self._visible.counts(chosen)
         starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
         index = [self._visible.window(i, start, frames, count) for i, start, count in
@@ -109,12 +111,20 @@ class TrainingSet:
         return torch.from_numpy(self.features.table.gather(which, index))
 
 
-def _choose(rng: np.random.Generator, utterances: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the utterances in random order, each as often as any other, give or take one."""
-    rounds = [utterances.copy() for _ in range(-(-count // utterances.size))]
-    for each in rounds:
-        rng.shuffle(each)
-    return np.concatenate(rounds)[:count] if len(rounds) > 1 else rounds[0][:count]
+def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
+    """(P, k): for each speaker k of the numbers 0..counts-1, each as often as any other, give or take one.
+
+    Those beyond whole rounds are a sample without replacement, by Floyd's algorithm (Bentley & Floyd, Communications
+    of the ACM 1987): the number of any speaker's utterances does not matter to the time it takes.
+    """
+    rest, chosen = k % counts, np.empty((len(counts), k), np.int64)
+    for column in range(k):
+        last = counts - rest + column
+        drawn = (rng.random(len(counts)) * (last + 1)).astype(np.int64)
+        taken = (chosen[:, :column] == drawn[:, None]).any(1)
+        sampled = np.where(taken, last, drawn)
+        chosen[:, column] = np.where(column < rest, sampled, (column - rest) % counts)
+    return chosen
 
 
 class Ahead:

@@ -1,6 +1,8 @@
 """Batches drawn from mapped archives, features made by stage 2's own functions."""
 
 import json
+import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from conftest import make_features
 
 from deepspeaker import resident
 from deepspeaker.archive import _map, append
-from deepspeaker.batches import Ahead, TrainingSet
+from deepspeaker.batches import Ahead, TrainingSet, _choose
 from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.dataset import FeatureSet
@@ -66,6 +68,21 @@ def test_every_utterance_and_every_window_comes_up(features):
             seen[i].add(first[i][window[0].numpy().tobytes()])
     assert lengths == {44, 45, 46}
     assert all(starts == set(range(5)) for starts in seen.values())  # 48 frames: starts 0..4 of 44-frame windows
+
+
+def test_choice_of_utterances():
+    """No utterance comes twice before all have come, and all subsets are as frequent."""
+    rng, counts, k = np.random.default_rng(0), np.array([1, 2, 3, 5, 7, 4]), 4
+    seen = [Counter() for _ in counts]
+    for _ in range(6000):
+        for row, count, subsets in zip(_choose(rng, counts, k), counts, seen, strict=True):
+            times = np.bincount(row, minlength=count)
+            assert len(times) == count and times.max() - times.min() <= 1
+            subsets[tuple(times)] += 1
+    assert [len(subsets) for subsets in seen] == [math.comb(count, k % count) for count in counts]
+    for subsets in seen:
+        expected = 6000 / len(subsets)
+        assert all(abs(number - expected) < 5 * expected ** 0.5 for number in subsets.values())
 
 
 def test_few_utterances_come_twice_and_short_ones_are_repeated(features):
