@@ -25,5 +25,6 @@ fi
 marks="not long"
 if $long; then marks=""; fi
 # A file's tests stay together, on one core: two trainings with two threads each on two cores would mostly wait.
+cores=$(nproc) # which heeds OMP_NUM_THREADS
 export OMP_NUM_THREADS=1
-exec python3 -m pytest -n "$(nproc)" --dist loadfile -m "$marks" "$@"
+exec python3 -m pytest -n "$cores" --dist loadfile --durations 15 -m "$marks" "$@"
