@@ -128,7 +128,10 @@ def read_list(path: Path, audio: Mapping[str, str], corpus: Path) -> list[Trial]
         trials.append(Trial(utterances[names[0]], utterances[names[1]], label == "1"))
     missing = [name for name, utterance in utterances.items() if utterance not in audio]
     refuse_missing(path, "files", missing, utterances, corpus)
-    return list(dict.fromkeys(trials))
+    distinct = list(dict.fromkeys(trials))
+    if len(distinct) < len(trials):
+        print(f"{path}: {len(trials) - len(distinct)} trials stand there again, each is taken once")
+    return distinct
 
 
 def read_genders(folders: Sequence[Path]) -> dict[str, str]:

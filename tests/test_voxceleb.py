@@ -129,13 +129,22 @@ def test_sets_of_an_earlier_run_do_not_stay(tmp_path):
 
 def test_original_list_is_kept_beside_the_cleaned_one(tmp_path):
     root = voxceleb1(tmp_path / "db")
-    (root / "voxceleb1/veri_test.txt").write_text(TRIALS * 2)
+    more = "0 id10271/abc/00001.wav id10270/abc/00002.wav\n"
+    (root / "voxceleb1/veri_test.txt").write_text(TRIALS + more)
     prepare(root, tmp_path / "data")
     assert len(read_trials(tmp_path / "data/test/trials")) == 2
-    assert len(read_trials(tmp_path / "data/test/trials_original")) == 4
+    assert len(read_trials(tmp_path / "data/test/trials_original")) == 3
     (root / "voxceleb1/veri_test2.txt").unlink()
     prepare(root, tmp_path / "data")
-    assert len(read_trials(tmp_path / "data/test/trials")) == 4
+    assert len(read_trials(tmp_path / "data/test/trials")) == 3
+
+
+def test_repeated_trials_are_taken_once_and_said(tmp_path, capfd):
+    root = voxceleb1(tmp_path / "db")
+    (root / "voxceleb1/veri_test2.txt").write_text(TRIALS * 2)
+    prepare(root, tmp_path / "data")
+    assert "2 trials stand there again, each is taken once" in capfd.readouterr().out
+    assert len(read_trials(tmp_path / "data/test/trials")) == 2
 
 
 def test_listed_speakers_never_train(tmp_path):
