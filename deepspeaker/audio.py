@@ -5,6 +5,7 @@ as a whole. WAV, FLAC, OGG and MP3 are decoded by libsndfile, all else by FFmpeg
 """
 
 import io
+import math
 import os
 import signal
 import struct
@@ -135,7 +136,7 @@ def _probe_with_av(path: Path) -> Header:
 
 
 @lru_cache(maxsize=1)  # the segments of one recording follow each other
-def pipe_output(entry: str, timeout: float = PIPE_TIMEOUT) -> bytearray:
+def pipe_output(entry: str, timeout: float = PIPE_TIMEOUT) -> bytes:
     """What the command of a wav.scp entry `cmd |` writes; UserError with its last words when it fails.
 
     A command that takes longer than `timeout` seconds is ended, and what it started with it.
@@ -163,7 +164,7 @@ def pipe_output(entry: str, timeout: float = PIPE_TIMEOUT) -> bytearray:
         raise UserError(f"command writes more than {MOST_PIPED} bytes: {entry}")
     if status:
         raise UserError(f"command failed with status {status}: {entry}: {last}")
-    return output
+    return bytes(output)
 
 
 def _kill(pid: int) -> None:
@@ -210,13 +211,14 @@ def _decode(source: str | io.BytesIO, name: str, start: float,
         with soundfile.SoundFile(source) as sound:
             first, last = _bounds(start, end, sound.samplerate, sound.frames, name)
             sound.seek(first)
+            kind = "int16" if sound.subtype == "PCM_16" else "float32"  # libsndfile is slow to convert them
             for position in range(first, last, BLOCK * sound.samplerate):
                 wanted = min(BLOCK * sound.samplerate, last - position)
-                samples = sound.read(wanted, dtype="float32", always_2d=True)
+                samples = sound.read(wanted, dtype=kind, always_2d=True)
                 if len(samples) < wanted:
                     raise Truncated(f"{name} is truncated: {sound.frames} samples announced, "
                                     f"{position + len(samples)} there")
-                yield samples, sound.samplerate
+                yield samples if kind == "float32" else samples * np.float32(2.0 ** -15), sound.samplerate
     except soundfile.SoundFileError as error:
         raise UserError(f"{name} is not audio that can be read: {error}") from None
 
@@ -239,27 +241,28 @@ def _decode_with_av(path: Path, start: float, end: float | None) -> Iterator[tup
             first, last = _bounds(start, end, header.rate, header.samples, os.fspath(path))
             if start > PREROLL:
                 container.seek(int((start - PREROLL) / stream.time_base), stream=stream)
-            for position, samples in _frames(av, container, stream):
+            until = math.inf if end is None else last  # the header's length may be a guess
+            for position, samples in _frames(av, container, stream, until):
                 found = samples[max(0, first - position):None if end is None else max(0, last - position)]
                 if len(found):
                     yield found, header.rate
-                if end is not None and position + len(samples) >= last:
-                    return
     except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not audio that can be read: {error}") from None
 
 
-def _frames(av, container, stream) -> Iterator[tuple[int, np.ndarray]]:
-    """Decoded frames, about BLOCK seconds together: (number of the first sample, (S, channels) float32)."""
+def _frames(av, container, stream, until: float) -> Iterator[tuple[int, np.ndarray]]:
+    """Decoded frames up to sample `until`, about BLOCK seconds together: (first sample's number, (S, channels))."""
     planar, waiting, position, size = av.AudioResampler(format="fltp"), [], None, 0
     for frame in container.decode(stream):
         if position is None:
             position = round(frame.pts * stream.time_base * stream.rate) if frame.pts else 0
         waiting += [part.to_ndarray() for part in planar.resample(frame)]
         size += frame.samples
-        if size >= BLOCK * stream.rate:
+        if size >= BLOCK * stream.rate or position + size >= until:
             yield position, np.concatenate(waiting, axis=1).T
             waiting, position, size = [], position + size, 0
+        if position >= until:
+            return
     if waiting:
         yield position, np.concatenate(waiting, axis=1).T
 

@@ -24,4 +24,6 @@ else
 fi
 marks="not long"
 if $long; then marks=""; fi
-exec python3 -m pytest -m "$marks" "$@"
+# A file's tests stay together, on one core: two trainings with two threads each on two cores would mostly wait.
+export OMP_NUM_THREADS=1
+exec python3 -m pytest -n "$(nproc)" --dist loadfile -m "$marks" "$@"

@@ -65,7 +65,6 @@ def test_segment_of_a_long_m4a_is_found_and_only_its_surroundings_are_decoded(tm
     whole = read_audio(str(path), RATE).samples
     decoded = []
     resample = av.AudioResampler.resample
-    monkeypatch.setattr(audio, "BLOCK", 1)
     monkeypatch.setattr(av, "AudioResampler", lambda **options: Counting(av.audio.resampler.AudioResampler(**options)))
 
     class Counting:
@@ -80,7 +79,7 @@ def test_segment_of_a_long_m4a_is_found_and_only_its_surroundings_are_decoded(tm
         decoded.clear()
         samples = read_audio(str(path), RATE, start, end).samples
         np.testing.assert_allclose(samples, whole[round(start * RATE):round(end * RATE)], atol=1e-6)
-        assert sum(decoded) < 6 * RATE
+        assert sum(decoded) < (end - start + 2) * RATE
 
 
 def test_m4a_without_pyav_names_it(tmp_path, monkeypatch):
