@@ -16,8 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.command import run
 from deepspeaker.metrics import compare
-from deepspeaker.metrics.describe import read_alike, read_scored
+from deepspeaker.metrics.describe import read_alike
 from deepspeaker.metrics.sides import trial_sides
+from deepspeaker.scoring.scores import read_scored
 
 
 def main():

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,8 +60,12 @@ class Browser:
         return self._send(urllib.request.Request(self._address + path))
 
     def _send(self, request: urllib.request.Request) -> object:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-            return json.load(answer)["value"]
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=300) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{request.full_url}: {json.load(error)['value']['message']}") from None
 
 
 @contextmanager

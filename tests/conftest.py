@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def noise(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from deepspeaker import columns
 from deepspeaker.columns import Numbering, read_blocks
 from deepspeaker.command import UserError
-from deepspeaker.scoring.scores import labelled_scores, read_scores, write_scores
+from deepspeaker.scoring.scores import read_scored, read_scores, write_scores
 from deepspeaker.trials import read_trial_list
 
 
@@ -65,11 +65,11 @@ def test_scores_come_back_in_the_trials_order(files):
     listed = read_trial_list(trials)
     write_scores(scores, listed, np.array([1, -2.5, np.inf, 1e-7]))
     assert scores.read_text() == "a b 1.000000\na c -2.500000\nb c inf\nb a 0.000000\n"
-    values, labels, lost = labelled_scores(scores, trials)
-    assert values.tolist() == [1, -2.5, np.inf, 0] and labels.tolist() == [1, 0, 0, 1] and lost == 0
+    kept, values, lost = read_scored(scores, trials)
+    assert values.tolist() == [1, -2.5, np.inf, 0] and kept.targets.tolist() == [1, 0, 0, 1] and lost == 0
     scores.write_text("b c 3\na b 1.5\n")
-    values, labels, lost = labelled_scores(scores, trials)
-    assert values.tolist() == [1.5, 3] and labels.tolist() == [1, 0] and lost == 2
+    kept, values, lost = read_scored(scores, trials)
+    assert values.tolist() == [1.5, 3] and kept.targets.tolist() == [1, 0] and lost == 2
     np.testing.assert_array_equal(read_scores(scores, listed, trials), [1.5, np.nan, 3, np.nan])
 
 
@@ -82,7 +82,7 @@ def test_scores_that_are_refused(files, text, message):
     trials, scores = files
     scores.write_text(text)
     with pytest.raises(UserError, match=message):
-        labelled_scores(scores, trials)
+        read_scored(scores, trials)
 
 
 def test_scores_that_are_not_numbers_are_not_written(files):

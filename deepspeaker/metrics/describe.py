@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,24 +11,7 @@ from deepspeaker.metrics.bootstrap import enough_speakers
 from deepspeaker.metrics.breakdown import breakdown
 from deepspeaker.metrics.identification import identification
 from deepspeaker.metrics.sides import grouping, identification_ranks, trial_sides
-from deepspeaker.scoring.scores import read_scores
-from deepspeaker.trials import TrialList, read_trial_list
-
-
-class Scored(NamedTuple):
-    """The trials of a list that have a score."""
-
-    trials: TrialList
-    scores: np.ndarray  # (n,) float64
-    lost: int  # trials without a score
-
-
-def read_scored(scores: str | os.PathLike, trials: str | os.PathLike) -> Scored:
-    """Raises UserError as read_trial_list and read_scores."""
-    listed = read_trial_list(trials)
-    values = read_scores(scores, listed, trials)
-    scored = ~np.isnan(values)
-    return Scored(listed.subset(scored), values[scored], int((~scored).sum()))
+from deepspeaker.scoring.scores import Scored, read_scored
 
 
 def read_alike(scores: str | os.PathLike, trials: str | os.PathLike, like: Scored) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepspeaker.command import UserError
+from deepspeaker.scoring.calibration import threshold
 
 BLOCK = 1 << 20  # thresholds looked at together: bounds the memory
 
@@ -55,10 +56,10 @@ def error_rates(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
     return np.append(0.0, miss), np.append(1.0, false_accept)
 
 
-def rates_at(ranking: Ranking, threshold: np.ndarray | float, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
-    """(miss, false accept) rates where scores above the threshold are accepted (`side` "left": also those at it)."""
-    missed = ranking.target_below[np.searchsorted(ranking.target, threshold, side)]
-    rejected = ranking.nontarget_below[np.searchsorted(ranking.nontarget, threshold, side)]
+def rates_at(ranking: Ranking, at: np.ndarray | float, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
+    """(miss, false accept) rates where scores above `at` are accepted (`side` "left": also those equal to it)."""
+    missed = ranking.target_below[np.searchsorted(ranking.target, at, side)]
+    rejected = ranking.nontarget_below[np.searchsorted(ranking.nontarget, at, side)]
     total = ranking.nontarget_below[-1]
     return missed / ranking.target_below[-1], (total - rejected) / total
 
@@ -76,9 +77,9 @@ def eer_threshold(ranking: Ranking) -> float:
 
 def eer(ranking: Ranking) -> float:
     """Equal error rate, 0..1: where the line through the points of error_rates has miss = false accept."""
-    threshold = eer_threshold(ranking)
-    miss_before, false_accept_before = rates_at(ranking, threshold, "left")
-    miss, false_accept = rates_at(ranking, threshold)
+    crossing = eer_threshold(ranking)
+    miss_before, false_accept_before = rates_at(ranking, crossing, "left")
+    miss, false_accept = rates_at(ranking, crossing)
     gap = false_accept_before - miss_before
     share = gap / (gap + miss - false_accept)
     return float(miss_before + share * (miss - miss_before))
@@ -117,7 +118,7 @@ def min_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_a
 def act_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
     """The detection cost of natural-log likelihood ratios at the Bayes threshold, normalised as min_dcf."""
     weight_miss, weight_false_accept = cost_miss * prior, cost_false_accept * (1 - prior)
-    miss, false_accept = rates_at(ranking, np.log(weight_false_accept / weight_miss), "left")
+    miss, false_accept = rates_at(ranking, threshold(prior, cost_miss, cost_false_accept), "left")
     return float((weight_miss * miss + weight_false_accept * false_accept) / min(weight_miss, weight_false_accept))
 
 

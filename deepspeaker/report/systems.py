@@ -10,10 +10,11 @@ import numpy as np
 from deepspeaker.datadir import read_segments, read_table
 from deepspeaker.metrics import difference, resampled, score_metrics
 from deepspeaker.metrics.bootstrap import enough_speakers
-from deepspeaker.metrics.describe import read_alike, read_scored
+from deepspeaker.metrics.describe import read_alike
 from deepspeaker.metrics.rates import eer_threshold, rank
 from deepspeaker.metrics.sides import Sides, trial_sides
 from deepspeaker.results import collect
+from deepspeaker.scoring.scores import read_scored
 from deepspeaker.trials import TrialList
 
 COMPARED = ("eer", "min_dcf_0.01")

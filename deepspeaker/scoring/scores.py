@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,14 @@ from deepspeaker.files import atomic
 from deepspeaker.trials import TrialList, read_trial_list
 
 LINES = 1 << 12  # written at once
+
+
+class Scored(NamedTuple):
+    """The trials of a list that have a score."""
+
+    trials: TrialList
+    scores: np.ndarray  # (n,) float64
+    lost: int  # trials without a score
 
 
 def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray) -> None:
@@ -86,15 +95,12 @@ def read_measured(trials: Path, scores: Path, qualities: Sequence[Path]) -> tupl
     return listed.subset(scored), {name: values[scored] for name, values in columns.items()}
 
 
-def labelled_scores(scores: str | os.PathLike, trials: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
-    """(scores (n,) float64, labels (n,) bool, number of trials without a score), in the trials' order.
-
-    Raises UserError as read_trial_list and read_scores.
-    """
+def read_scored(scores: str | os.PathLike, trials: str | os.PathLike) -> Scored:
+    """The scores of a list, in its order. Raises UserError as read_trial_list and read_scores."""
     listed = read_trial_list(trials)
     values = read_scores(scores, listed, trials)
     scored = ~np.isnan(values)
-    return values[scored], listed.targets[scored], int((~scored).sum())
+    return Scored(listed.subset(scored), values[scored], int((~scored).sum()))
 
 
 def _floats(texts: list[bytes]) -> np.ndarray:

@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""Speed of scoring, on one core: 1,000,000 trials over 20,000 embeddings of 512 dimensions.
+"""Speed of scoring and of metrics, on one core: 1,000,000 trials over 20,000 embeddings of 512 dimensions, 100 million
+scores, and the bootstrap of VoxCeleb1-O's 37,611 trials (--trials: its list, else one of its shape is drawn).
 
 Each figure stands beside what it is compared with, measured in the same run.
 
-    tests/benchmarks/bench_scoring.py [--json]
+    tests/benchmarks/bench_scoring.py [--json] [--trials veri_test_o_cleaned.txt.gz]
 """
 
 import argparse
+import gzip
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -24,12 +29,17 @@ import numpy as np  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from deepspeaker.archive import write_vectors  # noqa: E402
+from deepspeaker.metrics import compute_metrics, score_metrics  # noqa: E402
+from deepspeaker.metrics.bootstrap import RESAMPLES, draws, resampled  # noqa: E402
+from deepspeaker.metrics.rates import eer, min_dcf, rank  # noqa: E402
 from deepspeaker.scoring.cosine import cosine  # noqa: E402
 from deepspeaker.scoring.scorer import score_pairs  # noqa: E402
 from deepspeaker.scoring.task import read_task  # noqa: E402
 
 UTTERANCES, SPEAKERS, DIMENSIONS, TRIALS, COHORT = 20_000, 1_000, 512, 1_000_000, 6_000
 LOOP = 3_000  # trials of the loop that is compared with
+SCORES = 100_000_000  # held in arrays
+COPIED = 20  # resamples of the copying that is compared with
 Figures = dict[str, float]
 
 
@@ -98,12 +108,80 @@ def asnorm_from_files(folder: Path) -> Figures:
     return {"asnorm_seconds": seconds, "asnorm_gb": memory}
 
 
+def large_list(targets: float, kind: str) -> Figures:
+    """EER and minDCF of 100 million scores held in arrays, of which a share are targets; and sorting them alone."""
+    rng = np.random.default_rng(0)
+    labels = rng.random(SCORES, np.float32) < targets
+    scores = rng.standard_normal(SCORES, kind)
+    scores += np.multiply(labels, 3, dtype=np.int8)
+    start = time.perf_counter()
+    ranking = rank(scores, labels)
+    eer(ranking), min_dcf(ranking, 0.01), min_dcf(ranking, 0.001)
+    ours, memory = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    del ranking, labels
+    start = time.perf_counter()
+    scores.sort()
+    name = f"{kind}_{targets:g}_targets"
+    return {f"{name}_seconds": ours, f"{name}_gb": memory, f"{name}_times_a_sort": ours / (time.perf_counter() - start)}
+
+
+def large_lists() -> Figures:
+    """Each in a process of its own, whose highest memory is that of the arrays, their making, and the metrics."""
+    found: Figures = {}
+    for targets, kind in ((0.01, "float32"), (0.01, "float64"), (0.5, "float64")):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            found |= pool.submit(large_list, targets, kind).result()
+    return found
+
+
+def voxceleb_list(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """(speakers (n, 2), labels (n,)) of VoxCeleb's list (`1|0 path path`, gzip or text), else of one of its shape."""
+    if path is None:
+        rng, speakers = np.random.default_rng(0), 40
+        labels = np.arange(37_611) < 18_802
+        first = rng.integers(speakers, size=len(labels))
+        second = (first + np.where(labels, 0, rng.integers(1, speakers, len(labels)))) % speakers
+        return np.stack([first, second], 1), labels
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as file:
+        rows = [line.split() for line in file]
+    speaker = [[name.split("/")[0] for name in row[1:]] for row in rows]
+    return np.unique(speaker, return_inverse=True)[1].reshape(-1, 2), np.array([row[0] == "1" for row in rows])
+
+
+def bootstrap(trials: Path | None) -> Figures:
+    """All resamples of VoxCeleb1-O: every metric of scores, then those of likelihood ratios, too; and EER and minDCF
+    of a resample, beside copying its trials and sorting them anew."""
+    speakers, labels = voxceleb_list(trials)
+    rng = np.random.default_rng(0)
+    scores = rng.normal(np.where(labels, 4.4, 0)) + rng.normal(0, 0.5, speakers.max() + 1)[speakers].sum(1)
+    compute_metrics(scores[-2:], np.array([True, False]), scores[-2:])  # imports scikit-learn
+    times = []
+    for llr in (None, 2 * scores - 4):
+        start = time.perf_counter()
+        compute_metrics(scores, labels, llr, speakers)
+        times.append(time.perf_counter() - start)
+    metrics = {name: score_metrics()[name] for name in ("eer", "min_dcf_0.01", "min_dcf_0.001")}
+    start = time.perf_counter()
+    ours = resampled(scores, labels, speakers, metrics)
+    weighted = (time.perf_counter() - start) / RESAMPLES
+    start = time.perf_counter()
+    for n, counts in enumerate(draws(speakers.max() + 1, COPIED, 0)):
+        weight = np.where(labels, counts[speakers[:, 0]], counts[speakers].prod(1))
+        ranking = rank(np.repeat(scores, weight), np.repeat(labels, weight))
+        for name, metric in metrics.items():
+            np.testing.assert_allclose(metric(ranking), ours[name][n])
+    copied = (time.perf_counter() - start) / COPIED
+    return {"bootstrap_seconds": times[0], "bootstrap_with_llr_seconds": times[1],
+            "resample_milliseconds": 1000 * weighted, "resample_times_as_fast_as_copying": copied / weighted}
+
+
 BENCHMARKS: list[Callable[[Path], Figures]] = [cosine_from_files, against_a_loop, asnorm_from_files]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--trials", type=Path, metavar="FILE", help="VoxCeleb1-O: lines `1|0 path path`, text or gzip")
     args = parser.parse_args()
 
     figures: Figures = {}
@@ -111,6 +189,7 @@ def main():
         make_files(Path(folder))
         for benchmark in BENCHMARKS:
             figures |= benchmark(Path(folder))
+    figures |= large_lists() | bootstrap(args.trials)
     if args.json:
         print(json.dumps(figures, indent=1))
     else:
