@@ -5,6 +5,7 @@ compressed kinds with contiguous rows (CM2, CM3) are read in place; CM is decode
 through kaldiio.
 """
 
+import io
 import math
 import mmap
 import os
@@ -165,6 +166,15 @@ def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) 
 def _map(path: str) -> np.ndarray:
     with open(path, "rb") as file:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def as_stored(matrix: np.ndarray) -> np.ndarray:
+    """A matrix (T, F) as it comes back from an archive that compresses: each value rounded to 16 bits. float32."""
+    file = io.BytesIO()
+    offset = append(file, "-", matrix, compress=True)
+    data = np.frombuffer(file.getbuffer(), np.uint8)
+    start, rows, cols, kind, minimum, step = _matrix_header(data, offset, "memory", "-")
+    return Matrix(np.ndarray((rows, cols), kind, buffer=data, offset=start), minimum, step).rows()
 
 
 def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:

@@ -44,21 +44,21 @@ def load_model(path: str | os.PathLike) -> Trained:
     """The network of a checkpoint, built from the configuration that lies in it."""
     content = load(path)
     config = config_from_tables(content["config"], str(path))
-    model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    with torch.device("meta"):  # the weights take their places: nothing is initialised in vain
+        model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
     try:
-        model.load_state_dict(content.pop("model"))
-    except RuntimeError as error:
+        model.load_state_dict(content.pop("model"), assign=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: its weights do not fit its configuration: {error}") from None
     return Trained(model.eval(), config, content)
 
 
-def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, results: list[dict],
-                calibration: dict[str, dict]) -> None:
+def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, learnt: dict) -> None:
     """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`.
 
-    `calibration`: back-end -> prior, offset, weights, as deepspeaker.scoring.calibration.Calibration has them.
+    `learnt`: what deepspeaker.release.gather returns.
     """
     content = load(trained)
     latest = config.as_tables()
     content["config"] |= {section: latest[section] for section in ("embedding", "scoring")}
-    save(path, {**content, "results": results, "calibration": calibration})
+    save(path, {**content, **learnt})
