@@ -57,7 +57,12 @@ class Verdict(NamedTuple):
 
 def load(path: str | os.PathLike, device: str = "cpu") -> "Model":
     """Read model.pt; of other checkpoints only embed and score work. UserError when it is damaged or no model."""
-    return Model(load_model(path), device, os.fspath(path))
+    trained = load_model(path)
+    try:
+        return Model(trained, device, os.fspath(path))
+    except (TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{os.fspath(path)}: its calibration, cohort or PLDA is not of the expected kind: {error}"
+                        ) from None
 
 
 class Model:

@@ -96,7 +96,7 @@ def embed(args: Namespace) -> Answer:
 def export(args: Namespace) -> Answer:
     from deepspeaker.tool.export import export_onnx
 
-    done = export_onnx(_model(args), args.output, args.front_end)
+    done = export_onnx(load(args.model), args.output, args.front_end)
     kind = "samples" if args.front_end else "features"
     lines = [f"{args.output}: from {kind} to embeddings; largest difference {done.difference:.1e} over lengths from "
              f"{done.seconds[0]:g} to {done.seconds[-1]:g} s", done.deployment]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from deepspeaker.command import UserError
 from deepspeaker.config import Config
 from deepspeaker.embedding import embedding_of
-from deepspeaker.features import compute_fbank, num_frames, voiced_frames
+from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.model import Model
 
 SECONDS = (0.5, 0.7, 1.0, 1.6, 2.5, 4.0, 8.0, 15.0, 30.0, 60.0)  # lengths compared
@@ -56,7 +56,8 @@ class FromSamples(nn.Module):
         f = self.features
         fbank, energy = compute_fbank(samples, f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq, f.snip_edges)
         if f.vad:
-            fbank = fbank[voiced_frames(energy)]
+            voiced = voiced_frames(energy)
+            fbank = fbank[voiced | ~voiced.any()]
         return self.rest(fbank.unsqueeze(0)).squeeze(0)
 
 
@@ -136,8 +137,8 @@ def _unlike_sherpa(config: Config) -> str:
 def _write_metadata(path: Path, model: Model) -> None:
     import onnx
 
-    graph, f, frames = onnx.load(path), model.config.features, num_frames
-    size = model.network(torch.zeros(1, frames(f.sample_rate, f.sample_rate, f.snip_edges), f.num_mel_bins)).shape[1]
+    graph, f = onnx.load(path), model.config.features
+    size = model.config.model.options["embedding_dim"]
     metadata = {"framework": "wespeaker", "sample_rate": f.sample_rate, "output_dim": size, "normalize_samples": 0,
                 "feature_normalize_type": "global-mean", "language": "English"}
     onnx.helper.set_model_props(graph, {key: str(value) for key, value in metadata.items()})
