@@ -137,7 +137,8 @@ def melody(seconds: float) -> np.ndarray:
     """Chords of a plucked instrument."""
     time = np.arange(round(seconds * RATE)) / RATE
     notes = 2 ** (np.array([0, 4, 7, 5, 9])[(time * 3).astype(int) % 5] / 12)
-    tone = sum(np.sin(2 * np.pi * 262 * interval * notes * k * time) / k for interval in (1, 1.25, 1.5) for k in (1, 2, 3))
+    chord = ((interval, k) for interval in (1, 1.25, 1.5) for k in (1, 2, 3))
+    tone = sum(np.sin(2 * np.pi * 262 * interval * notes * k * time) / k for interval, k in chord)
     return (0.1 * tone * np.exp(-4 * (time * 3 % 1))).astype(np.float32)
 
 
@@ -195,7 +196,8 @@ def test_bad_model_and_database(tool, place):
     with sqlite3.connect(place / "foreign.db") as foreign:
         foreign.execute("CREATE TABLE t (x)")
     for model, reason in (("cut.pt", "damaged"), ("hostile.pt", "damaged"), ("hostile2.pt", "damaged"),
-                          ("none.pt", "missing"), ("list.pt", "not a checkpoint"), ("odd.pt", "not of the expected kind"), ("a.wav", "damaged"), ("nix.pt", "no such checkpoint"),
+                          ("none.pt", "missing"), ("list.pt", "not a checkpoint"), ("a.wav", "damaged"),
+                          ("odd.pt", "not of the expected kind"), ("nix.pt", "no such checkpoint"),
                           ("model.final", "has no calibration of cosine")):
         status, _, error = tool("verify", model, "a.wav", "b.wav")
         assert status == 2 and reason in error and error.count("\n") == 1, error

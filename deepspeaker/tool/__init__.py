@@ -73,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
     identify.add_argument("database", metavar="DB")
     identify.add_argument("wav", metavar="WAV")
     identify.add_argument("--top", type=int, default=5, metavar="N", help="speakers to print, the likeliest first (5)")
-    embed = command("embed", "embed", "Write the embeddings of many files: a .npy array with a row each, or Kaldi's .scp "
-                                      "with an .ark beside it. Files that fail are named and leave NaN in .npy.")
+    embed = command("embed", "embed", "Write the embeddings of many files: a .npy array with a row each, or Kaldi's "
+                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy.")
     embed.add_argument("wavs", nargs="+", metavar="WAV")
     embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}")
     export = command("export", "export", "Write the network as ONNX and compare the two over ten lengths; needs onnx, "

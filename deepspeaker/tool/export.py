@@ -70,7 +70,7 @@ def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
     name = "samples" if front_end else "features"
     trials = list(_trials(model.config, front_end))
     example = trials[4]
-    dynamic = {0: torch.export.Dim.DYNAMIC} if front_end else {n: torch.export.Dim.DYNAMIC for n in (0, 1)}
+    dynamic = {0: torch.export.Dim.DYNAMIC} if front_end else dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     example = example if front_end else torch.cat([example, example])  # a batch of one would be taken for a constant
     reason = "it starts at samples" if front_end else _unlike_sherpa(model.config)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
