@@ -352,7 +352,7 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
     done
   done
   trained_on=()
-  if [ -f "$train/utt2dur" ]; then trained_on=(--train "$train"); fi
+  if [ -f "$data/train/utt2dur" ]; then trained_on=(--train "$data/train"); fi
   # shellcheck disable=SC2086  # back-ends are words
   run steps/collect_results.py --conf "$conf" "${trained_on[@]}" "$exp" --backends $backends
   end "$exp/results.tsv, $exp/model.pt"
