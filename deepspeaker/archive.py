@@ -5,6 +5,7 @@ compressed kinds with contiguous rows (CM2, CM3) are read in place; CM is decode
 through kaldiio.
 """
 
+import io
 import math
 import mmap
 import os
@@ -191,6 +192,15 @@ def _map(path: str) -> np.ndarray:
 def _mapping(data: np.ndarray) -> mmap.mmap:
     """What _map made the array of."""
     return data.base if isinstance(data.base, mmap.mmap) else data.base.obj
+
+
+def as_stored(matrix: np.ndarray) -> np.ndarray:
+    """A matrix (T, F) as it comes back from an archive that compresses: each value rounded to 16 bits. float32."""
+    file = io.BytesIO()
+    offset = append(file, "-", matrix, compress=True)
+    data = np.frombuffer(file.getbuffer(), np.uint8)
+    start, rows, cols, kind, minimum, step = _matrix_header(data, offset, "memory", "-")
+    return Matrix(np.ndarray((rows, cols), kind, buffer=data, offset=start), minimum, step).rows()
 
 
 def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:

@@ -1,7 +1,7 @@
 """Checkpoints: dictionaries of tensors and plain values, written whole or not at all, loaded without running code."""
 
 import os
-import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +32,12 @@ def load(path: str | os.PathLike) -> dict:
     if not Path(path).is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file made to harm can make it raise anything
         reason = str(error).split("\n", 1)[0]
         raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
-    if not isinstance(content, dict) or not {"config", "model"} <= set(content):
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
         raise UserError(f"{path} is not a checkpoint of this project: no configuration and weights in it")
     return content
 
@@ -45,10 +46,11 @@ def load_model(path: str | os.PathLike) -> Trained:
     """The network of a checkpoint, built from the configuration that lies in it."""
     content = load(path)
     config = config_from_tables(content["config"], str(path))
-    model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    with torch.device("meta"):  # the weights take their places: nothing is initialised in vain
+        model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
     try:
-        model.load_state_dict(content.pop("model"))
-    except RuntimeError as error:
+        model.load_state_dict(content.pop("model"), assign=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: its weights do not fit its configuration: {error}") from None
     return Trained(model.eval(), config, content)
 
@@ -64,13 +66,12 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: of(name) for name in states[-1]}
 
 
-def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, results: list[dict],
-                calibration: dict[str, dict]) -> None:
+def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, learnt: dict) -> None:
     """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`.
 
-    `calibration`: back-end -> prior, offset, weights, as deepspeaker.scoring.calibration.Calibration has them.
+    `learnt`: what deepspeaker.release.gather returns.
     """
     content = load(trained)
     latest = config.as_tables()
     content["config"] |= {section: latest[section] for section in ("embedding", "scoring")}
-    save(path, {**content, "results": results, "calibration": calibration})
+    save(path, {**content, **learnt})

@@ -12,34 +12,37 @@ from deepspeaker.dataset import FeatureSet
 from deepspeaker.features import normalize
 
 
-@torch.inference_mode()
-def embed(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
-    """Features of one utterance (T, F), as computed, -> its embedding (E,) of length one.
+def embedding_of(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
+    """Features of utterances of one length (..., T, F), as computed, -> their embeddings (..., E) of length one.
 
     mode: how features are normalised, here over the whole utterance. An utterance of fewer than min_frames frames is
     repeated to that length. crops 0: the network sees all of it at once; otherwise the embeddings of so many evenly
     spaced crops of crop_frames frames are averaged and brought to length one again.
     """
-    features = normalize(features, mode)
+    features, size = normalize(features, mode), features.shape[-2]
     if config.crops == 0:
-        return model(_repeat(features, config.min_frames).unsqueeze(0)).squeeze(0)
-    features = _repeat(features, config.crop_frames)
-    starts = np.linspace(0, len(features) - config.crop_frames, config.crops).round().astype(int)
-    crops = torch.stack([features[start:start + config.crop_frames] for start in starts])
-    return F.normalize(model(crops).mean(0), dim=0)
+        rows = torch.arange(torch.sym_max(size, config.min_frames), device=features.device).unsqueeze(0)
+    else:
+        room = torch.full((config.crops, 1), torch.sym_max(size, config.crop_frames) - config.crop_frames,
+                          device=features.device)
+        steps = torch.arange(config.crops, device=features.device).unsqueeze(1)
+        starts = (steps.double() * room / max(1, config.crops - 1)).round().long()
+        rows = starts + torch.arange(config.crop_frames, device=features.device)
+    pieces = features[..., rows % torch.full_like(rows, size), :]  # a short utterance again and again
+    embeddings = model(pieces.flatten(0, -3)).unflatten(0, pieces.shape[:-2])
+    return embeddings.squeeze(-2) if config.crops == 0 else F.normalize(embeddings.mean(-2), dim=-1)
 
 
-def _repeat(features: Tensor, frames: int) -> Tensor:
-    """(T, F) -> at least `frames` rows: all of them again and again."""
-    if len(features) >= frames:
-        return features
-    return features.repeat(-(-frames // len(features)), 1)[:frames]
+@torch.inference_mode()
+def embed(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
+    """As embedding_of, without what gradients need."""
+    return embedding_of(model, features, mode, config)
 
 
+@torch.inference_mode()
 def embed_set(model: nn.Module, features: FeatureSet, which: Iterable[int], config: Config,
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet."""
     for i in which:
         rows = torch.from_numpy(features.rows(i, features.frames(i))).to(device)
         yield features.utterances[i], embed(model, rows, config.features.normalize, config.embedding).cpu().numpy()
-

@@ -49,7 +49,8 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
         return samples.new_zeros(*frames.shape[:-1], num_mel_bins), samples.new_zeros(frames.shape[:-1])
     window = _window(length, samples.device)
     mel = _mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
-    blocks = [_fbank_block(block, window, mel) for block in frames.split(BLOCK, dim=-2)]
+    pieces = [frames] if torch.compiler.is_compiling() else frames.split(BLOCK, dim=-2)  # an exported T is any T
+    blocks = [_fbank_block(piece, window, mel) for piece in pieces]
     if len(blocks) == 1:
         return blocks[0]
     fbank, energy = zip(*blocks, strict=True)
@@ -80,7 +81,7 @@ def _frames(samples: Tensor, length: int, shift: int, sample_rate: int, snip_edg
     if not snip_edges:
         before = length // 2 - shift // 2
         index = torch.arange(-before, (count - 1) * shift + length - before, device=samples.device)
-        index = index.remainder(2 * size)  # the mirrored signal has period 2 S
+        index = index.remainder(torch.full_like(index, 2 * size))  # the mirrored signal has period 2 S
         samples = samples[..., torch.minimum(index, 2 * size - 1 - index)]
     return samples.unfold(-1, length, shift)
 

@@ -2,13 +2,14 @@
 """One table of all results of an experiment, and the model as one file.
 
 Reads EXP_DIR/PHASE/scores/SET/TRIALS.BACKEND.json, as compute_metrics.py --json prints it, and of EXP_DIR/triplet
-final.pt and calibration/BACKEND.json; the calibrations and the [embedding] and [scoring] of --conf go into the model.
-Writes EXP_DIR/results.tsv and EXP_DIR/model.pt, and prints the table.
+final.pt and what its back-ends learnt (calibration, PLDA, the cohort); the [embedding] and [scoring] of --conf go into
+the model, with --backends in place of its own. Writes EXP_DIR/results.tsv and EXP_DIR/model.pt, and prints the table.
 
-    steps/collect_results.py --conf conf/small.toml exp/small
+    steps/collect_results.py --conf conf/small.toml --train data/train exp/small
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -16,14 +17,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.checkpoint import write_model
 from deepspeaker.command import run
 from deepspeaker.config import load_config
+from deepspeaker.release import gather
 from deepspeaker.results import collect, write_results
-from deepspeaker.scoring.calibration import read_calibration
+from deepspeaker.scoring import BACKENDS
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
     parser.add_argument("--conf", type=Path, required=True)
+    parser.add_argument("--train", type=Path, metavar="DIR", help="training data, of which the model keeps the counts")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, help="the model decides by the first")
     args = parser.parse_args()
 
     rows = collect(args.exp_dir)
@@ -31,9 +35,10 @@ def main():
     print((args.exp_dir / "results.tsv").read_text(), end="")
     trained = args.exp_dir / "triplet" / "final.pt"
     if trained.exists():
-        calibration = {path.stem: read_calibration(path)._asdict()
-                       for path in sorted((args.exp_dir / "triplet/calibration").glob("*.json"))}
-        write_model(args.exp_dir / "model.pt", trained, load_config(args.conf), rows, calibration)
+        config = load_config(args.conf)
+        scoring = dataclasses.replace(config.scoring, backends=args.backends or config.scoring.backends)
+        config = dataclasses.replace(config, scoring=scoring)
+        write_model(args.exp_dir / "model.pt", trained, config, gather(trained.parent, scoring, args.train, rows))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,33 @@ import subprocess
 import sys
 
 from conftest import ROOT, environment, noise, write_wav
+from tools import model_file, voice
 
 README = (ROOT / "README.md").read_text()
 
 
+def block(start: str) -> str:
+    """The example that begins so."""
+    return next(text for text in re.findall(r"```\w+\n(.*?)```", README, re.DOTALL) if text.startswith(start))
+
+
+def test_examples_of_a_trained_model(tmp_path, call):
+    model_file(tmp_path / "model.pt")
+    for name, speaker, utterance in (("ann1", 1, 0), ("ann2", 1, 1), ("bob1", 2, 0)):
+        write_wav(tmp_path / f"{name}.wav", voice(speaker, utterance))
+    (tmp_path / "examples.py").write_text(block("import deepspeaker"))
+    done = call(sys.executable, "examples.py", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3 and done.stdout.startswith(("True ", "False "))
+    command = f'deepspeaker() {{ "{sys.executable}" -m deepspeaker "$@"; [ $? -lt 2 ] || exit 2; }}\n'
+    done = call("bash", "-c", command + block("deepspeaker verify"), cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert "2 speakers" in done.stdout and (tmp_path / "all.scp").exists()
+
+
 def test_ten_lines_of_python(tmp_path, call):
     program = tmp_path / "mine.py"
-    program.write_text(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
+    program.write_text(block("#!/usr/bin/env python3"))
     for speaker in range(12):
         for n in range(2):
             write_wav(tmp_path / f"wavs/s{speaker:02d}-{n}.wav", noise(0.3, 2 * speaker + n))
@@ -27,7 +47,7 @@ def test_ten_lines_of_python(tmp_path, call):
 def test_every_file_it_names_is_there():
     text = README.split("## How it is built")[1].split("## Credits")[0]
     names = set(re.findall(r"[\w/]+(?:\.py|\.sh|/)", text))
-    folders = [ROOT, ROOT / "deepspeaker", ROOT / "deepspeaker/models", ROOT / "deepspeaker/scoring", ROOT / "tests",
+    folders = [ROOT, *(ROOT / "deepspeaker" / name for name in (".", "models", "scoring", "tool")), ROOT / "tests",
                ROOT / "egs/voxceleb"]
     assert len(names) > 30
     assert not [name for name in names if not any((folder / name).exists() for folder in folders)]

@@ -210,6 +210,25 @@ def test_every_backend_is_calibrated_on_dev(copy):
             assert float(line.split()[2]) == pytest.approx(calibration.offset + expected, rel=1e-3, abs=1e-3)
 
 
+def test_the_model_decides_as_stage_6_does(finished, call):
+    from deepspeaker import load
+    from deepspeaker.archive import read_vectors
+    from deepspeaker.datadir import read_table
+
+    exp, wavs = finished[0] / "exp/tiny", read_table(finished[0] / "data/test/wav.scp")
+    model = load(exp / "model.pt")
+    results = model.summary.pop("results")
+    assert [row["set"] for row in results] == ["test"] and "eer_low" in rows(exp / "results.tsv")[0]
+    assert model.summary["training"] == {"speakers": 8, "utterances": 48, "hours": pytest.approx(0.05, abs=0.03)}
+    assert model.summary.keys() == {"date", "version", "training"}
+    for line in list((exp / "triplet/llr/test/trials.cosine").open())[:3]:
+        first, second, llr = line.split()
+        found = model.verify(wavs[first], wavs[second])
+        assert found.llr == pytest.approx(float(llr), abs=2e-3)
+        np.testing.assert_allclose(model.listen(wavs[first]).embedding, read_vectors(
+            exp / "triplet/embeddings/test/embedding.scp")[first], atol=1e-5)
+
+
 def test_evaluate_on_another_test_set(finished, call, tmp_path):
     out = finished[0]
     data = tmp_path / "mine"

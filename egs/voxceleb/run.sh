@@ -368,7 +368,10 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
       for trials in "$data/$set"/trials*; do score "$phase" "$set" "$trials"; done
     done
   done
-  run steps/collect_results.py --conf "$conf" "$exp"
+  trained_on=()
+  if [ -f "$data/train/utt2dur" ]; then trained_on=(--train "$data/train"); fi
+  # shellcheck disable=SC2086  # back-ends are words
+  run steps/collect_results.py --conf "$conf" "${trained_on[@]}" "$exp" --backends $backends
   end "$exp/results.tsv, $exp/model.pt"
 fi
 

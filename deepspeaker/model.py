@@ -1,0 +1,188 @@
+"""A trained model for use: sound -> embeddings -> log-likelihood ratios -> decisions.
+
+    import deepspeaker
+
+    model = deepspeaker.load("exp/small/model.pt")
+    model.verify("a.wav", "b.wav").same
+
+Shapes: S samples, E dimensions of an embedding.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepspeaker.archive import as_stored
+from deepspeaker.checkpoint import Trained, load_model
+from deepspeaker.command import UserError
+from deepspeaker.embedding import embed
+from deepspeaker.features import compute_fbank, voiced_frames
+from deepspeaker.listening import as_samples, read_file
+from deepspeaker.scoring import make_scorer
+from deepspeaker.scoring.calibration import Calibration, apply, threshold
+from deepspeaker.scoring.enrolment import Models
+from deepspeaker.scoring.plda import Plda
+from deepspeaker.scoring.quality import measure
+from deepspeaker.scoring.scorer import score_pairs
+from deepspeaker.scoring.task import Sides
+from deepspeaker.speech import Trust, judge
+
+Sound = str | os.PathLike | tuple[np.ndarray, int]  # a file, "-" for standard input, or (samples (S,), rate in Hz)
+
+
+class Recording(NamedTuple):
+    """One utterance as decisions see it."""
+
+    embedding: np.ndarray  # (E,) float32 of length one
+    seconds: float
+    trust: Trust | None = None  # None where the sound is no longer at hand
+
+
+class Verdict(NamedTuple):
+    """Whether two recordings are of one speaker."""
+
+    same: bool  # llr >= threshold
+    llr: float  # natural logarithm of how many times likelier the scores are if it is one speaker
+    threshold: float  # from which accepting costs less than rejecting
+    score: float  # of the back-end, before calibration
+    first: Trust
+    second: Trust
+
+
+def load(path: str | os.PathLike, device: str = "cpu") -> "Model":
+    """Read model.pt; of other checkpoints only embed and score work. UserError when it is damaged or no model."""
+    trained = load_model(path)
+    try:
+        return Model(trained, device, os.fspath(path))
+    except (TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{os.fspath(path)}: its calibration, cohort or PLDA is not of the expected kind: {error}"
+                        ) from None
+
+
+class Model:
+    """A network with its front-end, back-end, calibration and what these need."""
+
+    def __init__(self, trained: Trained, device: str, name: str):
+        self.config, self.summary, self._name = trained.config, trained.content.get("summary", {}), name
+        self.network, self._device = trained.model.to(device), torch.device(device)
+        self.backend: str = self.config.scoring.backends[0]
+        content = trained.content
+        self._calibrations = {key: Calibration(**value) for key, value in content.get("calibration", {}).items()}
+        cohort, plda = content.get("cohort"), content.get("plda")
+        self._means = {"cohort": None if cohort is None else cohort.numpy(),
+                       "cohort_top": self.config.scoring.cohort_top,
+                       "plda": plda and Plda(**{key: value.numpy() for key, value in plda.items()})}
+
+    @property
+    def rate(self) -> int:
+        """Sampling rate in Hz of the front-end; other sounds are converted to it."""
+        return self.config.features.sample_rate
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that an embedding depends on: weights, front-end, [model] and [embedding]."""
+        tables = self.config.as_tables()
+        found = hashlib.sha256(repr([tables[name] for name in ("features", "model", "embedding")]).encode())
+        for key, value in sorted(self.network.state_dict().items()):
+            found.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+            found.update(value.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+    def embed(self, samples: np.ndarray, rate: int) -> np.ndarray:
+        """Samples (S,) within -1..1 at `rate` Hz -> embedding (E,) float32 of length one.
+
+        Whatever the samples are is embedded; UserError for fewer than one frame (25 ms).
+        """
+        fbank, energy = self._features(as_samples(samples, rate, self.rate))
+        return self._embed(fbank, energy)
+
+    def listen(self, sound: Sound) -> Recording:
+        """Embed a sound and judge it. UserError, which names the file, for what cannot be read or has no speech."""
+        if isinstance(sound, tuple):
+            return self._recording(as_samples(*sound, self.rate))
+        samples = read_file(sound, self.rate)
+        try:
+            return self._recording(samples)
+        except UserError as error:
+            raise UserError(f"{'standard input' if sound == '-' else os.fspath(sound)}: {error}") from None
+
+    def score(self, first: np.ndarray, second: np.ndarray) -> float:
+        """The back-end's score of two embeddings (E,), as stage 6 computes it: for the cosine, -1..1."""
+        return float(self._scores([[Recording(first, 1.0)]], Recording(second, 1.0))[1][0])
+
+    def llr(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> np.ndarray:
+        """Log-likelihood ratios (n,), natural, of `test` with n speakers, each enrolled by one or more recordings."""
+        return self._llr(*self._scores(enrolled, test))
+
+    def threshold(self, prior: float | None = None, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
+        """The log-likelihood ratio from which to accept, if targets have this prior (default: the one that the
+        calibration is best for). UserError for a prior outside 0..1 and costs that are not above 0."""
+        prior = self.config.scoring.calibration_prior if prior is None else prior
+        if not 0 < prior < 1 or not cost_miss > 0 or not cost_false_accept > 0:
+            raise UserError(f"expected a prior between 0 and 1 and costs above 0, found prior {prior}, cost of a miss "
+                            f"{cost_miss}, of a false accept {cost_false_accept}")
+        return threshold(prior, cost_miss, cost_false_accept)
+
+    def verify(self, first: Sound, second: Sound, prior: float | None = None, cost_miss: float = 1.0,
+               cost_false_accept: float = 1.0) -> Verdict:
+        """Whether two sounds are of one speaker. UserError as `listen`, `threshold` and `llr`."""
+        return self.compare(self.listen(first), self.listen(second),
+                            self.threshold(prior, cost_miss, cost_false_accept))
+
+    def compare(self, first: Recording, second: Recording, threshold: float) -> Verdict:
+        """The verdict on two recordings that `listen` gave."""
+        sides, scores = self._scores([[first]], second)
+        llr = float(self._llr(sides, scores)[0])
+        return Verdict(llr >= threshold, llr, threshold, float(scores[0]), first.trust, second.trust)
+
+    def _recording(self, samples: np.ndarray) -> Recording:
+        fbank, energy = self._features(samples)
+        trust = judge(torch.from_numpy(samples), self.rate, energy)
+        return Recording(self._embed(fbank, energy), len(samples) / self.rate, trust)
+
+    def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
+        """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
+        f = self.config.features
+        found = compute_fbank(torch.from_numpy(samples), f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq,
+                              f.snip_edges)
+        if len(found[0]) == 0:
+            raise UserError(f"shorter than one frame: {len(samples)} samples at {self.rate} Hz")
+        return found
+
+    def _embed(self, fbank: Tensor, energy: Tensor) -> np.ndarray:
+        """As stage 5: rounded as archives round, voiced frames alone where the configuration says so."""
+        f = self.config.features
+        if f.compress:
+            fbank = torch.from_numpy(as_stored(fbank.numpy()))
+        if f.vad and (voiced := voiced_frames(energy)).any():
+            fbank = fbank[voiced]
+        return embed(self.network, fbank.to(self._device), f.normalize, self.config.embedding).cpu().numpy()
+
+    def _scores(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> tuple[Sides, np.ndarray]:
+        recordings = [test, *(recording for several in enrolled for recording in several)]
+        embeddings = np.stack([recording.embedding for recording in recordings]).astype(np.float32, copy=False)
+        models = Models(np.arange(1, len(recordings)), np.array([len(several) for several in enrolled]))
+        sides = Sides([], models, [str(recording.seconds) for recording in recordings], embeddings, 1)
+        scorer = make_scorer(self.backend, embeddings, models, **self._means)
+        return sides, score_pairs(scorer, *self._pairs(sides))
+
+    @staticmethod
+    def _pairs(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
+        """Every model with the first utterance."""
+        count = len(sides.models.counts)
+        return np.arange(count), np.zeros(count, np.int64)
+
+    def _llr(self, sides: Sides, scores: np.ndarray) -> np.ndarray:
+        if self.backend not in self._calibrations:
+            raise UserError(f"{self._name} has no calibration of {self.backend}, so no score of it is a decision: "
+                            f"use exp/NAME/model.pt of a recipe with a development set")
+        columns, durations = {"score": scores}, {name: name for name in sides.utterances}
+        for quality in self.config.scoring.qualities:
+            columns |= measure(quality, sides, *self._pairs(sides), utt2dur=durations, **self._means)
+        return apply(self._calibrations[self.backend], columns)

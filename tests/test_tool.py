@@ -1,0 +1,258 @@
+"""The command: decisions, enrolment, many files, and bad input in a sentence."""
+
+import io
+import json
+import os
+import pickle
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import RATE, ROOT, environment, noise, write_wav
+from tools import model_file, voice
+
+import deepspeaker
+from deepspeaker.archive import read_vectors
+from deepspeaker.tool import main
+
+ENVIRONMENT = environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with model.pt and sound files; other.pt has other weights."""
+    folder = tmp_path_factory.mktemp("tool")
+    model_file(folder / "model.pt")
+    model_file(folder / "other.pt", seed=1)
+    for name, speaker, utterance in (("a", 1, 0), ("b", 2, 0), ("c", 3, 0)):
+        write_wav(folder / f"{name}.wav", voice(speaker, utterance))
+    soundfile.write(folder / "a.flac", voice(1), RATE)
+    return folder
+
+
+@pytest.fixture
+def tool(place, monkeypatch, capsys):
+    """Run a subcommand in the folder; returns status, JSON or None, standard error."""
+    monkeypatch.chdir(place)
+
+    def run(*words: object) -> tuple[int, dict | None, str]:
+        capsys.readouterr()
+        status = main([*map(str, words), "--json"])
+        printed = capsys.readouterr()
+        return status, json.loads(printed.out) if printed.out else None, printed.err
+
+    return run
+
+
+def test_verify(tool):
+    status, found, _ = tool("verify", "model.pt", "a.wav", "a.flac")
+    assert status == 0 and found["verdicts"][0]["same"] and found["verdicts"][0]["llr"] > found["threshold"]
+    status, found, _ = tool("verify", "model.pt", "a.wav", "a.flac", "b.wav")
+    assert status == 1 and [v["same"] for v in found["verdicts"]] == [True, False]
+    trust = found["trust"]
+    assert trust["seconds"] == 3 and 2 < trust["speech"] <= 3 and trust["clipped"] == 0 and not trust["warnings"]
+    samples = voice(1)
+    assert trust["level"] == pytest.approx(10 * np.log10((samples ** 2).mean()), abs=2)
+
+
+def test_prior_and_costs_decide(tool):
+    def limit(*options):
+        return tool("verify", "model.pt", "a.wav", "b.wav", *options)[1]["threshold"]
+
+    assert limit() == limit("--prior", 0.01) == pytest.approx(np.log(99))
+    assert limit("--prior", 0.5) == 0 and limit("--prior", 0.5, "--cost-miss", 10) == pytest.approx(-np.log(10))
+    assert limit("--prior", 0.5, "--cost-fa", 10) == pytest.approx(np.log(10))
+    assert tool("verify", "model.pt", "a.wav", "a.wav", "--prior", 1e-6)[0] == 1
+
+
+def test_warnings_of_what_is_short_clipped_or_quiet(tool, place):
+    write_wav(place / "short.wav", voice(1, seconds=1.2))
+    write_wav(place / "clipped.wav", (8 * voice(1)).clip(-1, 1))
+    write_wav(place / "quiet.wav", 0.005 * voice(1))
+    _, found, _ = tool("verify", "model.pt", "a.wav", "short.wav", "clipped.wav", "quiet.wav")
+    for verdict, word in zip(found["verdicts"], ("of speech", "clipped", "quiet"), strict=True):
+        assert any(word in warning for warning in verdict["trust"]["warnings"])
+
+
+def aac(path, samples):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        for start in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, start:start + 1024], format="fltp", layout="mono")
+            frame.rate = RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a"])
+def test_standard_input(tool, place, monkeypatch, name):
+    aac(place / "a.m4a", voice(1))
+    expected = tool("verify", "model.pt", "a.wav", name)[1]["verdicts"][0]["score"]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((place / name).read_bytes())))
+    assert tool("verify", "model.pt", "a.wav", "-")[1]["verdicts"][0]["score"] == expected
+    assert tool("verify", "model.pt", "-", "-")[0] == 2
+
+
+def test_enroll_list_identify(tool, place):
+    assert tool("enroll", "model.pt", "people.db", "Ann Ö.", "a.wav")[1]["recordings"] == 1
+    assert tool("enroll", "model.pt", "people.db", "Bob", "b.wav")[0] == 0
+    _, found, _ = tool("list", "model.pt", "people.db")
+    assert [s["name"] for s in found["speakers"]] == ["Ann Ö.", "Bob"]
+    status, found, _ = tool("identify", "model.pt", "people.db", "a.flac", "--top", 1)
+    assert status == 0 and found["speaker"] == "Ann Ö." and len(found["best"]) == 1
+    status, found, _ = tool("identify", "model.pt", "people.db", "c.wav")
+    assert status == 1 and found["speaker"] is None and len(found["best"]) == 2
+    assert tool("enroll", "model.pt", "people.db", "Bob", "c.wav", "b.wav")[1]["recordings"] == 3
+    status, _, error = tool("identify", "other.pt", "people.db", "a.wav")
+    assert status == 2 and "was enrolled with another model" in error
+    assert sorted(p.name for p in place.glob("people.db*")) == ["people.db"]
+
+
+def test_embed(tool, place):
+    files = ["a.wav", "b.wav", "a.flac"]
+    status, found, _ = tool("embed", "model.pt", *files, "-o", "out.npy")
+    assert status == 0 and found["embedded"] == 3
+    model = deepspeaker.load(place / "model.pt")
+    rows = np.load(place / "out.npy")
+    for row, name in zip(rows, files, strict=True):
+        np.testing.assert_allclose(row, model.embed(*soundfile.read(place / name, dtype="float32")), atol=1e-5)
+    (place / "text.wav").write_text("this is no sound")
+    status, found, error = tool("embed", "model.pt", "a.wav", "text.wav", "b.wav", "-o", "out.npy")
+    assert status == 2 and list(found["failed"]) == ["text.wav"] and "text.wav is not audio" in error
+    assert np.isnan(np.load(place / "out.npy")).all(1).tolist() == [False, True, False]
+    assert tool("embed", "model.pt", "a.wav", "b.wav", "-o", "out.scp")[0] == 0
+    np.testing.assert_allclose(read_vectors(place / "out.scp")["b"], rows[1], atol=1e-6)
+
+
+def melody(seconds: float) -> np.ndarray:
+    """Chords of a plucked instrument."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    notes = 2 ** (np.array([0, 4, 7, 5, 9])[(time * 3).astype(int) % 5] / 12)
+    chord = ((interval, k) for interval in (1, 1.25, 1.5) for k in (1, 2, 3))
+    tone = sum(np.sin(2 * np.pi * 262 * interval * notes * k * time) / k for interval, k in chord)
+    return (0.1 * tone * np.exp(-4 * (time * 3 % 1))).astype(np.float32)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+BAD = {"silence.wav": "no speech found in 3.0 s: silence", "short.wav": "0.2 s of speech found",
+       "noise.wav": "no speech found", "music.wav": "no speech found", "hours.wav": "120 minutes long",
+       "text.wav": "not audio", "nowhere.wav": "no such file", "../nowhere.wav": "no such file",
+       "it's \"😀\".wav": "no such file", ".": "not a file", "empty.wav": "is empty", "touch ran |": "no such file"}
+
+
+@pytest.fixture
+def bad(place):
+    write_wav(place / "silence.wav", np.zeros(3 * RATE, np.float32))
+    write_wav(place / "short.wav", voice(1, seconds=0.2))
+    write_wav(place / "noise.wav", (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32))
+    write_wav(place / "music.wav", melody(5.0))
+    (place / "text.wav").write_text("this is no sound")
+    (place / "empty.wav").write_bytes(b"")
+    if not (place / "hours.wav").exists():
+        with soundfile.SoundFile(place / "hours.wav", "w", 8000, 1, "PCM_U8") as file:
+            for _ in range(120):
+                file.write(np.zeros(60 * 8000, np.float32))
+
+
+@pytest.mark.parametrize("name, reason", BAD.items())
+def test_bad_sound(tool, bad, place, name, reason):
+    for words in (["verify", "model.pt", "a.wav", name], ["enroll", "model.pt", "bad.db", "Ann", name],
+                  ["embed", "model.pt", name, "-o", "bad.npy"]):
+        status, found, error = tool(*words)
+        assert status == 2 and found is None and "Traceback" not in error
+        assert name in error and reason in error, error
+    assert not any((place / made).exists() for made in ("bad.db", "bad.npy", "ran"))
+
+
+@pytest.mark.parametrize("name", ["O'Brien", 'x"; DROP TABLE recording', "😀", "../etc", "", "a\nb", "x" * 101])
+def test_bad_name(tool, place, name):
+    status, _, error = tool("enroll", "model.pt", "bad.db", name, "a.wav")
+    assert status == 2 and "the name" in error and "cannot be used" in error
+    assert not (place / "bad.db").exists()
+
+
+def test_bad_model_and_database(tool, place):
+    whole = (place / "model.pt").read_bytes()
+    (place / "cut.pt").write_bytes(whole[:len(whole) // 2])
+    (place / "hostile.pt").write_bytes(pickle.dumps({"config": Hostile(), "model": 1}))
+    torch.save({"config": Hostile(), "model": {}}, place / "hostile2.pt")
+    torch.save({"config": {}, "model": {}}, place / "none.pt")
+    torch.save({"config": [], "model": {}}, place / "list.pt")
+    torch.save({**torch.load(place / "model.pt"), "calibration": {"cosine": {"prior": 1}}}, place / "odd.pt")
+    (place / "text.db").write_text("this is no database, it is only named like one")
+    with sqlite3.connect(place / "foreign.db") as foreign:
+        foreign.execute("CREATE TABLE t (x)")
+    for model, reason in (("cut.pt", "damaged"), ("hostile.pt", "damaged"), ("hostile2.pt", "damaged"),
+                          ("none.pt", "missing"), ("list.pt", "not a checkpoint"), ("a.wav", "damaged"),
+                          ("odd.pt", "not of the expected kind"), ("nix.pt", "no such checkpoint"),
+                          ("model.final", "has no calibration of cosine")):
+        status, _, error = tool("verify", model, "a.wav", "b.wav")
+        assert status == 2 and reason in error and error.count("\n") == 1, error
+    assert not (place / "ran").exists()
+    for name, reason in (("nix.db", "no such file"), ("text.db", "not a database"), ("foreign.db", "not a database")):
+        status, _, error = tool("list", "model.pt", name)
+        assert status == 2 and reason in error and error.count("\n") == 1, error
+    assert not (place / "nix.db").exists()
+    for words in (["--prior", 0], ["--prior", 2], ["--cost-miss", 0], ["--cost-fa", -1]):
+        assert tool("verify", "model.pt", "a.wav", "b.wav", *words)[0] == 2
+
+
+def test_debug_shows_where(place, call):
+    words = [sys.executable, "-m", "deepspeaker", "verify", place / "model.pt", place / "a.wav", "/nowhere.wav"]
+    plain, debug = call(*words), call(*words, "--debug")
+    assert plain.returncode == debug.returncode == 2
+    assert plain.stderr == "deepspeaker: /nowhere.wav: no such file\n" and "Traceback" in debug.stderr
+
+
+CALLS = """
+import sys
+from deepspeaker import load
+from deepspeaker.tool import database
+model = load("model.pt")
+heard = model.listen("a.wav")
+for n in range(int(sys.argv[2])):
+    database.enroll("many.db", model, f"p{sys.argv[1]}-{n}", [heard, heard])
+    assert f"p{sys.argv[1]}-{n}" in database.recordings("many.db", model)
+    print(n, flush=True)
+"""
+
+
+def callers(place, count: int, calls: int) -> list[subprocess.Popen]:
+    return [subprocess.Popen([sys.executable, "-c", CALLS, str(n), str(calls)], cwd=place, env=ENVIRONMENT,
+                             stdout=subprocess.PIPE, text=True) for n in range(count)]
+
+
+@pytest.mark.long
+def test_four_processes_lose_nothing(place, tool):
+    """100 enrolments and 100 look-ups at once; then enrolments killed at any moment leave two recordings or none."""
+    processes = callers(place, 4, 25)
+    assert [process.wait() for process in processes] == [0] * 4
+    found = tool("list", "model.pt", "many.db")[1]["speakers"]
+    assert len(found) == 100 and {s["recordings"] for s in found} == {2}
+    for n in range(5):
+        process = callers(place, 1, 100000)[0]
+        process.stdout.readline()
+        time.sleep(0.05 * n)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        done = len(re.findall(r"\d+", process.stdout.read())) + 1
+        counts = [s["recordings"] for s in tool("list", "model.pt", "many.db")[1]["speakers"]]
+        assert all(count % 2 == 0 for count in counts) and sum(counts) >= 2 * done
+
+
+def test_noise_that_comes_and_goes_is_no_speech(tool, place):
+    write_wav(place / "bursts.wav", noise(3.0, 0))
+    assert "no speech found" in tool("verify", "model.pt", "a.wav", "bursts.wav")[2]
