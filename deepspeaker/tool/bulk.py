@@ -29,9 +29,11 @@ def listen_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, Record
         except (UserError, OSError) as error:
             return i, error if isinstance(error, UserError) else UserError(f"{files[i]}: {error}")
 
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(work, order)
-    torch.set_num_threads(workers)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(work, order)
+    finally:
+        torch.set_num_threads(workers)
 
 
 def check_output(path: Path) -> None:
