@@ -101,16 +101,12 @@ class MatrixTable:
         frames = first.stop - first.start if isinstance(first, slice) else len(first)
         if self._maps is not None:
             self._announce(layout, index, width)
-        windows, raw = np.empty((len(which), frames, cols), np.float32), np.empty((frames, width), np.uint8)
-        stored = raw.view(kind)
-        for window, entry, rows in zip(windows, layout, index, strict=True):
-            file, start, count, _, _, minimum, step = entry.item()
-            raw[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
-            window[:] = stored  # window by window: they stay in the processor's cache
-            if kind in ("<u2", "u1"):
-                window *= np.float32(step)
-                window += np.float32(minimum)
-        return windows
+        raw = np.empty((len(which), frames, width), np.uint8)
+        places = zip(layout["file"].tolist(), layout["start"].tolist(), layout["rows"].tolist(), index, strict=True)
+        for window, (file, start, count, rows) in zip(raw, places, strict=True):
+            window[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
+        shape = (-1, 1, 1)
+        return _values(raw.view(kind), layout["minimum"].reshape(shape), layout["step"].reshape(shape))
 
     def _announce(self, layout: np.ndarray, index: Sequence[slice | np.ndarray], width: int) -> None:
         """Have the system read the pages of all windows."""

@@ -244,4 +244,5 @@ def main():
             print(f"{name}: {json.dumps(found)}")
 
 
-main()
+if __name__ == "__main__":
+    main()
