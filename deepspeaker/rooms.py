@@ -35,7 +35,8 @@ def simulate_rooms(folder: Path, rooms: int, seed: int) -> None:
             for number in range(1, rooms + 1):
                 path = new / kind / f"Room{number:03d}" / f"Room{number:03d}-1.wav"
                 path.parent.mkdir(parents=True)
-                soundfile.write(path, _response(pyroomacoustics, rng, sides), SAMPLE_RATE, subtype="FLOAT")
+                # not FLOAT: such a WAV holds the time at which it was written
+                soundfile.write(path, _response(pyroomacoustics, rng, sides), SAMPLE_RATE, subtype="PCM_24")
 
 
 def _response(pyroomacoustics, rng: np.random.Generator, sides: tuple[float, float]) -> np.ndarray:
