@@ -15,6 +15,7 @@ from conftest import finish as finish_command
 from test_recipe import TINY_CORPUS, recipe, rows
 from test_run_pl import DATE
 
+from deepspeaker.checkpoint import load
 from deepspeaker.command import UserError
 from deepspeaker.engines.line import parse
 from deepspeaker.engines.slurm import Array, read_conf
@@ -226,7 +227,7 @@ def test_jobs_cancelled_by_others_are_noticed(folder):
     (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
 def test_a_signal_cancels_all_jobs(folder, number, status):
     """They are over when slurm.pl is: one that writes a checkpoint has written it."""
-    Path("job.sh").write_text("trap 'sleep 1; touch saved.$1; exit 1' TERM; touch here.$1; sleep 60 & wait")
+    Path("job.sh").write_text("trap 'sleep 0.5; touch saved.$1; exit 1' TERM; touch here.$1; sleep 60 & wait")
     process = started("--max-jobs-run", 2, "JOB=1:3", "mine.JOB.log", "bash", "job.sh", "JOB")
     wait_for(lambda: Path("here.1").exists() and Path("here.2").exists())
     process.send_signal(number)
@@ -317,3 +318,57 @@ def test_conf_of_kaldi(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
             read_conf(path)
+
+
+def slurm_recipe(*options: object) -> list[str]:
+    return ["--conf", "tiny.toml", "--dir", "out", "--gpus", "0", "--train-cmd", "slurm.pl --mem 500M",
+            "--cuda-cmd", "slurm.pl --mem 500M", *map(str, options)]
+
+
+@pytest.mark.long
+def test_the_whole_recipe(folder):
+    tiny_conf(Path("tiny.toml"), {"augment.copies": []})
+    done = recipe("--corpus-opts", TINY_CORPUS, "--nj", 2, *slurm_recipe(), cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["phase"] for row in rows(Path("out/exp/tiny/results.tsv"))] == ["untrained", "softmax", "triplet"]
+    for phase in ("softmax", "triplet"):
+        assert log(f"out/exp/tiny/{phase}/train.log") in done.stdout and f"{phase} epoch 2/2" in done.stdout
+    jobs = ask("squeue", "--noheader", "--array", "--states=all", "--format=%j %T").splitlines()
+    assert jobs.count("train COMPLETED") == 2
+    assert jobs.count("make_fbank_train COMPLETED") == 2 and jobs.count("extract_embeddings COMPLETED") == 12
+    assert not list(Path("out").rglob(".slurm.*"))
+
+
+@pytest.mark.long
+def test_requeued_training_ends_with_the_same_parameters(folder, ready):
+    conf, train, dev = ready({"softmax.steps_per_epoch": 60, "training.checkpoint_minutes": 0.0005})
+    assert finish_command(train_command(conf, train, dev, folder / "whole")).returncode == 0
+    process = started("train.log", *train_command(conf, train, dev, folder / "requeued"))
+    wait_for(lambda: list(folder.glob("requeued/step-*.pt")))
+    subprocess.run(["scontrol", "requeue", array_of("train")], check=True)
+    _, err = process.communicate(timeout=100)
+    assert (process.returncode, err) == (0, "")
+    lines = log("requeued/train.log")
+    assert "stopped at step" in lines and "going on from" in lines and log("train.log").count("# Started at ") == 2
+    assert same(weights(folder / "whole/final.pt"), weights(folder / "requeued/final.pt"))
+    last = sorted(path.name for path in (folder / "whole").glob("step-*.pt"))[-1]
+    a, b = (load(folder / name / last) for name in ("whole", "requeued"))
+    assert same(a["model"], b["model"]) and same(a["loss"], b["loss"])
+
+
+@pytest.mark.long
+def test_training_on_two_machines_by_srun(folder, ready):
+    conf, train, dev = ready({"augment.copies": []})
+    data = Path("out/data")
+    data.mkdir(parents=True)
+    (data / "train").symlink_to(train)
+    (data / "dev").symlink_to(dev)
+    shutil.copy(conf, "tiny.toml")
+    options = [*slurm_recipe("--stage", 3, "--stop-stage", 3), "--nnodes", "2"]
+    done = recipe(*options, cwd=folder)
+    assert done.returncode == 1 and "give $cuda_cmd --nodes 2" in log("out/exp/tiny/softmax/log/train.log")
+    assert "stage 3 failed, log: " in done.stderr
+    options[options.index("--cuda-cmd") + 1] += " --nodes 2"
+    done = recipe(*options, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr + log("out/exp/tiny/softmax/log/train.log")
+    assert "on cpu x 2" in done.stdout and Path("out/exp/tiny/softmax/final.pt").exists()
