@@ -3,8 +3,8 @@
 
 Reads torchrun's own options and a program with its arguments; starts the program in so many processes. torchrun ends
 with status 1 whatever ended its processes; this ends with the status of the first that failed, and after SIGTERM or
-SIGINT to itself, once the processes have stopped in good order, with 143 or 130. Started by srun on the machines of a Slurm
-job, it needs no --rdzv-endpoint: they meet where srun runs.
+SIGINT to itself, once the processes have stopped in good order, with 143 or 130. Where srun starts it on the machines
+of a Slurm job, it needs no --rdzv-endpoint: they meet where srun runs.
 
     steps/torchrun.py --standalone --nproc-per-node 2 steps/train.py --phase softmax --device cpu \\
         --conf conf/small.toml data/train data/dev exp/small/softmax

@@ -4,8 +4,8 @@
     slurm_job.py FOLDER THREADS NAME LOG COMMAND
 
 NAME is that of the job variable (empty where there is none), replaced by the job's number in LOG and COMMAND. Leaves
-FOLDER/NUMBER if the command ended with status 0. SIGTERM, by which Slurm announces the end, is passed on to all that
-was started, and its end is waited for: training writes a checkpoint.
+FOLDER/NUMBER if the command ended with status 0. SIGTERM, by which Slurm announces the end to all processes of a job,
+does not end this one: it waits for all the others, as training writes a checkpoint.
 """
 
 import os
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.command import run
 from deepspeaker.engines.line import numbered
 from deepspeaker.engines.logs import start
-from deepspeaker.engines.processes import adopt_orphans, descendants, handle_signals, send
+from deepspeaker.engines.processes import adopt_orphans, handle_signals
 
 
 def wait_for_orphans() -> None:
@@ -30,12 +30,7 @@ def wait_for_orphans() -> None:
 
 def main() -> int:
     told = []
-
-    def pass_on(number: int, _frame: object) -> None:
-        told.append(number)
-        send(descendants(), number)
-
-    handle_signals(pass_on)
+    handle_signals(lambda number, _frame: told.append(number))
     adopt_orphans()
     folder, threads, name, log, command = sys.argv[1:]
     number = int(os.environ.get("SLURM_ARRAY_TASK_ID", 1))
