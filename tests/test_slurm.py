@@ -18,7 +18,8 @@ from test_run_pl import DATE
 from deepspeaker.checkpoint import load
 from deepspeaker.command import UserError
 from deepspeaker.engines.line import parse
-from deepspeaker.engines.slurm import Array, read_conf
+from deepspeaker.engines.slurm import Array
+from deepspeaker.engines.slurm_conf import read_conf
 
 SLURM = ROOT / "utils/slurm.pl"
 SHIPPED = ROOT / "egs/voxceleb/conf/slurm.conf"
@@ -258,6 +259,29 @@ def test_the_death_of_a_node(folder):
 
 
 @pytest.mark.long
+def test_jobs_of_a_slurm_pl_that_was_killed_are_ended_first(folder):
+    Path("job.sh").write_text("mkdir alone || exit 1; touch here.$1; trap 'sleep 1; rmdir alone; exit' TERM\n"
+                              "sleep $1 & wait; rmdir alone")
+    process = started("[a] b.JOB.log", "bash", "job.sh", 60)
+    wait_for(Path("here.60").exists)
+    process.kill()
+    process.communicate()
+    done = run("[a] b.JOB.log", "bash", "job.sh", 0)
+    assert done.returncode == 0 and re.fullmatch(
+        r"slurm.pl: job \d+, whose slurm.pl was killed, is cancelled first\n", done.stderr), done.stderr
+    assert not list(Path().glob(".slurm.*"))
+
+
+def test_machines_that_do_not_see_the_folder(folder, monkeypatch):
+    monkeypatch.setattr("deepspeaker.engines.slurm.JOB", "/nowhere/slurm_job.py")
+    array = Array(parse(["x.log", "true"], ""), "1")
+    array.submit(["sbatch"])
+    array.wait()
+    assert "FAILED (NonZeroExitCode) before it could begin: do all machines see this folder?" in array.failed[1]
+    assert "/nowhere/slurm_job.py" in log("x.log")
+
+
+@pytest.mark.long
 def test_slurm_is_away_for_a_while(folder, cluster):
     process = started("away.log", "sleep", 2, ";", "exit", 3)
     array_of("away")
@@ -271,13 +295,15 @@ def test_slurm_is_away_for_a_while(folder, cluster):
 
 def test_a_job_that_slurm_has_forgotten_is_not_waited_for(folder, monkeypatch, capsys):
     monkeypatch.setattr("deepspeaker.engines.slurm.PATIENCE", 0.5)
-    array = Array(parse(["JOB=1:3", "x.JOB.log", "true"], ""), "1", ["sbatch", "--hold"])
+    array = Array(parse(["JOB=1:4", "x.JOB.log", "true"], ""), "1")
+    array.submit(["sbatch", "--hold"])
     subprocess.run(["scancel", array.id], check=True)
     array.id = "9999999"
     (array.folder / "2").touch()
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         assert log(f"x.{number}.log") == ""
-    Path("x.3.log").write_text("# true\n# Accounting: time=0 threads=1\n# Ended (code 7) at some time\n")
+    for number, code in ((3, 7), (4, 0)):
+        Path(f"x.{number}.log").write_text(f"# true\n# Accounting: time=0 threads=1\n# Ended (code {code}) at a time\n")
     array.wait()
     assert array.failed == {1: "The job is no longer known to Slurm and left no word of its end", 3: "code 7"}
     assert "# Ended (lost) at " in log("x.1.log") and not log("x.2.log")

@@ -28,7 +28,8 @@ from deepspeaker.command import UserError, run
 from deepspeaker.engines.line import parse, report
 from deepspeaker.engines.logs import signal_name
 from deepspeaker.engines.processes import Interrupted, handle_signals, interrupt
-from deepspeaker.engines.slurm import Array, read_conf, signals_blocked
+from deepspeaker.engines.slurm import Array
+from deepspeaker.engines.slurm_conf import read_conf
 
 CONF = Path("conf/slurm.conf")
 RECIPE = Path(__file__).resolve().parents[1] / "egs/voxceleb"
@@ -55,8 +56,8 @@ def main() -> int:
         options, words = split(line.options)
         conf = read_conf(Path(options.pop("config", CONF if CONF.exists() else RECIPE / CONF)))
         sbatch = [*conf.sbatch(options), *words]
-        with signals_blocked():  # lest the array's number is lost
-            array = Array(line, options.get("num_threads", "1"), sbatch)
+        array = Array(line, options.get("num_threads", "1"))
+        array.submit(sbatch)
         array.wait()
         return report(line, len(array.failed))
     except Interrupted as interrupted:

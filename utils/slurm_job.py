@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.command import UserError, run
 from deepspeaker.engines.line import numbered
 from deepspeaker.engines.logs import start
 from deepspeaker.engines.processes import adopt_orphans, handle_signals
@@ -34,8 +34,8 @@ def main() -> int:
     adopt_orphans()
     folder, threads, name, log, command = sys.argv[1:]
     number = int(os.environ.get("SLURM_ARRAY_TASK_ID", 1))
-    if not Path(folder).is_dir():  # it has ended well, was run again, and nobody waits for it
-        return 0
+    if not Path(folder).is_dir():  # or the job has ended well, was run again, and nobody waits for it
+        raise UserError(f"no {folder} on {os.uname().nodename}: the log must lie where all machines see it")
     if "SLURM_CPUS_PER_TASK" in os.environ:  # which srun no longer heeds
         os.environ.setdefault("SRUN_CPUS_PER_TASK", os.environ["SLURM_CPUS_PER_TASK"])
     job = start(numbered(command, name, number), numbered(log, name, number))

@@ -4,6 +4,7 @@ Whether a job has ended is for Slurm to say: it knows of dead nodes and of jobs 
 job leaves when it has ended well tells it sooner, and even where Slurm has forgotten the job or does not answer.
 """
 
+import glob
 import os
 import re
 import shlex
@@ -16,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from deepspeaker.command import UserError
 from deepspeaker.engines.line import Line
@@ -32,77 +32,38 @@ OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"
 USUAL = {"None", "Resources", "Priority", "BeginTime", "JobArrayTaskLimit", "Prolog", "Cleaning"}  # reasons to wait
 
 
-class Conf(NamedTuple):
-    """conf/slurm.conf: what becomes of the options."""
-
-    path: Path
-    command: list[str]
-    options: dict[tuple[str, str], list[str]]  # (name, value or *) -> words for sbatch, with $0 for the value
-    defaults: dict[str, str]
-
-    def sbatch(self, options: dict[str, str]) -> list[str]:
-        """sbatch's command line. Raises UserError for an option that the file does not have."""
-        words = list(self.command)
-        for name, value in {**self.defaults, **options}.items():
-            if (name, value) in self.options:
-                words += self.options[name, value]
-            elif (name, "*") in self.options:
-                words += [word.replace("$0", value) for word in self.options[name, "*"]]
-            else:
-                known = " ".join(sorted({f"--{known}".replace("_", "-") for known, _ in self.options}))
-                raise UserError(f"{self.path} does not say what --{name.replace('_', '-')} {value} means to sbatch; it "
-                                f"knows: {known}")
-        return words
-
-
-def read_conf(path: Path) -> Conf:
-    """A file in Kaldi's format: lines `command ...`, `option NAME=VALUE ...` (VALUE may be *), `default NAME=VALUE`.
-
-    Raises UserError naming the line that is none of these.
-    """
-    conf = Conf(path, [], {}, {})
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        kind, *words = shlex.split(line, comments=True) or [""]
-        name, equals, value = (words[0] if words else "").partition("=")
-        name = name.replace("-", "_")
-        if kind == "command" and words:
-            conf.command[:] = words
-        elif kind == "option" and equals:
-            conf.options[name, value] = words[1:]
-        elif kind == "default" and equals and len(words) == 1:
-            conf.defaults[name] = value
-        elif kind:
-            raise UserError(f"{path}:{number}: expected 'command ...', 'option NAME=VALUE ...' or 'default "
-                            f"NAME=VALUE', found {line!r}")
-    if not conf.command:
-        raise UserError(f"{path}: no line 'command sbatch ...'")
-    return conf
-
-
 class Array:
     """The jobs of a command line, as they are in Slurm."""
 
-    def __init__(self, line: Line, threads: str, sbatch: Sequence[str]):
-        """Send the jobs to Slurm by the command line `sbatch`. Raises UserError if that refuses them."""
+    def __init__(self, line: Line, threads: str):
         self.line, self.threads, self.started = line, threads, time.time()
         self.waiting = set(line.numbers)
         self.failed: dict[int, str] = {}  # number -> how
+        self.id: str | None = None
+        self.folder: Path | None = None
         self._unseen: dict[int, float] = {}  # number -> since when Slurm does not know it
         self._said: set[str] = set()
-        words = [*sbatch, *_array_words(line)]
+
+    def submit(self, sbatch: Sequence[str]) -> None:
+        """Send the jobs to Slurm by this command line. Raises UserError if that refuses them."""
+        line, words = self.line, [*sbatch, *_array_words(self.line)]
         if not shutil.which(words[0]):
             raise UserError(f"no {words[0]} on this machine: slurm.pl needs Slurm")
+        log = Path(line.job(line.numbers[0])[1]).absolute()
+        prefix = f".slurm.{log.name}."
+        for old in log.parent.glob(glob.escape(prefix) + "*"):
+            self._end_those_of(old)
         for number in line.numbers:
             empty(line.job(number)[1])
-        beside = Path(line.job(line.numbers[0])[1]).absolute()
-        self.folder = Path(tempfile.mkdtemp(prefix=".slurm.", dir=beside.parent))
-        job = [sys.executable, JOB, self.folder, threads, line.name or "", line.log, line.command]
-        done = subprocess.run(words, input=f"#!/bin/sh\nexec {shlex.join(map(str, job))}\n", stdout=subprocess.PIPE,
-                              text=True, env=_environment())
-        if done.returncode:
-            self.close()
-            raise UserError(f"sbatch refused the jobs (status {done.returncode}): {shlex.join(words)}")
-        self.id = done.stdout.strip().partition(";")[0]
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=log.parent))
+        job = [sys.executable, JOB, self.folder, self.threads, line.name or "", line.log, line.command]
+        with _signals_blocked():  # lest the array's number is lost
+            done = subprocess.run(words, input=f"#!/bin/sh\nexec {shlex.join(map(str, job))}\n", stdout=subprocess.PIPE,
+                                  text=True, env=_environment())
+            if done.returncode:
+                raise UserError(f"sbatch refused the jobs (status {done.returncode}): {shlex.join(words)}")
+            self.id = done.stdout.strip().partition(";")[0]
+            (self.folder / "job").write_text(self.id)
 
     def wait(self) -> None:
         """Until all jobs have ended, each as often as Slurm runs it; says which fail, when they do."""
@@ -116,19 +77,35 @@ class Array:
                 asked = time.monotonic()
 
     def cancel(self) -> None:
-        """End all jobs and wait for that."""
-        subprocess.run(["scancel", self.id])
+        """End all jobs, wait for that, and end their logs."""
+        if not self.id:
+            return
+        self._end()
+        for number in self.waiting:
+            self._how_it_failed(number, "CANCELLED", "None")
+
+    def close(self) -> None:
+        """Remove the folder by which jobs are heard of."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_those_of(self, old: Path) -> None:
+        """End the jobs of a slurm.pl that was killed, by the folder it left: they would write to the same files."""
+        if (old / "job").exists():
+            self.id = (old / "job").read_text()
+            self._say(f"job {self.id}, whose slurm.pl was killed, is cancelled first")
+            self._end()
+            self.id = None
+        shutil.rmtree(old)
+
+    def _end(self) -> None:
+        subprocess.run(["scancel", f"--name={_name(self.line)}", self.id])
         until = time.monotonic() + ENDING
         while (states := self._states()) is None or not all(state in OVER for state, _ in states.values()):
             if time.monotonic() > until:
                 print(f"slurm.pl: job {self.id} has not ended yet: see squeue -j {self.id}", file=sys.stderr)
                 return
             time.sleep(0.5)
-        for number in self.waiting:
-            self._how_it_failed(number, "CANCELLED", "None")
-
-    def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ask(self, now: float) -> None:
         states = self._states()
@@ -145,7 +122,8 @@ class Array:
                 self.waiting.remove(number)
             elif over:
                 self.waiting.remove(number)
-                self._fail(number, self._how_it_failed(number, state, reason))
+                if how := self._how_it_failed(number, state, reason):
+                    self._fail(number, how)
             elif state == "PENDING" and reason not in USUAL:
                 self._say(f"job {self.id} waits: {reason}")
 
@@ -165,13 +143,17 @@ class Array:
         how = how_it_ended(log)
         if how is not None:
             return how if state in ("FAILED", "") else f"{how or 'code 0'} (Slurm: {state})"
-        if not Path(log).stat().st_size:
+        with Path(log).open("rb") as file:
+            begun = file.read(2) == b"# "
+        if not begun:
             begin(log, command)
         if state == "OUT_OF_MEMORY" or state == "FAILED" and self._was_killed(number):
             return conclude(log, *described(-signal.SIGKILL), self.started, self.threads)
         why = f"The job was ended by Slurm: {state}{'' if reason in USUAL else f' ({reason})'}"
         if not state:
             why = "The job is no longer known to Slurm and left no word of its end"
+        if state == "FAILED" and not begun:
+            why += " before it could begin: do all machines see this folder?"
         return conclude(log, state or "lost", why, self.started, self.threads)
 
     def _was_killed(self, number: int) -> bool:
@@ -191,6 +173,11 @@ class Array:
             print(f"slurm.pl: {text}", file=sys.stderr)
 
 
+def _name(line: Line) -> str:
+    """Of the jobs, as squeue shows it."""
+    return Path(line.log).stem.replace(f".{line.name}", "")
+
+
 def _array_words(line: Line) -> list[str]:
     """For sbatch: the array's numbers and its logs, to which jobs append."""
     log, array = line.log.replace("%", "%%"), []
@@ -198,12 +185,11 @@ def _array_words(line: Line) -> list[str]:
         log = log.replace(line.name, "%a")
         limit = f"%{line.limit}" if line.limit else ""
         array = [f"--array={line.numbers[0]}-{line.numbers[-1]}{limit}"]
-    name = Path(line.log).stem.replace(f".{line.name}", "")
-    return ["--parsable", f"--job-name={name}", *array, "--open-mode=append", f"--output={log}"]
+    return ["--parsable", f"--job-name={_name(line)}", *array, "--open-mode=append", f"--output={log}"]
 
 
 @contextmanager
-def signals_blocked() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """SIGINT and SIGTERM arrive when the block ends."""
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
