@@ -155,7 +155,9 @@ for folder in "$musan" "$rirs"; do
 done
 if [ -z "$gpus" ]; then gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true); fi
 launcher=()
-if [ "$nnodes" -gt 1 ]; then
+if [ "$nnodes" -gt 1 ] && [ -n "$cuda_cmd" ] && [ -z "$rdzv_endpoint" ]; then # all in one job of $cuda_cmd
+  launcher=(srun steps/torchrun.py --nnodes "$nnodes" --nproc-per-node "$((gpus > 0 ? gpus : 1))")
+elif [ "$nnodes" -gt 1 ]; then
   if [ -z "$rdzv_endpoint" ]; then fail "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, the same on all machines"; fi
   if [ "$node_rank" -ge "$nnodes" ]; then fail "--node-rank $node_rank: expected 0 to $((nnodes - 1))"; fi
   if [ "$stage" -lt 3 ] || [ "$stop_stage" -gt 4 ]; then
@@ -248,9 +250,16 @@ if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
 fi
 
 train() { # train PHASE INIT: PHASE in exp/NAME/PHASE, from INIT where it is not empty; by all GPUs and machines
-  log=$exp/$1/train.log
-  run "${launcher[@]}" steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed" --device "$device" \
-    "$train" "$data/dev" "$exp/$1"
+  local command=("${launcher[@]}" steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed"
+    --device "$device" "$train" "$data/dev" "$exp/$1")
+  if [ -z "$cuda_cmd" ]; then
+    log=$exp/$1/train.log
+    run "${command[@]}"
+  else
+    log=$exp/$1/log/train.log
+    # shellcheck disable=SC2086  # the engine's options are words
+    run_shown "$exp/$1/train.log" $cuda_cmd "$log" "${command[@]}"
+  fi
   end "$exp/$1/final.pt"
 }
 
