@@ -215,8 +215,9 @@ def test_stages_alone_give_the_same_again(copy):
     before = (copy / "exp/tiny/results.tsv").read_bytes()
     (copy / "exp/tiny/results.tsv").unlink()
     options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--nj", 2]
-    done = recipe(*options, "--stage", 3, "--stop-stage", 4)
+    done = recipe(*options, "--stage", 3, "--stop-stage", 4, "--cuda-cmd", "run.pl --gpu 0")
     assert done.returncode == 0 and done.stdout.count("nothing to do") == 2, done.stderr
+    assert "# Ended (code 0)" in (copy / "exp/tiny/triplet/log/train.log").read_text()
     for stage in (5, 6, 7):
         done = recipe(*options, "--stage", stage, "--stop-stage", stage)
         assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, environment, hear_interrupts, same, tiny_conf, train_command, weights
 from conftest import finish as finish_command
+from slurm_cluster import ask, missing, started_cluster, wait_for
 from test_recipe import TINY_CORPUS, recipe, rows
 from test_run_pl import DATE
 
@@ -23,115 +23,20 @@ from deepspeaker.engines.slurm_conf import read_conf
 
 SLURM = ROOT / "utils/slurm.pl"
 SHIPPED = ROOT / "egs/voxceleb/conf/slurm.conf"
-DAEMONS = ("munged", "slurmctld", "slurmd")
-CONF = """\
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmUser=root
-SlurmdUser=root
-SlurmdParameters=config_overrides
-AuthType=auth/munge
-AuthInfo=socket={at}/munge.socket,cred_expire=5
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1
-ReturnToService=2
-MpiDefault=none
-KillWait=10
-GresTypes=gpu
-StateSaveLocation={at}/state
-SlurmdSpoolDir={at}/spool.%n
-SlurmctldPidFile={at}/slurmctld.pid
-SlurmdPidFile={at}/slurmd.%n.pid
-SlurmctldLogFile={at}/slurmctld.log
-SlurmdLogFile={at}/slurmd.%n.log
-NodeName=a NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=4000 Gres=gpu:2
-NodeName=b NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=4000 Gres=gpu:2
-PartitionName=all Nodes=a,b Default=YES State=UP
-"""
-
-
-def ask(*words: object) -> str:
-    return subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=30).stdout.strip()
-
-
-def wait_for(condition, seconds=20):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, ask("squeue", "--states=all")
-        time.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-class Cluster:
-    """The daemons of a Slurm in a folder of its own."""
-
-    def __init__(self, at: Path):
-        self.at, self.daemons = at, {}
-        host = socket.gethostname().partition(".")[0]
-        (at / "slurm.conf").write_text(CONF.format(at=at, host=host, ports=free_ports(3)))
-        (at / "gres.conf").write_text(f"NodeName=a,b Name=gpu File={at}/gpu[0-1]\n")
-        for name in ("gpu0", "gpu1"):
-            (at / name).touch()
-        for name in ("state", "spool.a", "spool.b"):
-            (at / name).mkdir()
-        (at / "munge.key").write_bytes(os.urandom(128))
-        (at / "munge.key").chmod(0o400)
-
-    def start(self, name: str, *options: str) -> None:
-        with (self.at / f"{name}.out").open("ab") as out:
-            words = [name.partition(".")[0], *options]
-            self.daemons[name] = subprocess.Popen(words, stdout=out, stderr=out, start_new_session=True)
-
-    def stop(self, name: str) -> None:
-        daemon = self.daemons.pop(name)
-        daemon.terminate()
-        try:
-            daemon.wait(20)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    missing = [name for name in (*DAEMONS, "sbatch") if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"Slurm is not installed (no {' '.join(missing)}): apt-get install slurm-wlm munge")
+    if name := missing():
+        pytest.skip(f"Slurm is not installed (no {name}): apt-get install slurm-wlm munge")
     if os.geteuid():
         pytest.skip("Slurm's daemons are started as root here")
-    made = Cluster(tmp_path_factory.mktemp("slurm"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", f"{made.at}/slurm.conf")
+        at = tmp_path_factory.mktemp("slurm")
+        patch.setenv("SLURM_CONF", f"{at}/slurm.conf")
         patch.setenv("PATH", f"{Path(environment()['PYTHON']).parent}:{os.environ['PATH']}")
-        try:
-            files = {"socket": "munge.socket", "key-file": "munge.key", "pid-file": "munge.pid",
-                     "log-file": "munge.log", "seed-file": "munge.seed"}
-            places = [f"--{key}={made.at}/{name}" for key, name in files.items()]
-            made.start("munged", "--foreground", "--force", *places)
-            wait_for((made.at / "munge.socket").exists)
-            made.start("slurmctld", "-D")
-            for node in "ab":
-                made.start(f"slurmd.{node}", "-D", "-N", node)
-            wait_for(lambda: ask("sinfo", "--noheader", "--format=%T %D") == "idle 2")
+        with started_cluster(at) as made:
             yield made
-            ask("scancel", "--user=root")
-            wait_for(lambda: not ask("squeue", "--noheader"))
-        finally:
-            for name in list(made.daemons)[::-1]:
-                made.stop(name)
 
 
 @pytest.fixture
@@ -154,6 +59,12 @@ def array_of(name: str) -> str:
     """The number of the array that is in the queue under this name."""
     wait_for(lambda: ask("squeue", "--noheader", f"--name={name}"))
     return ask("squeue", "--noheader", f"--name={name}", "--format=%A").splitlines()[0]
+
+
+def both_run() -> None:
+    """Until jobs 1 and 2 have begun; Slurm may overlook a process that is only just being started."""
+    wait_for(lambda: Path("here.1").exists() and Path("here.2").exists())
+    time.sleep(0.5)
 
 
 def log(name: str) -> str:
@@ -211,17 +122,18 @@ def test_sigkill_is_named_with_its_likely_cause(folder):
 
 def test_jobs_cancelled_by_others_are_noticed(folder):
     """One that runs and one that waits."""
-    wait = ("until", "[", "-e", "go.JOB", "];", "do", "touch", "here.JOB;", "sleep", "0.1;", "done")
-    process = started("--max-jobs-run", 2, "JOB=1:3", "other.JOB.log", *wait)
+    Path("job.sh").write_text("touch here.$1\nif [ $1 -gt 1 ]; then exec sleep 60; fi\n"
+                              "until [ -e go.1 ]; do sleep 0.1; done")
+    process = started("--max-jobs-run", 2, "JOB=1:3", "other.JOB.log", "bash", "job.sh", "JOB")
     array = array_of("other")
-    wait_for(lambda: Path("here.1").exists() and Path("here.2").exists())
+    both_run()
     subprocess.run(["scancel", f"{array}_3", f"{array}_2"], check=True)
     Path("go.1").touch()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "2 / 3 failed" in err and "job 1 " not in err
     assert "CANCELLED AT" in log("other.2.log") and "# Ended (signal 15)" in log("other.2.log")
     assert "# The job was ended by Slurm: CANCELLED\n" in log("other.3.log")
-    assert log("other.3.log").startswith("# until ") and "# Ended (CANCELLED) at " in log("other.3.log")
+    assert log("other.3.log").startswith("# bash job.sh 3\n") and "# Ended (CANCELLED) at " in log("other.3.log")
 
 
 @pytest.mark.parametrize("number, status", [
@@ -230,7 +142,7 @@ def test_a_signal_cancels_all_jobs(folder, number, status):
     """They are over when slurm.pl is: one that writes a checkpoint has written it."""
     Path("job.sh").write_text("trap 'sleep 0.5; touch saved.$1; exit 1' TERM; touch here.$1; sleep 60 & wait")
     process = started("--max-jobs-run", 2, "JOB=1:3", "mine.JOB.log", "bash", "job.sh", "JOB")
-    wait_for(lambda: Path("here.1").exists() and Path("here.2").exists())
+    both_run()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (status, f"slurm.pl: ended by {number.name}, and its jobs with it\n")

@@ -99,7 +99,8 @@ class Array:
         shutil.rmtree(old)
 
     def _end(self) -> None:
-        subprocess.run(["scancel", f"--name={_name(self.line)}", self.id])
+        words = ["scancel", f"--name={_name(self.line)}", self.id]
+        subprocess.run(words, start_new_session=True)  # a second Ctrl-C spares it
         until = time.monotonic() + ENDING
         while (states := self._states()) is None or not all(state in OVER for state, _ in states.values()):
             if time.monotonic() > until:
