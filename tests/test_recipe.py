@@ -110,7 +110,7 @@ def test_a_finished_recipe_has_nothing_to_do(finished):
                                6: "follows stage 5", 7: "again: margin 0.1 -> 0.5"}),
     ({"features.num_mel_bins": 40}, dict.fromkeys((2, 3, 4, 7), "again: num_mel_bins 64 -> 40") | {
         5: "follows stage 4", 6: "follows stage 5"}),
-    ({"features.vad": True}, dict.fromkeys((3, 4, 7), "again: vad False -> True") | {
+    ({"features.vad": False}, dict.fromkeys((3, 4, 7), "again: vad True -> False") | {
         5: "follows stage 4", 6: "follows stage 5"})])
 def test_the_plan_says_what_is_stale_and_why(finished, tmp_path, changes, expected):
     tiny_conf(tmp_path / "tiny.toml", changes)

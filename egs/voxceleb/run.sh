@@ -48,9 +48,12 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --rirs FOLDER         RIRS_NOISES, for reverb (else rooms are simulated; needs pyroomacoustics)
   --no-pipes true|false run no commands of wav.scp: refuse those that have any ($no_pipes)
   --gpus N              0: CPU; more than 1: torchrun, a process each (all there are)
-  --nnodes N            stages 3 and 4 on so many machines that share DIR; run.sh is started on each ($nnodes)
+  --train-cmd CMD       engine of stages 2 and 5, e.g. 'slurm.pl --mem 4G' (cmd.sh's)
+  --cuda-cmd CMD        engine of training, e.g. 'slurm.pl --gpu 4'; none: started here, with a bar (cmd.sh's)
+  --nnodes N            stages 3 and 4 on so many machines that share DIR: of one job of --cuda-cmd, or run.sh is
+                        started on each, with --node-rank and --rdzv-endpoint ($nnodes)
   --node-rank N         this machine's number, from 0 ($node_rank)
-  --rdzv-endpoint H:P   where they meet: machine 0 and a free port (needed with --nnodes)
+  --rdzv-endpoint H:P   where they meet, if run.sh is started on each: machine 0 and a free port
   --seed N              of the dev split, the initial weights, and all training draws ($seed)
   --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)
   --backend NAMES       of cosine asnorm plda, e.g. 'cosine plda' ([scoring] backends of the conf)"
@@ -196,6 +199,9 @@ done
 for folder in "$musan" "$rirs"; do
   if [ -n "$folder" ] && [ ! -d "$folder" ]; then fail "$folder: no such folder"; fi
 done
+if [ -z "$gpus" ] && [ -n "$cuda_cmd" ]; then
+  fail "--cuda-cmd '$cuda_cmd' needs --gpus: how many each of its machines has for training (0: CPU)"
+fi
 if [ -z "$gpus" ]; then gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true); fi
 launcher=()
 if [ "$nnodes" -gt 1 ] && [ -n "$cuda_cmd" ] && [ -z "$rdzv_endpoint" ]; then # all in one job of $cuda_cmd
