@@ -79,7 +79,7 @@ def end(part: Part, seconds: float, command: str) -> None:
         raise UserError(f"{part.begun}: expected what stage {part.name} began with; run the stage again")
     if changed := _changes(part, before):
         raise UserError(f"{changed} while stage {part.name} ran: run the stage again")
-    record = {**before, "outputs": {_name(part, path): _count(path) for path in part.outputs},
+    record = {**before, "outputs": {relative(path, part.base): _count(path) for path in part.outputs},
               "seconds": round(seconds), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command,
               "versions": _versions(), "revision": _revision(), "program": program()}
     with atomic(part.record) as file:
@@ -110,7 +110,7 @@ def program() -> str:
 
 def _made_from(part: Part) -> dict[str, object]:
     return {"format": FORMAT, "part": part.name, "settings": part.settings,
-            "inputs": {_name(part, path): _fingerprint(path) for path in part.inputs}}
+            "inputs": {relative(path, part.base): _fingerprint(path) for path in part.inputs}}
 
 
 def _changes(part: Part, record: dict) -> str:
@@ -121,7 +121,7 @@ def _changes(part: Part, record: dict) -> str:
         found.append(f"{key.rpartition('.')[2]} {values}")
     if found:
         return ", ".join(found)
-    old, new = record["inputs"], {_name(part, path): _fingerprint(path) for path in part.inputs}
+    old, new = record["inputs"], {relative(path, part.base): _fingerprint(path) for path in part.inputs}
     found = [f"{name} {'is gone' if name not in new else 'is new' if name not in old else 'changed'}"
              for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return ", ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
@@ -168,8 +168,9 @@ def _count(path: Path) -> dict[str, int]:
     return {"bytes": len(content), "lines": content.count(b"\n")}
 
 
-def _name(part: Part, path: Path) -> str:
-    return str(path.relative_to(part.base) if path.is_relative_to(part.base) else path)
+def relative(path: Path, base: Path) -> str:
+    """A path below `base` as it is from there, so that a recipe's folder can be moved; any other as it is."""
+    return str(path.relative_to(base) if path.is_relative_to(base) else path)
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepspeaker.datadir import lines
-from deepspeaker.records import FOLDER, Part
+from deepspeaker.records import FOLDER, Part, relative
 from deepspeaker.settings import stored, trained_with
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
@@ -66,8 +66,8 @@ def _data(recipe: Recipe) -> Iterator[Part]:
         files = sorted(path for path in recipe.root.iterdir() if path.is_file())
         root = [recipe.root, *(files if len(files) <= TOP else [])]
     made = (recipe.data / name for name in recipe.sets("train", "dev"))
-    yield recipe.part("1", root, {"corpus": recipe.corpus, "corpus_opts": recipe.corpus_opts, "root": str(recipe.root),
-                                  "seed": recipe.seed},
+    yield recipe.part("1", root, {"corpus": recipe.corpus, "corpus_opts": recipe.corpus_opts,
+                                  "root": relative(recipe.root, recipe.dir), "seed": recipe.seed},
                       (path for folder in made for path in _there(folder, "wav.scp", "utt2spk", "spk2utt", "trials")))
 
 
