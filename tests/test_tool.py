@@ -247,7 +247,8 @@ def doctored(place) -> dict[str, tuple[dict, str]]:
     def back_ends(*names):
         return {"config": {**content["config"], "scoring": {**scoring, "backends": list(names)}}}
 
-    return {"nan": ({"model": {name: (value * float("nan")).to(value.dtype) for name, value in weights.items()}}, "not finite"),
+    return {"nan": ({"model": {name: (value * float("nan")).to(value.dtype) for name, value in weights.items()}},
+                    "not finite"),
             "half": ({"model": {name: value.half() for name, value in weights.items()}}, "is torch.float16"),
             "few": ({"model": dict(list(weights.items())[1:])}, "Missing key"),
             "odd1": (scores_with(score=float("nan")), "not finite"),
