@@ -187,18 +187,6 @@ def config_from_tables(tables: Mapping[str, Mapping], where: str) -> Config:
     return config
 
 
-def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
-    """`section.key: old -> new` for every value that differs between two nested dictionaries."""
-    found = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
-    return found
-
-
 def _section(kind: type, table: Mapping, name: str, where: str):
     hints = typing.get_type_hints(kind)
     keys = {field.name: hints[field.name] for field in fields(kind)}

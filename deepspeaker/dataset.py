@@ -11,13 +11,13 @@ import numpy as np
 
 from deepspeaker.archive import MatrixTable, open_vector
 from deepspeaker.command import UserError
-from deepspeaker.config import FeatureConfig, differences
+from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.files import atomic
+from deepspeaker.settings import differences, stored
 
 RECORD = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
 FINGERPRINTED = 1000  # utterances: all of a small corpus, a second's reading of a large one
-WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 
 
 class FeatureSet:
@@ -78,7 +78,7 @@ class FeatureSet:
 
 def features_record(config: FeatureConfig) -> dict[str, object]:
     """The part of the configuration that archives depend on."""
-    return {key: value for key, value in asdict(config).items() if key not in WHEN_READ}
+    return stored(asdict(config))
 
 
 def write_record(directory: str | os.PathLike, record: Mapping[str, object]) -> None:

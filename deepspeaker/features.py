@@ -17,7 +17,7 @@ PREEMPHASIS = 0.97
 FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers, ours lie within -1..1
 LOG_FLOOR = torch.finfo(torch.float32).eps
 VAD_THRESHOLD, VAD_MEAN_SCALE = 5.5, 0.5  # energy threshold = 5.5 + 0.5 * mean log energy
-VAD_CONTEXT, VAD_PROPORTION = 2, 0.12  # voiced: at least 12 % of the frames t-2..t+2 above the threshold
+VAD_CONTEXT = 2  # voiced: 12 % of the frames t-2..t+2 above the threshold, which is any one of them
 BLOCK = 512  # frames worked on at once: bounds memory, and the block stays in the processor's cache
 
 
@@ -63,10 +63,10 @@ def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor) -> tuple[Tensor, T
     frames = frames - frames.mean(-1, keepdim=True)
     energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(LOG_FLOOR).log_()
     emphasised = frames.new_empty(*frames.shape[:-1], _fft_size(length))
-    torch.mul(frames[..., 0], 1 - PREEMPHASIS, out=emphasised[..., 0])
-    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1:length])
-    emphasised[..., :length].mul_(window)
-    emphasised[..., length:] = 0.0
+    # From the second sample on: the window takes away the first, and power does not depend on where a frame begins.
+    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., :length - 1])
+    emphasised[..., :length - 1].mul_(window[1:])
+    emphasised[..., length - 1:] = 0.0
     squares = torch.view_as_real(torch.fft.rfft(emphasised)).square_()[..., :-1, :]
     power = squares[..., 0] + squares[..., 1]  # four times as fast as a sum over the last dimension
     return (power @ mel).clamp_min_(LOG_FLOOR).log_(), energy
@@ -118,9 +118,7 @@ def voiced_frames(log_energy: Tensor) -> Tensor:
     """Energy VAD: log energy (T,) -> bool (T,)."""
     threshold = VAD_THRESHOLD + VAD_MEAN_SCALE * log_energy.double().mean()
     above = (log_energy > threshold).float().view(1, 1, -1)
-    size = 2 * VAD_CONTEXT + 1
-    share = F.avg_pool1d(above, size, stride=1, padding=VAD_CONTEXT, count_include_pad=False)
-    return share.view(-1) >= VAD_PROPORTION
+    return F.max_pool1d(above, 2 * VAD_CONTEXT + 1, stride=1, padding=VAD_CONTEXT).view(-1).bool()
 
 
 def normalize(features: Tensor, mode: str) -> Tensor:

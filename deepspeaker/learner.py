@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from deepspeaker import distributed
 from deepspeaker.checkpoint import load_model
 from deepspeaker.command import UserError
-from deepspeaker.config import Config, TrainingConfig, differences
+from deepspeaker.config import Config, TrainingConfig
 from deepspeaker.gauges import spread
 from deepspeaker.losses import LOSSES
 from deepspeaker.models import build_model
+from deepspeaker.settings import differences
 
 log = logging.getLogger(__name__)
 

@@ -164,6 +164,7 @@ def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file, 
     return {"utterances": utterances, "bad": bad, "converted": converted}
 
 
+@torch.inference_mode()
 def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray]:
     """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1)"""
     audio = read_audio(source.entry, config.sample_rate, source.start, source.end, source.channel, pipe_timeout)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from torch import nn
 from deepspeaker import __version__, distributed
 from deepspeaker.checkpoint import load, mean, save
 from deepspeaker.command import UserError
-from deepspeaker.config import Config, PhaseConfig, differences
+from deepspeaker.config import Config, PhaseConfig
 from deepspeaker.files import atomic
 from deepspeaker.learner import Learner
+from deepspeaker.settings import differences
 
 KEPT = 3  # checkpoints to go on from; older ones are deleted
 log = logging.getLogger(__name__)
@@ -103,6 +105,22 @@ class Run:
 def checkpoints(out_dir: Path) -> list[Path]:
     """The checkpoints to go on from, oldest first."""
     return sorted(out_dir.glob("step-*.pt"))
+
+
+def set_aside(out_dir: Path, identity: dict, replace: str) -> None:
+    """Move what a training left in out_dir, all but train.log, to old/ beside it, in place of what lay there.
+
+    replace: "changed", only what was trained otherwise than `identity` says; or "always".
+    """
+    kept = [path for path in (out_dir / "final.pt", *checkpoints(out_dir)[-1:]) if path.exists()]
+    if kept and (replace == "always" or differences(load(kept[0]).get("identity", {}), identity)):
+        old = out_dir.parent / "old" / out_dir.name
+        shutil.rmtree(old, ignore_errors=True)
+        old.mkdir(parents=True)
+        for path in out_dir.iterdir():
+            if path.name not in (".lock", "train.log"):
+                path.rename(old / path.name)
+        log.info("%s was trained otherwise: moved to %s", kept[0], old)
 
 
 def check_identity(content: dict, identity: dict, path: Path) -> None:

@@ -31,28 +31,33 @@ from deepspeaker.development import DevelopmentSet
 from deepspeaker.features import normalize
 from deepspeaker.learner import build_learner, build_optimizer
 from deepspeaker.meter import Meter
-from deepspeaker.run import Run, check_identity
+from deepspeaker.run import Run, check_identity, set_aside
+from deepspeaker.settings import trained_with
 from deepspeaker.signals import StopRequest
 
-TRAINED_WITH = ("features", "model", "batches", "training", "augment", "embedding")  # sections, and the phase's own
 log = logging.getLogger(__name__)
 
 
 def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Path, init: Path | None, seed: int,
-        device: torch.device) -> None:
+        device: torch.device, replace: str | None = None) -> None:
     """Train one phase ("softmax" or "triplet") and leave out_dir/final.pt: the epoch with the best dev EER, or the
     mean of the last [training] average epochs.
 
-    Goes on from the last checkpoint in out_dir; does nothing when final.pt is there. `init`: a checkpoint whose
-    network to start from. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is
-    finished, a checkpoint written, and the process ends with status 143 or 130. A second process that would write to
-    out_dir is refused. Where torchrun started several processes, all call fit().
+    Goes on from the last checkpoint in out_dir; does nothing when final.pt is there. Refuses an out_dir that was
+    trained otherwise; with `replace` "changed" that, with "always" whatever is there is set aside (run.set_aside).
+    `init`: a checkpoint whose network to start from. out_dir/initial.pt is the network before the first step. On
+    SIGTERM or SIGINT the step is finished, a checkpoint written, and the process ends with status 143 or 130. A second
+    process that would write to out_dir is refused. Where torchrun started several processes, all call fit().
     """
     with _alone(out_dir):
         data = TrainingSet(train_dir, config.features, min_utterances=2 if phase == "triplet" else 1)
         dev = DevelopmentSet(dev_dir, config)
         identity = _identity(config, phase, data, dev, init, seed)
         final = out_dir / "final.pt"
+        if replace:
+            if distributed.rank() == 0:
+                set_aside(out_dir, identity, replace)
+            distributed.wait()
         if final.exists():
             check_identity(load(final), identity, final)
             log.info("%s is there: nothing to do", final)
@@ -84,8 +89,7 @@ def _alone(out_dir: Path) -> Iterator[None]:
 
 def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet, init: Path | None,
               seed: int) -> dict:
-    tables = config.as_tables()
-    return {name: tables[name] for name in (*TRAINED_WITH, phase)} | {
+    return trained_with(config.as_tables(), phase) | {
         "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
         "train_features": data.features.fingerprint(), "dev_features": dev.features.fingerprint(),
         "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}

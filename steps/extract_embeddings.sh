@@ -34,6 +34,7 @@ nj=$(at_most "$nj" "$(wc -l <"$data/feats.scp")")
 if $use_gpu; then
   device=cuda
   nj=1
+  cmd="$cmd --gpu 1"
 fi
 mkdir -p "$out/log"
 run_jobs "embeddings of $(basename "$data")" "$out" "$nj" "$cmd" "$out/log/extract_embeddings.JOB.log" \

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The page that tells an experiment: results with intervals, DET curves, training curves, the worst errors, all facts.
 
-Reads DATA (the data directories) and EXP_DIR: PHASE/{train.jsonl,embeddings,scores,llr} and stages.tsv; --conf is shown
-as the configuration. Writes EXP_DIR/report.html, one file that needs no other.
+Reads DATA (the data directories) and EXP_DIR: PHASE/{train.jsonl,embeddings,scores,llr}; of both the records of the
+stages; --conf is shown as the configuration. Writes EXP_DIR/report.html, one file that needs no other.
 
     steps/make_report.py --conf conf/small.toml data exp/small
 """

@@ -3,17 +3,31 @@
 
 Reads torchrun's own options and a program with its arguments; starts the program in so many processes. torchrun ends
 with status 1 whatever ended its processes; this ends with the status of the first that failed, and after SIGTERM or
-SIGINT to itself, once the processes have stopped in good order, with 143 or 130.
+SIGINT to itself, once the processes have stopped in good order, with 143 or 130. Where srun starts it on the machines
+of a Slurm job, it needs no --rdzv-endpoint: they meet where srun runs.
 
     steps/torchrun.py --standalone --nproc-per-node 2 steps/train.py --phase softmax --device cpu \\
         --conf conf/small.toml data/train data/dev exp/small/softmax
 """
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.command import UserError, run
+
+PORTS = range(20000, 30000)  # one follows from the number of the Slurm job
+
+
+def meet_in_slurm(args):
+    """Set where the machines of a Slurm job meet."""
+    job, machines = int(os.environ["SLURM_JOB_ID"]), os.environ.get("SLURM_STEP_NUM_NODES", "1")
+    if args.nnodes != machines:
+        raise UserError(f"--nnodes {args.nnodes}, but srun started this on {machines}: give $cuda_cmd "
+                        f"--nodes {args.nnodes}")
+    args.rdzv_backend, args.rdzv_id = "c10d", str(job)
+    args.rdzv_endpoint = f"{os.environ['SLURM_LAUNCH_NODE_IPADDR']}:{PORTS[job % len(PORTS)]}"
 
 
 def main():
@@ -23,6 +37,8 @@ def main():
     from torch.distributed.run import run as torchrun
 
     args = get_args_parser().parse_args()
+    if "SLURM_JOB_ID" in os.environ and args.nnodes.isdecimal() and int(args.nnodes) > 1 and not args.rdzv_endpoint:
+        meet_in_slurm(args)
     try:
         torchrun(args)
     except SignalException as stopped:

@@ -28,6 +28,8 @@ def main():
     parser.add_argument("--phase", choices=["softmax", "triplet"], required=True)
     parser.add_argument("--conf", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="checkpoint whose network to start from")
+    parser.add_argument("--replace", choices=["changed", "always"],
+                        help="what lies in OUT_DIR goes to old/ beside it: if it was trained otherwise, or always")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     args = parser.parse_args()
@@ -43,7 +45,8 @@ def main():
     if distributed.rank() == 0:
         handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")]
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
-    fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device)
+    fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device,
+        args.replace)
 
 
 if __name__ == "__main__":

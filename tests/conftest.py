@@ -78,12 +78,16 @@ TINY = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames"
 
 
 def tiny_conf(path: Path, changes: dict[str, object] | None = None) -> Path:
-    """Write conf/demo.toml with a network and schedule of seconds, and other `changes` (section.key: value)."""
+    """Write conf/demo.toml with a network and schedule of seconds, and other `changes` (section.key: value, or
+    section: a whole table)."""
     from deepspeaker.config import config_from_tables, load_config, write_config
 
     tables = load_config(ROOT / "egs/voxceleb/conf/demo.toml").as_tables()
     for key, value in {**TINY, **(changes or {})}.items():
         section, _, name = key.partition(".")
+        if not name:
+            tables[section] = value
+            continue
         assert name in tables[section], key
         tables[section][name] = value
     write_config(path, config_from_tables(tables, str(path)))

@@ -6,7 +6,8 @@ import pytest
 from conftest import ROOT
 
 from deepspeaker.command import UserError
-from deepspeaker.config import differences, load_config, write_config
+from deepspeaker.config import load_config, write_config
+from deepspeaker.settings import differences
 
 CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
 TEXT = (ROOT / "egs/voxceleb/conf/demo.toml").read_text()

@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import sherpa_onnx
 from conftest import RATE, ROOT
+from test_models import BODIES
 from tools import model_file, voice
 
 import deepspeaker
@@ -52,6 +53,12 @@ def test_from_samples(tmp_path, changes):
     np.testing.assert_allclose(run(out, samples=samples), deepspeaker.load(path).embed(samples, RATE), atol=1e-3)
     silence = np.zeros(RATE, np.float32)
     np.testing.assert_allclose(run(out, samples=silence), deepspeaker.load(path).embed(silence, RATE), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet", "ecapa"])
+def test_modern_bodies(tmp_path, name):
+    path, out = model_file(tmp_path / "model.pt", {"model": {"name": name, **BODIES[name]}}), tmp_path / "model.onnx"
+    assert export.export_onnx(deepspeaker.load(path), out, front_end=False).difference < 1e-4
 
 
 @pytest.mark.long

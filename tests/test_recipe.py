@@ -1,6 +1,7 @@
 """run.sh itself on a tiny corpus: whole, stage by stage, from any folder, interrupted, and with bad input."""
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -77,11 +78,96 @@ def test_results(finished):
 
 def test_the_report_knows_the_stages_and_the_command_line(finished):
     out, _ = finished
-    stages = [line.split("\t") for line in (out / "exp/tiny/stages.tsv").open()]
-    assert [row[0] for row in stages] == list("1234567") and all(row[1].isdecimal() for row in stages)
+    made = [json.loads(path.read_text()) for path in sorted(out.glob("*/.stages/*.json")) + sorted(
+        out.glob("exp/tiny/.stages/*.json"))]
+    assert [record["part"] for record in made] == [
+        "1", "2/copies", "2/dev", "2/test", "2/train", "3", "4", *(f"5/{phase}/{name}" for phase in (
+            "softmax", "triplet", "untrained") for name in ("dev", "test")), "6", "7"]
+    assert all("--dir out" in record["command"] for record in made)
     page = (out / "exp/tiny/report.html").read_text()
     assert "--conf tiny.toml --dir out --nj 3 --gpus 0" in page and "too few for intervals" in page
     assert f"{out}/corpus/" in page
+
+
+def again(finished, *options):
+    """run.sh as the finished recipe was run, with more options, which take precedence."""
+    return recipe("--corpus-opts", TINY_CORPUS, "--conf", "tiny.toml", "--dir", "out", "--nj", 3, "--gpus", 0, *options,
+                  cwd=finished[0].parent)
+
+
+def test_a_finished_recipe_has_nothing_to_do(finished):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"}
+    done = again(finished)
+    assert done.returncode == 0 and done.stdout.splitlines() == [f"== stage {n}: up to date" for n in range(1, 8)]
+    before = {path: time for path, time in before.items() if path.is_file()}
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.parametrize("changes,expected", [
+    ({"scoring.cohort_top": 4}, {6: "again: cohort_top 3 -> 4", 7: "again: cohort_top 3 -> 4"}),
+    ({"triplet.margin": 0.5}, {4: "again: margin 0.1 -> 0.5", 5: "follows stage 4 (triplet/dev triplet/test)",
+                               6: "follows stage 5", 7: "again: margin 0.1 -> 0.5"}),
+    ({"features.num_mel_bins": 40}, dict.fromkeys((2, 3, 4, 7), "again: num_mel_bins 64 -> 40") | {
+        5: "follows stage 4", 6: "follows stage 5"}),
+    ({"features.vad": False}, dict.fromkeys((3, 4, 7), "again: vad True -> False") | {
+        5: "follows stage 4", 6: "follows stage 5"})])
+def test_the_plan_says_what_is_stale_and_why(finished, tmp_path, changes, expected):
+    tiny_conf(tmp_path / "tiny.toml", changes)
+    done = again(finished, "--conf", tmp_path / "tiny.toml", "--dry-run", "true")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for stage in range(1, 8):
+        said = expected.get(stage, "up to date")
+        assert f"stage {stage}{' ' if said.startswith('again') else ': '}{said}" in lines, lines
+
+
+def test_a_new_set_is_made_alone_and_a_stage_by_hand_tells_what_is_stale(copy):
+    """In a copy, whose features lie elsewhere: so all that reads them is stale."""
+    options = ["--corpus-opts", TINY_CORPUS, "--root", copy.parent / "corpus", "--corpus", "synthetic", "--dir", copy,
+               "--conf", copy.parent / "tiny.toml", "--gpus", 0]
+    shutil.copytree(copy / "data/test", copy / "data/test_more")
+    done = recipe(*options, "--dry-run", "true")
+    assert "stage 2: not run yet (test_more)" in done.stdout, done.stdout + done.stderr
+    assert "stage 2: up to date (train dev test copies)" in done.stdout
+    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 7)
+    assert done.returncode == 0, done.stderr
+    assert "stage 7 builds on what is stale: stage 3 again: data/dev/feats.scp" in done.stdout
+
+
+def test_another_corpus_does_not_take_the_place_of_the_data(finished, tmp_path):
+    wav = finished[0] / "data/train/wav.scp"
+    before = wav.read_bytes()
+    done = again(finished, "--corpus", "folder", "--root", tmp_path)
+    assert done.returncode == 1 and "was made of another corpus (corpus 'synthetic' -> 'folder'" in done.stderr
+    assert wav.read_bytes() == before
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished):
+    lock = finished[0] / ".lock"
+    with lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = again(finished)
+        assert done.returncode == 1 and f"is in use by process {lock.read_text().split()[1]} on " in done.stderr
+        assert again(finished, "--dry-run", "true").returncode == 0
+    assert again(finished).returncode == 0  # the first one has ended
+
+
+def test_a_folder_that_cannot_be_written(finished):
+    done = again(finished, "--dir", "/proc/recipe")
+    assert done.returncode == 1 and done.stderr == "run.sh: --dir /proc/recipe: it cannot be written to\n"
+
+
+def test_a_disk_too_small_for_the_features(finished, tmp_path, call):
+    conf = tmp_path / "huge.toml"
+    tiny = (finished[0].parent / "tiny.toml").read_text()
+    conf.write_text(tiny.replace("num_mel_bins = 64", f"num_mel_bins = {10**13}"))
+    words = [ROOT / "steps/check_space.py", "--conf", conf, finished[0] / "fbank/none", finished[0] / "data/test"]
+    done = call(*words)
+    assert done.returncode == 1 and "the features need about" in done.stderr and "take another --dir" in done.stderr
+    done = call(*words[:2], finished[0].parent / "tiny.toml", *words[3:])
+    made = sum(path.stat().st_size for path in (finished[0] / "fbank").glob("*_test.*.ark"))
+    assert done.returncode == 0 and 0.8 * made < float(done.stdout.split()[1]) * 1e6 < 1.2 * made
 
 
 def test_scores_are_cosines_of_the_embeddings(finished):
@@ -129,8 +215,9 @@ def test_stages_alone_give_the_same_again(copy):
     before = (copy / "exp/tiny/results.tsv").read_bytes()
     (copy / "exp/tiny/results.tsv").unlink()
     options = ["--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--nj", 2]
-    done = recipe(*options, "--stage", 3, "--stop-stage", 4)
+    done = recipe(*options, "--stage", 3, "--stop-stage", 4, "--cuda-cmd", "run.pl --gpu 0")
     assert done.returncode == 0 and done.stdout.count("nothing to do") == 2, done.stderr
+    assert "# Ended (code 0)" in (copy / "exp/tiny/triplet/log/train.log").read_text()
     for stage in (5, 6, 7):
         done = recipe(*options, "--stage", stage, "--stop-stage", stage)
         assert done.returncode == 0, done.stderr

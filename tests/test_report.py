@@ -72,9 +72,13 @@ def experiment(tmp_path_factory):
             json.dumps({"epoch": n, "step": 10 * n, "dev_eer": 9.0 - n, "seconds": 8, "note": HOSTILE,
                         **(GAUGES if n > 1 else {"loss": 2.0})}) + "\n" for n in (1, 2, 3)))
     (exp / "results.tsv").write_text("not read\n")
-    (exp / "stages.tsv").write_text(f"1\t5\t2026-01-01T00:00:00Z\trun.sh {HOSTILE}\n"
-                                    "6\t99\t2026-01-01T00:10:00Z\trun.sh\n"
-                                    "6\t3725\t2026-01-02T00:10:00Z\trun.sh --stage 6\n")
+    for home, name, seconds, date, command in ((data, "1", 5, "2026-01-01T00:00:00Z", f"run.sh {HOSTILE}"),
+                                               (exp, "6.a", 25, "2026-01-01T00:10:00Z", "run.sh"),
+                                               (exp, "6.b", 3700, "2026-01-02T00:10:00Z", "run.sh --stage 6")):
+        (home / ".stages").mkdir(exist_ok=True)
+        (home / f".stages/{name}.json").write_text(json.dumps({
+            "format": 1, "settings": {}, "inputs": {}, "outputs": {}, "program": "", "revision": "", "seconds": seconds,
+            "date": date, "command": command}))
     return data, exp
 
 

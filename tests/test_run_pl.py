@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).resolve().parent.parent / "utils" / "run.pl"
+ROOT = Path(__file__).resolve().parent.parent
+RUN = ROOT / "utils" / "run.pl"
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"
 
 
@@ -55,6 +56,37 @@ def test_blanks_are_quoted_and_operators_work():
     assert Path("my file").read_text() == 'A  B+SAY "HI" IT\'S++'
 
 
+def test_programs_and_logs_in_folders_with_blanks():
+    Path("my jobs").mkdir()
+    Path("my jobs/say it").write_text("#!/bin/sh\nprintf '%s,' \"$@\"\n")
+    Path("my jobs/say it").chmod(0o755)
+    done = run("JOB=1:2", "my jobs/the log/it's 50% JOB.log", "my jobs/say it", "--to", "a file.JOB", "$HOME/a b")
+    assert done.returncode == 0, done.stderr
+    for number in (1, 2):
+        text = Path(f"my jobs/the log/it's 50% {number}.log").read_text()
+        assert f"\n--to,a file.{number},{os.environ['HOME']}/a b,# Accounting" in text
+
+
+def test_a_log_that_is_no_file_stays_what_it_is():
+    Path("pipe").symlink_to("/dev/null")
+    assert run("pipe", "echo", "hello").returncode == 0
+    assert Path("pipe").readlink() == Path("/dev/null") and Path("/dev/null").is_char_device()
+
+
+def test_help_is_what_its_head_says():
+    done = run("--help")
+    assert done.returncode == 0 and "run.pl [--max-jobs-run N] [options] [JOB=1:4] LOG command args..." in done.stdout
+
+
+@pytest.mark.parametrize("options", [
+    ["-V", "-l", "mem_free=4G", "-pe", "smp", "2", "-tc", "1"], ["--mem", "4G", "--max-jobs-run", "1", "--gpu", "0"]])
+def test_options_of_other_engines_are_accepted(options):
+    """With them jobs still run, here one after the other."""
+    Path("job.sh").write_text("mkdir alone && sleep 0.05 && rmdir alone")
+    done = run(*options, "JOB=1:3", "JOB.log", "bash", "job.sh")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
@@ -89,7 +121,9 @@ def test_forgotten_range_is_hinted():
 
 def test_job_ended_by_a_signal_says_so():
     done = run("a.log", "kill", "-9", "$$")
-    assert done.returncode == 1
+    assert (done.returncode, done.stderr) == (
+        1, "run.pl: a.log: The job was ended by signal 9 (SIGKILL), most likely for lack of memory\n"
+           "run.pl: job failed, log is in a.log\n")
     log = Path("a.log").read_text()
     assert re.search(r"signal 9 \(SIGKILL\).*memory.*\n# Accounting.*\n# Ended \(signal 9\) at ", log), log
     run("b.log", "(", "kill", "-TERM", "$BASHPID", ")", ";", "exit", "$?")
@@ -143,6 +177,37 @@ def test_a_signal_ends_all_that_was_started(number, status):
     process.stderr.close()
     assert not any(alive(pid) for pid in pids)
     assert "# Ended (signal " in Path("1.log").read_text()
+
+
+def test_ctrl_c_waits_for_what_outlives_its_shell():
+    """A terminal signals all at once: the shell of a job is gone before the program that still writes a checkpoint."""
+    program = "trap 'sleep 0.5; touch saved; exit' INT TERM; touch here; while :; do sleep 0.05; done"
+    Path("job.sh").write_text(program)
+    process = subprocess.Popen(
+        [RUN, "a.log", "true", ";", "bash", "job.sh", ";", "true"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_for(Path("here").exists)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=20) == 143
+    process.stderr.close()
+    assert Path("saved").exists()
+
+
+def test_steps_stay_inside_the_line_of_other_engines(data_dir, conf, call):
+    """That of a user's own, which knows nothing but [options] [JOB=1:n] LOG command args."""
+    train = data_dir(speakers=2, utterances=2, seconds=0.3)
+    Path("queue.pl").write_text(
+        "#!/bin/bash\nwhile [[ $1 == -* ]]; do shift 2; done\n"
+        "[[ $1 =~ ^JOB=1:([0-9]+)$ ]] || exit 1\nnj=${BASH_REMATCH[1]} log=$2; shift 2\nmkdir -p \"${log%/*}\"\n"
+        'for n in $(seq $nj); do bash -c "${*//JOB/$n}" >"${log//JOB/$n}" 2>&1 || exit 1; done\n')
+    Path("queue.pl").chmod(0o755)
+    engine = f"{Path().absolute()}/queue.pl --mem 4G -l gpu=0"
+    done = call(ROOT / "steps/make_fbank.sh", "--nj", 2, "--cmd", engine, "--conf", conf(), train)
+    assert done.returncode == 0, done.stderr
+    assert (train / "feats.scp").read_text().count("\n") == 4 and (train / "log/make_fbank_train.2.log").exists()
 
 
 def test_unwritable_log_folder_is_an_error():

@@ -18,6 +18,21 @@ run() {
   wait $!
 }
 
+# run_shown FILE COMMAND [ARG...]: run, while what is added to FILE is shown
+run_shown() {
+  local file=$1 size command status=0
+  shift
+  mkdir -p "$(dirname "$file")"
+  touch "$file"
+  size=$(wc -c <"$file")
+  "$@" &
+  command=$!
+  tail -c "+$((size + 1))" -s 0.2 -f --pid=$command "$file" &
+  wait $command || status=$?
+  wait $!
+  return $status
+}
+
 # at_most A B: the smaller of two numbers
 at_most() {
   echo $(($1 < $2 ? $1 : $2))

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from deepspeaker.models.ecapa import ECAPA
 from deepspeaker.models.gru import GRU
 from deepspeaker.models.rescnn import ResCNN
+from deepspeaker.models.resnet import ResNet
 
-MODELS = {"rescnn": ResCNN, "gru": GRU}
+MODELS = {"rescnn": ResCNN, "gru": GRU, "resnet": ResNet, "ecapa": ECAPA}
 
 
 def build_model(num_mel_bins: int, name: str, options: Mapping[str, object]) -> nn.Module:

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.models.pooling import full, unit
-from deepspeaker.models.pooling import pooling as find_pooling
+from deepspeaker.models.pooling import build_pooling, full, unit
 from deepspeaker.models.rescnn import find_norm
 
 
@@ -12,7 +11,7 @@ class GRU(nn.Module):
     """A 5x5 convolution with stride 2, gated recurrent layers, pooling over time, affine, length one.
 
     num_mel_bins: F, features a frame; channels: of the convolution; hidden: units a layer; layers: how many;
-    batch_norm: "channel" | "channel_frequency"; pooling: "mean" | "statistics"; embedding_dim: E.
+    batch_norm: "channel" | "channel_frequency"; pooling: a name of POOLING; embedding_dim: E.
     The paper's: channels 64, hidden 1024, layers 3, mean, E 512.
     """
 
@@ -23,8 +22,8 @@ class GRU(nn.Module):
         self.front = nn.Sequential(nn.Conv2d(1, channels, 5, stride=2, padding=2, bias=False),
                                    find_norm(batch_norm)(channels, frequencies), nn.Hardtanh(0.0, 20.0))
         self.gru = nn.GRU(channels * frequencies, hidden, layers, batch_first=True)
-        self.pool, widening = find_pooling(pooling)
-        self.affine = nn.Linear(hidden * widening, embedding_dim)
+        self.pool, pooled = build_pooling(pooling, hidden)
+        self.affine = nn.Linear(pooled, embedding_dim)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, features: Tensor) -> Tensor:

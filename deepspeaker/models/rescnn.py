@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.command import UserError
-from deepspeaker.models.pooling import full, unit
-from deepspeaker.models.pooling import pooling as find_pooling
+from deepspeaker.models.pooling import build_pooling, full, unit
 
 
 class ChannelFrequencyNorm(nn.Module):
@@ -63,7 +62,7 @@ class ResCNN(nn.Module):
     """Stages of [5x5 convolution with stride 2, residual blocks], pooling over time, affine, length one.
 
     num_mel_bins: F, features a frame; channels: one number a stage; blocks: residual blocks a stage;
-    batch_norm: "channel" | "channel_frequency"; pooling: "mean" | "statistics"; embedding_dim: E.
+    batch_norm: "channel" | "channel_frequency"; pooling: a name of POOLING; embedding_dim: E.
     Every stage halves time and frequency, rounding up.
     """
 
@@ -78,8 +77,8 @@ class ResCNN(nn.Module):
                        nn.Hardtanh(0.0, 20.0)]
             layers += [Residual(width, frequencies, norm) for _ in range(blocks)]
         self.body = nn.Sequential(*layers)
-        self.pool, widening = find_pooling(pooling)
-        self.affine = nn.Linear(channels[-1] * frequencies * widening, embedding_dim)
+        self.pool, pooled = build_pooling(pooling, channels[-1] * frequencies)
+        self.affine = nn.Linear(pooled, embedding_dim)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, features: Tensor) -> Tensor:

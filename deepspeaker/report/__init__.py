@@ -24,7 +24,8 @@ def make_report(data: Path, exp: Path, config: Config) -> str:
         name=exp.name, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", lists=[_section(each, exp) for each in lists],
         training={phase: [Markup(svg) for svg in figures.training(phase, epochs)]
                   for phase, epochs in facts.training_logs(exp).items()},
-        data=facts.data_sets(data), stages=facts.stages(exp), config=config.as_tables(), versions=facts.versions())
+        data=facts.data_sets(data), stages=facts.stages(data, exp), config=config.as_tables(),
+        versions=facts.versions())
 
 
 def _section(scored: ScoredList, exp: Path) -> dict:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deepspeaker.command import UserError
 from deepspeaker.datadir import lines, read_table
+from deepspeaker.records import read_all
 from deepspeaker.results import PHASES
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
@@ -37,13 +38,15 @@ def training_logs(exp: Path) -> dict[str, list[dict]]:
     return {phase: entries for phase, entries in found.items() if entries}
 
 
-def stages(exp: Path) -> list[dict]:
-    """The last run of each stage that exp/stages.tsv knows: stage, seconds, date, command line."""
-    path = exp / "stages.tsv"
-    rows = [line.split("\t") for _, line in lines(path)] if path.exists() else []
-    last = {row[0]: dict(zip(("stage", "seconds", "date", "command"), row, strict=True))
-            for row in rows if len(row) == 4}
-    return [last[stage] for stage in sorted(last)]
+def stages(*homes: Path) -> list[dict]:
+    """What the records in data and experiment say of each stage: seconds of all its parts, last date, command line."""
+    found: dict[str, dict] = {}
+    for stage, record in (item for home in homes for item in read_all(home)):
+        entry = found.setdefault(stage, {"stage": stage, "seconds": 0, "date": "", "command": ""})
+        entry["seconds"] += record["seconds"]
+        if record["date"] >= entry["date"]:
+            entry |= {"date": record["date"], "command": record["command"]}
+    return [found[stage] for stage in sorted(found)]
 
 
 def versions() -> dict[str, str]:

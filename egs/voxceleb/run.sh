@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Deep Speaker from a corpus to an EER, in stages; each can be run alone once the earlier ones have finished.
+# Deep Speaker from a corpus to an EER, in stages: makes what is missing or stale. Each stage can also be run alone once
+# the earlier ones have finished.
 # Results with their commands stand in RESULTS.md.
 set -euo pipefail
 
@@ -7,8 +8,10 @@ corpus=
 corpus_opts=
 root=
 conf=
-stage=1
+stage=
 stop_stage=7
+strict=false
+dry_run=false
 dir=
 name=
 nj=$(nproc 2>/dev/null || echo 1)
@@ -31,9 +34,12 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --root FOLDER         where the corpus lies (for synthetic DIR/corpus)
   --conf FILE           from the caller's folder, else the recipe's
                         (conf/demo.toml for synthetic, else conf/deep_speaker.toml)
-  --stage N             first stage ($stage)
+  --stage N             make stage N and all that follow, whether or not they are up to date
+                        (none: what is missing or stale, each with its reason)
   --stop-stage N        last stage ($stop_stage)
                         1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores  7 report
+  --dry-run true|false  say what would be made and why, and make nothing ($dry_run)
+  --strict true|false   take for stale what another version of the programs made ($strict)
   --dir FOLDER          where data/, fbank/ and exp/ go (the recipe's folder)
   --name NAME           experiment: exp/NAME (the conf's base name)
   --nj N                parallel jobs of stages 2 and 5 (number of cores, $nj)
@@ -42,9 +48,12 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --rirs FOLDER         RIRS_NOISES, for reverb (else rooms are simulated; needs pyroomacoustics)
   --no-pipes true|false run no commands of wav.scp: refuse those that have any ($no_pipes)
   --gpus N              0: CPU; more than 1: torchrun, a process each (all there are)
-  --nnodes N            stages 3 and 4 on so many machines that share DIR; run.sh is started on each ($nnodes)
+  --train-cmd CMD       engine of stages 2 and 5, e.g. 'slurm.pl --mem 4G' (cmd.sh's)
+  --cuda-cmd CMD        engine of training, e.g. 'slurm.pl --gpu 4'; none: started here, with a bar (cmd.sh's)
+  --nnodes N            stages 3 and 4 on so many machines that share DIR: of one job of --cuda-cmd, or run.sh is
+                        started on each, with --node-rank and --rdzv-endpoint ($nnodes)
   --node-rank N         this machine's number, from 0 ($node_rank)
-  --rdzv-endpoint H:P   where they meet: machine 0 and a free port (needed with --nnodes)
+  --rdzv-endpoint H:P   where they meet, if run.sh is started on each: machine 0 and a free port
   --seed N              of the dev split, the initial weights, and all training draws ($seed)
   --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)
   --backend NAMES       of cosine asnorm plda, e.g. 'cosine plda' ([scoring] backends of the conf)"
@@ -77,35 +86,72 @@ need() { # need STAGE FILE...: files that an earlier stage leaves
     if [ ! -s "$file" ]; then fail "no $file: run stage $from first (--stage $from)"; fi
   done
 }
+track() { # track ACTION [OPTION...]: the records of what each part of a stage was made from
+  steps/track_stages.py "$@" --dir "$dir" --exp "$exp" --conf "$conf" --corpus "$corpus" --corpus-opts "$corpus_opts" \
+    --root "$root" --augment "$augment" --musan "$musan" --rirs "$rirs" --seed "$seed" --init "$init" \
+    --backends "$backends" --learnt-from "$learnt_from"
+}
+enter() { # enter STAGE: whether it is asked for and has parts to be made, which are then in todo
+  local line said
+  if [ "$1" -lt "${stage:-1}" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
+  if [ "$node_rank" -gt 0 ]; then return 0; fi # machine 0 keeps the records
+  said=$(track begin --stage "$1" "${tracking[@]}") || exit 1
+  todo=()
+  replace= # by hand, with --stage, it is an error that something else was trained in exp/NAME; else it is set aside
+  if [ -z "$stage" ]; then replace=changed; fi
+  case $said in *'again: the program changed'*) replace=always ;; esac
+  while read -r line; do
+    case $line in
+      '') ;;
+      'stage '*) echo "== $line" ;;
+      *) todo+=("$line") ;;
+    esac
+  done <<<"$said"
+  [ -z "$said" ] || [ ${#todo[@]} -gt 0 ] # nothing said: no data directories, which the stage tells
+}
 begin() { # begin STAGE WHAT...
   now=$1
   started=$SECONDS
+  part_started=$SECONDS
   shift
   echo "== stage $now: $*"
 }
-end() { # end WHAT...: also leaves a line in exp/NAME/stages.tsv: stage, seconds, date, command line
+made() { # made PART: write its record
+  if [ "$node_rank" -gt 0 ]; then return; fi
+  track end --part "$1" --seconds $((SECONDS - part_started)) --command "$command_line"
+  part_started=$SECONDS
+}
+end() { # end WHAT...
   log=
-  mkdir -p "$exp"
-  printf '%s\t%s\t%s\t%s\n' "$now" $((SECONDS - started)) "$(date -u +%FT%TZ)" "$command_line" >>"$exp/stages.tsv"
   echo "== stage $now done in $((SECONDS - started)) s: $*"
 }
 ended() {
   local status=$?
   if [ $status -eq 130 ] || [ $status -eq 143 ]; then
-    echo "run.sh: stopped by a signal in stage $now; go on with --stage $now" >&2
+    echo "run.sh: stopped by a signal in stage $now; start it again to go on" >&2
   elif [ $status -ne 0 ] && [ -n "${now:-}" ]; then
     echo "run.sh: stage $now failed${log:+, log: $log}" >&2
   fi
 }
 
+needed() { # needed NAME...: whether a back-end or quality needs one of them
+  local each
+  for each; do
+    case " $needs " in *" $each "*) return 0 ;; esac
+  done
+  return 1
+}
+
 if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are of the form --name value, see --help"; fi
-for number in stage stop_stage nj nnodes node_rank seed ${gpus:+gpus}; do
+for number in ${stage:+stage} stop_stage nj nnodes node_rank seed ${gpus:+gpus}; do
   case ${!number} in
     '' | *[!0-9]*) fail "--${number//_/-}: expected a number, found '${!number}'" ;;
   esac
 done
-if [ "$stage" -lt 1 ] || [ "$stage" -gt 7 ]; then fail "--stage $stage: the stages are 1 to 7"; fi
-if [ "$stop_stage" -lt "$stage" ]; then fail "--stop-stage $stop_stage lies before --stage $stage"; fi
+for number in ${stage:+"$stage"} "$stop_stage"; do
+  if [ "$number" -lt 1 ] || [ "$number" -gt 7 ]; then fail "stage $number: the stages are 1 to 7"; fi
+done
+if [ "$stop_stage" -lt "${stage:-1}" ]; then fail "--stop-stage $stop_stage lies before --stage $stage"; fi
 if [ "$nj" -lt 1 ]; then fail "--nj: expected at least 1 job, found $nj"; fi
 if [ -z "$corpus" ]; then corpus=${root:+voxceleb}; fi
 corpus=${corpus:-synthetic}
@@ -153,12 +199,17 @@ done
 for folder in "$musan" "$rirs"; do
   if [ -n "$folder" ] && [ ! -d "$folder" ]; then fail "$folder: no such folder"; fi
 done
+if [ -z "$gpus" ] && [ -n "$cuda_cmd" ]; then
+  fail "--cuda-cmd '$cuda_cmd' needs --gpus: how many each of its machines has for training (0: CPU)"
+fi
 if [ -z "$gpus" ]; then gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true); fi
 launcher=()
-if [ "$nnodes" -gt 1 ]; then
+if [ "$nnodes" -gt 1 ] && [ -n "$cuda_cmd" ] && [ -z "$rdzv_endpoint" ]; then # all in one job of $cuda_cmd
+  launcher=(srun steps/torchrun.py --nnodes "$nnodes" --nproc-per-node "$((gpus > 0 ? gpus : 1))")
+elif [ "$nnodes" -gt 1 ]; then
   if [ -z "$rdzv_endpoint" ]; then fail "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, the same on all machines"; fi
   if [ "$node_rank" -ge "$nnodes" ]; then fail "--node-rank $node_rank: expected 0 to $((nnodes - 1))"; fi
-  if [ "$stage" -lt 3 ] || [ "$stop_stage" -gt 4 ]; then
+  if [ "${stage:-1}" -lt 3 ] || [ "$stop_stage" -gt 4 ]; then
     fail "--nnodes $nnodes is for stages 3 and 4: add --stage 3 --stop-stage 4, and run the others on one machine"
   fi
   launcher=(steps/torchrun.py --nnodes "$nnodes" --node-rank "$node_rank" --rdzv-backend c10d
@@ -170,7 +221,23 @@ if [ "$gpus" -eq 0 ]; then device=cpu use_gpu=false; else device=cuda use_gpu=tr
 name=${name:-$(basename "$conf" .toml)}
 data=$dir/data
 exp=$dir/exp/$name
-mkdir -p "$dir"
+tracking=()
+if [ -n "$stage" ]; then tracking+=(--force); fi
+if $strict; then tracking+=(--strict); fi
+learnt_from=
+if needed cohort plda; then learnt_from=train; fi
+if $dry_run; then
+  track plan --stage "${stage:-1}" --last "$stop_stage" "${tracking[@]}"
+  exit
+fi
+if ! mkdir -p "$dir" 2>/dev/null || ! [ -w "$dir" ]; then fail "--dir $dir: it cannot be written to"; fi
+if [ "$node_rank" -eq 0 ]; then # the system lets go of the lock when run.sh and all that it started have ended
+  exec 9>>"$dir/.lock"
+  if ! flock -w 1 9; then
+    fail "--dir $dir is in use by $(cat "$dir/.lock"), or by a program that it started: wait for its end, or take another"
+  fi
+  echo "process $$ on $(hostname), since $(date '+%F %T')" >"$dir/.lock"
+fi
 trap ended EXIT
 
 # Data directories that are there: of train and dev those that stage 1 made, and every data/test*.
@@ -184,7 +251,7 @@ sets() {
   done
 }
 
-if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
+if enter 1; then
   begin 1 "data directories of $corpus ($root)"
   echo "   Who says what where: wav.scp, utt2spk, trials. Expect of VoxCeleb1 1,211 speakers with 148,642 utterances to"
   echo "   train on, of VoxCeleb2 5,994 with 1,092,009; test: 37,611 trials of VoxCeleb1-O. Some speakers then leave"
@@ -200,6 +267,7 @@ if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
     directories+=("$data/$set")
   done
   run utils/check_data.py --nj "$nj" "${directories[@]}"
+  made 1
   end "$data"
 fi
 
@@ -212,49 +280,73 @@ features() { # features SET: of data/SET
   run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" --no-pipes "$no_pipes" \
     "$data/$1" "$log" "$dir/fbank"
 }
+copies() { # data/train_augmented, of train and its copies
+  local all=() kind speed
+  for kind in $augment; do
+    case $kind in
+      speed) for speed in $(conf_value.py "$conf" augment speeds); do copy "sp$speed" --speed "$speed"; done ;;
+      reverb)
+        if [ -z "$rirs" ]; then
+          run steps/simulate_rooms.py --seed "$seed" "$dir/rirs"
+          copy reverb --reverb "$dir/rirs"
+        else
+          copy reverb --reverb "$rirs"
+        fi
+        ;;
+      *) copy "$kind" "--$kind" "$musan" ;;
+    esac
+  done
+  run utils/combine_data.sh "$data/train_augmented" "$data/train" "${all[@]}"
+}
 copy() { # copy NAME OPTION VALUE: data/train_NAME, and its features
   run steps/augment_data_dir.py --seed "$seed" "$2" "$3" "$data/train" "$data/train_$1"
   features "train_$1"
-  copies+=("$data/train_$1")
+  all+=("$data/train_$1")
 }
 
-if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
+if enter 2; then
   if [ -z "$(sets train dev)" ]; then fail "no data directories in $data: run stage 1 first (--stage 1)"; fi
   begin 2 "features, $nj jobs"
   echo "   Log mel filterbank energies of every frame, 100 a second, and which frames are voiced, as Kaldi archives."
   echo "   Expect 122 million frames (16 GB) of VoxCeleb1 with 64 bins."
-  for set in $(sets train dev); do
-    need 1 "$data/$set/wav.scp"
-    features "$set"
+  directories=()
+  for part in "${todo[@]}"; do
+    if [ "$part" = 2/copies ]; then
+      for kind in $augment; do directories+=("$data/train"); done
+    else
+      directories+=("$data/${part#2/}")
+    fi
   done
-  if [ -d "$data/train" ] && [ -n "$augment" ]; then
-    copies=()
-    for kind in $augment; do
-      case $kind in
-        speed) for speed in $(conf_value.py "$conf" augment speeds); do copy "sp$speed" --speed "$speed"; done ;;
-        reverb)
-          if [ -z "$rirs" ]; then
-            rirs=$dir/rirs
-            run steps/simulate_rooms.py --seed "$seed" "$rirs"
-          fi
-          copy reverb --reverb "$rirs"
-          ;;
-        *) copy "$kind" "--$kind" "$musan" ;;
-      esac
-    done
-    run utils/combine_data.sh "$data/train_augmented" "$data/train" "${copies[@]}"
-  fi
+  run steps/check_space.py --conf "$conf" "$dir/fbank" "${directories[@]}"
+  for part in "${todo[@]}"; do
+    case $part in
+      2/copies) copies ;;
+      *)
+        need 1 "$data/${part#2/}/wav.scp"
+        features "${part#2/}"
+        ;;
+    esac
+    made "$part"
+  done
   end "$dir/fbank, $data/*/feats.scp"
 fi
 
 train() { # train PHASE INIT: PHASE in exp/NAME/PHASE, from INIT where it is not empty; by all GPUs and machines
-  log=$exp/$1/train.log
-  run "${launcher[@]}" steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed" --device "$device" \
-    "$train" "$data/dev" "$exp/$1"
+  local command=("${launcher[@]}" steps/train.py --phase "$1" --conf "$conf" ${2:+--init "$2"} --seed "$seed"
+    --device "$device" ${replace:+--replace "$replace"} "$train" "$data/dev" "$exp/$1")
+  if [ -z "$cuda_cmd" ]; then
+    log=$exp/$1/train.log
+    run "${command[@]}"
+  else
+    log=$exp/$1/log/train.log
+    # shellcheck disable=SC2086  # the engine's options are words
+    run_shown "$exp/$1/train.log" $cuda_cmd "$log" "${command[@]}"
+  fi
+  made "$now"
   end "$exp/$1/final.pt"
 }
 
-if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
+if enter 3; then
   need 2 "$train/feats.scp" "$data/dev/feats.scp"
   begin 3 "softmax pre-training"
   echo "   The network learns to name the training speakers: from random weights the triplet loss would collapse."
@@ -262,10 +354,10 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
   train softmax "$init"
 fi
 
-if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
+if enter 4; then
   need 2 "$train/feats.scp" "$data/dev/feats.scp"
   start=$exp/softmax/final.pt
-  if [ -n "$init" ] && [ "$stage" -eq 4 ]; then start=$init; else need 3 "$start"; fi
+  if [ -n "$init" ] && [ "$stage" = 4 ]; then start=$init; else need 3 "$start"; fi
   begin 4 "triplet training"
   echo "   The cosine of two utterances of one speaker shall exceed that of two speakers by the margin."
   echo "   Expect the share of active triplets to fall, and dev EER with it."
@@ -282,29 +374,20 @@ model_of() {
   if [ "$1" = untrained ]; then echo "$exp/softmax/initial.pt"; else echo "$exp/$1/final.pt"; fi
 }
 
-needed() { # needed NAME...: whether a back-end or quality needs one of them
-  local each
-  for each; do
-    case " $needs " in *" $each "*) return 0 ;; esac
-  done
-  return 1
-}
-learnt_from=
-if needed cohort plda; then learnt_from=train; fi
-
-if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
+if enter 5; then
   need 4 "$exp/triplet/final.pt"
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
   begin 5 "embeddings, $nj jobs"
   echo "   One vector of length one an utterance of dev and the test sets, from the untrained network and from each"
   echo "   phase's best; of train, too, where a back-end learns from it."
-  for set in $(sets ${learnt_from:+train} dev); do
+  for part in "${todo[@]}"; do
+    IFS=/ read -r _ phase set <<<"$part"
     need 2 "$data/$set/feats.scp"
-    for phase in $(phases); do
-      log=$exp/$phase/embeddings/$set/log
-      run steps/extract_embeddings.sh --nj "$nj" --cmd "$train_cmd" --use-gpu "$use_gpu" --conf "$conf" \
-        "$(model_of "$phase")" "$data/$set" "$exp/$phase/embeddings/$set"
-    done
+    need 4 "$(model_of "$phase")"
+    log=$exp/$phase/embeddings/$set/log
+    run steps/extract_embeddings.sh --nj "$nj" --cmd "$train_cmd" --use-gpu "$use_gpu" --conf "$conf" \
+      "$(model_of "$phase")" "$data/$set" "$exp/$phase/embeddings/$set"
+    made "$part"
   done
   end "$exp/*/embeddings"
 fi
@@ -343,11 +426,12 @@ score() { # score PHASE SET TRIALS: with every back-end; dev's calibrate, the ot
       esac
     done
     run steps/compute_metrics.py --json "${llr[@]}" "${known[@]}" "$scores" "$trials" >"$scores.json.tmp"
+    sync "$scores.json.tmp"
     mv "$scores.json.tmp" "$scores.json"
   done
 }
 
-if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
+if enter 6; then
   need 4 "$exp/triplet/final.pt"
   if [ -z "$(sets)" ]; then fail "no test set $data/test*: run stage 1 first (--stage 1)"; fi
   begin 6 "scores and error rates, back-ends: $backends"
@@ -372,13 +456,15 @@ if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   if [ -f "$data/train/utt2dur" ]; then trained_on=(--train "$data/train"); fi
   # shellcheck disable=SC2086  # back-ends are words
   run steps/collect_results.py --conf "$conf" "${trained_on[@]}" "$exp" --backends $backends
+  made 6
   end "$exp/results.tsv, $exp/model.pt"
 fi
 
-if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
+if enter 7; then
   need 6 "$exp/results.tsv"
   begin 7 "report"
   echo "   One page to look at: results with intervals, DET curves, training curves, and the worst errors to listen to."
   run steps/make_report.py --conf "$conf" "$data" "$exp"
+  made 7
   end "$exp/report.html"
 fi

@@ -1,0 +1,81 @@
+"""ECAPA-TDNN (Desplanques, Thienpondt & Demuynck 2020, arXiv 2005.07143). Inside, time is the last dimension."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepspeaker.command import UserError
+from deepspeaker.models.pooling import build_pooling, full, unit
+
+
+def layer(before: int, after: int, size: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Convolution over `size` frames, ReLU, batch normalisation; (B, C, T) -> (B, C', T)."""
+    return nn.Sequential(nn.Conv1d(before, after, size, padding=dilation * (size // 2), dilation=dilation), nn.ReLU(),
+                         nn.BatchNorm1d(after))
+
+
+class Res2(nn.Module):
+    """`scale` parts of the channels: the first as it is, each further one convolved with what the last gave added to
+    it (Gao et al. 2019, Res2Net); (B, C, T) -> the same shape."""
+
+    def __init__(self, channels: int, scale: int, dilation: int):
+        super().__init__()
+        self.parts = nn.ModuleList(layer(channels // scale, channels // scale, 3, dilation) for _ in range(scale - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, *others = x.chunk(len(self.parts) + 1, dim=1)
+        found = [first, self.parts[0](second)]
+        for part, other in zip(self.parts[1:], others, strict=True):
+            found.append(part(other + found[-1]))
+        return torch.cat(found, dim=1)
+
+
+class SqueezeExcitation(nn.Module):
+    """Every channel times a gate that depends on the means of all (Hu et al. 2018); (B, C, T) -> the same shape."""
+
+    def __init__(self, channels: int, bottleneck: int):
+        super().__init__()
+        self.gate = nn.Sequential(nn.Linear(channels, bottleneck), nn.ReLU(), nn.Linear(bottleneck, channels),
+                                  nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x.mean(2)).unsqueeze(2)
+
+
+class ECAPA(nn.Module):
+    """A convolution over 5 frames, SE-Res2Blocks, aggregation of their outputs, pooling over time, affine, length one.
+
+    num_mel_bins: F, features a frame; channels: of every block; scale: parts in a block's Res2 layer;
+    dilations: one number a block; bottleneck: of squeeze and excitation; aggregation: values a frame before pooling;
+    pooling: a name of POOLING; embedding_dim: E. A block's input is the sum of all outputs before it.
+    The paper's: channels 512 or 1024, scale 8, dilations 2, 3, 4, bottleneck 128, aggregation 1536, attentive, E 192,
+    F 80.
+    """
+
+    def __init__(self, num_mel_bins: int, *, channels: int, scale: int, dilations: list[int], bottleneck: int,
+                 aggregation: int, pooling: str, embedding_dim: int):
+        super().__init__()
+        if scale < 2 or channels % scale:
+            raise UserError(f"[model] scale: expected at least 2 and a divisor of channels, found {scale} and "
+                            f"{channels} channels")
+        if not dilations:
+            raise UserError("[model] dilations: expected a number for each block, found none")
+        self.front = layer(num_mel_bins, channels, 5)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(layer(channels, channels), Res2(channels, scale, dilation), layer(channels, channels),
+                          SqueezeExcitation(channels, bottleneck)) for dilation in dilations)
+        self.aggregate = nn.Conv1d(channels * len(dilations), aggregation, 1)
+        self.pool, pooled = build_pooling(pooling, aggregation)
+        self.pooled_norm = nn.BatchNorm1d(pooled)
+        self.affine = nn.Linear(pooled, embedding_dim)
+        self.norm = nn.BatchNorm1d(embedding_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
+        before = self.front(features.transpose(1, 2))  # the sum of all outputs so far
+        outputs = []
+        for block in self.blocks:
+            outputs.append(before + block(before))
+            before = before + outputs[-1]
+        x = F.relu(self.aggregate(torch.cat(outputs, dim=1))).transpose(1, 2)
+        return unit(self.norm(self.affine(self.pooled_norm(self.pool(full(x))))))

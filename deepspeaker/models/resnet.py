@@ -1,0 +1,61 @@
+"""ResNets as speaker verification uses them (He et al. 2016, with narrow stages, 3x3 at the entrance and no
+max-pooling); the ResNet34 is that of WeSpeaker (Wang et al. 2023, arXiv 2210.17016)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepspeaker.command import UserError
+from deepspeaker.models.pooling import build_pooling, full, unit
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a way around them, (B, C, T, F) -> (B, C', T / stride, F / stride), rounded up."""
+
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.stride = stride
+        self.around = nn.Identity() if stride == 1 and before == after else nn.Sequential(
+            nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        # Not a 1x1 convolution with a stride: of fewer than 8 channels that crashes or hangs on CPUs (oneDNN 6035).
+        around = self.around(x[:, :, ::self.stride, ::self.stride])
+        return F.relu(around + self.norm2(self.conv2(y)))
+
+
+class ResNet(nn.Module):
+    """A 3x3 convolution, stages of blocks, pooling over time, affine, length one.
+
+    num_mel_bins: F, features a frame; channels, blocks: one number a stage; pooling: a name of POOLING;
+    embedding_dim: E. Every stage but the first halves time and frequency, rounding up.
+    ResNet34: channels 32, 64, 128, 256, blocks 3, 4, 6, 3, statistics, E 256, F 80.
+    """
+
+    def __init__(self, num_mel_bins: int, *, channels: list[int], blocks: list[int], pooling: str, embedding_dim: int):
+        super().__init__()
+        if not channels or len(channels) != len(blocks):
+            raise UserError(f"[model] channels, blocks: expected a number of each for every stage, found {channels} "
+                            f"and {blocks}")
+        width, frequencies = channels[0], num_mel_bins
+        layers = [nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        for stage, (after, count) in enumerate(zip(channels, blocks, strict=True)):
+            for n in range(count):
+                stride = 2 if stage and n == 0 else 1
+                layers.append(Block(width, after, stride))
+                width, frequencies = after, -(-frequencies // stride)
+        self.body = nn.Sequential(*layers)
+        self.pool, pooled = build_pooling(pooling, width * frequencies)
+        self.affine = nn.Linear(pooled, embedding_dim)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
+        x = self.body(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+        x = x.permute(0, 2, 1, 3).flatten(2)
+        return unit(self.affine(self.pool(full(x))))

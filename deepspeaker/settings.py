@@ -1,0 +1,28 @@
+"""Which parts of a configuration each stage depends on, and how two configurations differ. Needs no torch."""
+
+from collections.abc import Mapping
+
+WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
+TRAINED_WITH = ("features", "model", "batches", "training", "augment", "embedding")  # sections, and the phase's own
+
+
+def stored(features: Mapping[str, object]) -> dict[str, object]:
+    """The keys of [features] that archives depend on."""
+    return {key: value for key, value in features.items() if key not in WHEN_READ}
+
+
+def trained_with(tables: Mapping[str, Mapping], phase: str) -> dict[str, Mapping]:
+    """The sections that the training of a phase depends on."""
+    return {name: tables.get(name, {}) for name in (*TRAINED_WITH, phase)}
+
+
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+    """`section.key: old -> new` for every value that differs between two nested dictionaries."""
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return found

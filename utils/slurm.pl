@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Run a command, or numbered copies of it as a job array, in Slurm, each with its log.
+
+    slurm.pl [options] [JOB=1:4] LOG command args...
+
+The line is run.pl's. What options become is written in conf/slurm.conf of the folder it is started in, else in the
+recipe's (egs/voxceleb/conf/slurm.conf), else in the file given:
+
+    --mem 4G            memory of each job
+    --num-threads N     cores of each job
+    --gpu N             GPUs of each job (0)
+    --time 4:00:00      after which Slurm ends a job
+    --nodes N           machines of each job, for a command that starts itself on all by srun (1)
+    --max-jobs-run N    at most so many jobs at once (all)
+    --config FILE       another conf/slurm.conf
+    -p gpu              options of one letter go to sbatch as they are, each with a value
+
+Waits for all jobs; one that Slurm puts back into the queue is waited for again. A job that fails is named, the others
+finish; exit status 1 then. On SIGINT or SIGTERM all jobs are cancelled, then slurm.pl ends (status 130 or 143). LOG
+must lie on a file system that the machines share.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.command import UserError, run
+from deepspeaker.engines.line import parse, report
+from deepspeaker.engines.logs import signal_name
+from deepspeaker.engines.processes import Interrupted, handle_signals, interrupt
+from deepspeaker.engines.slurm import Array
+from deepspeaker.engines.slurm_conf import read_conf
+
+CONF = Path("conf/slurm.conf")
+RECIPE = Path(__file__).resolve().parents[1] / "egs/voxceleb"
+
+
+def split(options: list[tuple[str, ...]]) -> tuple[dict[str, str], list[str]]:
+    """(options for the file to translate, words for sbatch)."""
+    named, words = {}, []
+    for option, *values in options:
+        if option.startswith("--"):
+            named[option[2:].replace("-", "_")] = values[0]
+        elif len(option) == 2:
+            words += [option, *values] if values else []  # -V has none and is Grid Engine's
+        else:
+            raise UserError(f"unknown option {option}")
+    return named, words
+
+
+def main() -> int:
+    handle_signals(interrupt)
+    array = None
+    try:
+        line = parse(sys.argv[1:], __doc__)
+        options, words = split(line.options)
+        conf = read_conf(Path(options.pop("config", CONF if CONF.exists() else RECIPE / CONF)))
+        sbatch = [*conf.sbatch(options), *words]
+        array = Array(line, options.get("num_threads", "1"))
+        array.submit(sbatch)
+        array.wait()
+        return report(line, len(array.failed))
+    except Interrupted as interrupted:
+        handle_signals(lambda *_: None)
+        if array:
+            array.cancel()
+        print(f"slurm.pl: ended by {signal_name(interrupted.args[0])}, and its jobs with it", file=sys.stderr)
+        return 128 + interrupted.args[0]
+    except OSError:
+        if array:
+            array.cancel()
+        raise
+    finally:
+        if array:
+            array.close()
+
+
+if __name__ == "__main__":
+    run(main)
