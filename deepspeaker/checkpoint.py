@@ -1,6 +1,7 @@
 """Checkpoints: dictionaries of tensors and plain values, written whole or not at all, loaded without running code."""
 
 import os
+import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,8 +35,11 @@ def load(path: str | os.PathLike) -> dict:
     try:
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path} is damaged, or not a checkpoint: expected tensors and plain values, found something "
+                        f"else, and ran nothing of it") from None
     except Exception as error:  # a file made to harm can make it raise anything
-        reason = str(error).split("\n", 1)[0]
+        reason = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
         raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
         raise UserError(f"{path} is not a checkpoint of this project: no configuration and weights in it")
@@ -48,10 +52,15 @@ def load_model(path: str | os.PathLike) -> Trained:
     config = config_from_tables(content["config"], str(path))
     with torch.device("meta"):  # the weights take their places: nothing is initialised in vain
         model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    kinds = {name: value.dtype for name, value in model.state_dict().items()}
     try:
         model.load_state_dict(content.pop("model"), assign=True)
+        for name, value in model.state_dict().items():
+            if value.dtype != kinds[name] or value.layout != torch.strided:
+                raise TypeError(f"{name} is {value.dtype}, {value.layout}, expected {kinds[name]}")
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: its weights do not fit its configuration: {error}") from None
+        reason = str(error).strip().rpartition("\n")[2].strip()
+        raise UserError(f"{path}: its weights do not fit its configuration: {reason}") from None
     return Trained(model.eval(), config, content)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from deepspeaker.audio import probe, read_audio
+from deepspeaker.audio import MOST_PIPED, probe, read_audio
 from deepspeaker.command import UserError
 
 STDIN = "-"  # the name of standard input
@@ -35,7 +35,7 @@ def _read(path: Path, rate: int) -> np.ndarray:
         if (seconds := probe(path).seconds) > LONGEST:
             raise UserError(f"{path}: {seconds / 60:.0f} minutes long; at most {LONGEST / 60:.0f} are compared: cut a "
                             f"part of it")
-        return read_audio(os.fspath(path), rate).samples
+        return as_samples(read_audio(os.fspath(path), rate).samples, rate, rate)
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
 
@@ -44,9 +44,12 @@ def _read_stdin(rate: int) -> np.ndarray:
     """What libsndfile does not know is given to FFmpeg's libraries, as by a name that ends in .m4a."""
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder, "sound")
-        sound.write_bytes(sys.stdin.buffer.read())
-        if sound.stat().st_size == 0:
+        content = sys.stdin.buffer.read(MOST_PIPED + 1) if sys.stdin else b""
+        if not content:
             raise UserError("standard input is empty")
+        if len(content) > MOST_PIPED:
+            raise UserError(f"standard input has more than {MOST_PIPED} bytes")
+        sound.write_bytes(content)
         try:
             try:
                 return _read(sound, rate)

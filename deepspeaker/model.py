@@ -9,8 +9,10 @@ Shapes: S samples, E dimensions of an embedding.
 """
 
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple
 
@@ -23,15 +25,16 @@ from deepspeaker.checkpoint import Trained, load_model
 from deepspeaker.command import UserError
 from deepspeaker.embedding import embed
 from deepspeaker.features import compute_fbank, voiced_frames
-from deepspeaker.listening import as_samples, read_file
-from deepspeaker.scoring import make_scorer
+from deepspeaker.listening import STDIN, as_samples, read_file
+from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import Calibration, apply, threshold
 from deepspeaker.scoring.enrolment import Models
+from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.plda import Plda
 from deepspeaker.scoring.quality import measure
 from deepspeaker.scoring.scorer import score_pairs
 from deepspeaker.scoring.task import Sides
-from deepspeaker.speech import Trust, judge
+from deepspeaker.speech import Trust, judge, net_speech
 
 Sound = str | os.PathLike | tuple[np.ndarray, int]  # a file, "-" for standard input, or (samples (S,), rate in Hz)
 
@@ -56,11 +59,16 @@ class Verdict(NamedTuple):
 
 
 def load(path: str | os.PathLike, device: str = "cpu") -> "Model":
-    """Read model.pt; of other checkpoints only embed and score work. UserError when it is damaged or no model."""
+    """Read model.pt; of other checkpoints only embed and score work. UserError when it is damaged or no model, or
+    there is no such device."""
     trained = load_model(path)
     try:
+        torch.zeros(1, device=device).tolist()
+    except Exception as error:  # torch raises whatever comes to it
+        raise UserError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    try:
         return Model(trained, device, os.fspath(path))
-    except (TypeError, AttributeError, KeyError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise UserError(f"{os.fspath(path)}: its calibration, cohort or PLDA is not of the expected kind: {error}"
                         ) from None
 
@@ -73,7 +81,7 @@ class Model:
         self.network, self._device = trained.model.to(device), torch.device(device)
         self.backend: str = self.config.scoring.backends[0]
         content = trained.content
-        self._calibrations = {key: Calibration(**value) for key, value in content.get("calibration", {}).items()}
+        self._calibrations = {key: _calibration(**value) for key, value in content.get("calibration", {}).items()}
         cohort, plda = content.get("cohort"), content.get("plda")
         self._means = {"cohort": None if cohort is None else cohort.numpy(),
                        "cohort_top": self.config.scoring.cohort_top,
@@ -102,15 +110,22 @@ class Model:
         fbank, energy = self._features(as_samples(samples, rate, self.rate))
         return self._embed(fbank, energy)
 
+    def embed_file(self, path: str | os.PathLike) -> np.ndarray:
+        """As embed, of a file or, for "-", of standard input. UserError, which names it, for what cannot be read or is
+        silence; whether the sound is a voice is not asked."""
+        samples = read_file(path, self.rate)
+        with _naming(path):
+            fbank, energy = self._features(samples)
+            net_speech(torch.from_numpy(samples), self.rate, energy)
+            return self._embed(fbank, energy)
+
     def listen(self, sound: Sound) -> Recording:
         """Embed a sound and judge it. UserError, which names the file, for what cannot be read or has no speech."""
         if isinstance(sound, tuple):
             return self._recording(as_samples(*sound, self.rate))
         samples = read_file(sound, self.rate)
-        try:
+        with _naming(sound):
             return self._recording(samples)
-        except UserError as error:
-            raise UserError(f"{'standard input' if sound == '-' else os.fspath(sound)}: {error}") from None
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """The back-end's score of two embeddings (E,), as stage 6 computes it: for the cosine, -1..1."""
@@ -124,7 +139,7 @@ class Model:
         """The log-likelihood ratio from which to accept, if targets have this prior (default: the one that the
         calibration is best for). UserError for a prior outside 0..1 and costs that are not above 0."""
         prior = self.config.scoring.calibration_prior if prior is None else prior
-        if not 0 < prior < 1 or not cost_miss > 0 or not cost_false_accept > 0:
+        if not 0 < prior < 1 or not 0 < cost_miss < math.inf or not 0 < cost_false_accept < math.inf:
             raise UserError(f"expected a prior between 0 and 1 and costs above 0, found prior {prior}, cost of a miss "
                             f"{cost_miss}, of a false accept {cost_false_accept}")
         return threshold(prior, cost_miss, cost_false_accept)
@@ -162,9 +177,14 @@ class Model:
             fbank = torch.from_numpy(as_stored(fbank.numpy()))
         if f.vad and (voiced := voiced_frames(energy)).any():
             fbank = fbank[voiced]
-        return embed(self.network, fbank.to(self._device), f.normalize, self.config.embedding).cpu().numpy()
+        embedding = embed(self.network, fbank.to(self._device), f.normalize, self.config.embedding).cpu().numpy()
+        if not np.isfinite(embedding).all():
+            raise UserError(f"{self._name} gives an embedding that is not finite: its weights are damaged")
+        return embedding
 
     def _scores(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> tuple[Sides, np.ndarray]:
+        if missing := [need for need in needs(BACKENDS[self.backend]) if self._means[need] is None]:
+            raise UserError(f"{self._name}: its back-end {self.backend} needs {missing[0]}, which is not in it")
         recordings = [test, *(recording for several in enrolled for recording in several)]
         embeddings = np.stack([recording.embedding for recording in recordings]).astype(np.float32, copy=False)
         models = Models(np.arange(1, len(recordings)), np.array([len(several) for several in enrolled]))
@@ -186,3 +206,20 @@ class Model:
         for quality in self.config.scoring.qualities:
             columns |= measure(quality, sides, *self._pairs(sides), utt2dur=durations, **self._means)
         return apply(self._calibrations[self.backend], columns)
+
+
+def _calibration(prior: float, offset: float, weights: Mapping[str, float]) -> Calibration:
+    """Of what a file holds. ValueError, TypeError or AttributeError for anything but finite numbers."""
+    found = Calibration(prior, float(offset), {key: float(value) for key, value in weights.items()})
+    if not all(map(math.isfinite, [found.offset, *found.weights.values()])):
+        raise ValueError(f"{found} has numbers that are not finite")
+    return found
+
+
+@contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
+    """Put the name of a sound before what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{'standard input' if path == STDIN else os.fspath(path)}: {error}") from None

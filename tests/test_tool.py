@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -149,7 +150,8 @@ class Hostile:
 
 BAD = {"silence.wav": "no speech found in 3.0 s: silence", "short.wav": "0.2 s of speech found",
        "noise.wav": "no speech found", "music.wav": "no speech found", "hours.wav": "120 minutes long",
-       "text.wav": "not audio", "nowhere.wav": "no such file", "../nowhere.wav": "no such file",
+       "loud.wav": "expected samples within -1..1", "text.wav": "not audio",
+       "nowhere.wav": "no such file", "../nowhere.wav": "no such file",
        "it's \"😀\".wav": "no such file", ".": "not a file", "empty.wav": "is empty", "touch ran |": "no such file"}
 
 
@@ -159,6 +161,7 @@ def bad(place):
     write_wav(place / "short.wav", voice(1, seconds=0.2))
     write_wav(place / "noise.wav", (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32))
     write_wav(place / "music.wav", melody(5.0))
+    soundfile.write(place / "loud.wav", 32768 * voice(1), RATE, "FLOAT")
     (place / "text.wav").write_text("this is no sound")
     (place / "empty.wav").write_bytes(b"")
     if not (place / "hours.wav").exists():
@@ -167,10 +170,16 @@ def bad(place):
                 file.write(np.zeros(60 * 8000, np.float32))
 
 
+NOT_A_VOICE = ("noise.wav", "music.wav")  # which `embed` takes, as it decides nothing
+
+
 @pytest.mark.parametrize("name, reason", BAD.items())
 def test_bad_sound(tool, bad, place, name, reason):
+    tool("enroll", "model.pt", "good.db", "Ann", "a.wav")
     for words in (["verify", "model.pt", "a.wav", name], ["enroll", "model.pt", "bad.db", "Ann", name],
-                  ["embed", "model.pt", name, "-o", "bad.npy"]):
+                  ["identify", "model.pt", "good.db", name], ["embed", "model.pt", name, "-o", "bad.npy"]):
+        if words[0] == "embed" and name in NOT_A_VOICE:
+            continue
         status, found, error = tool(*words)
         assert status == 2 and found is None and "Traceback" not in error
         assert name in error and reason in error, error
@@ -182,6 +191,79 @@ def test_bad_name(tool, place, name):
     status, _, error = tool("enroll", "model.pt", "bad.db", name, "a.wav")
     assert status == 2 and "the name" in error and "cannot be used" in error
     assert not (place / "bad.db").exists()
+
+
+def test_embed_takes_any_sound_but_silence(tool, bad, place):
+    assert tool("embed", "model.pt", *NOT_A_VOICE, "-o", "any.npy")[1]["embedded"] == 2
+    model = deepspeaker.load(place / "model.pt")
+    for row, name in zip(np.load(place / "any.npy"), NOT_A_VOICE, strict=True):
+        np.testing.assert_allclose(row, model.embed(*soundfile.read(place / name, dtype="float32")), atol=1e-5)
+
+
+def test_a_name_that_is_not_utf8(tool, place):
+    name = os.fsdecode(b"\xff.wav")
+    os.link(place / "a.wav", place / name)
+    for words in (["verify", "model.pt", "a.wav", name], ["embed", "model.pt", name, "-o", "odd.scp"],
+                  ["list", "model.pt", name]):
+        status, _, error = tool(*words)
+        assert status == 2 and "expected a name in UTF-8" in error
+
+
+def test_closed_and_full_streams(tool, place, call):
+    words = f"{sys.executable} -m deepspeaker verify {place}/model.pt {place}/a.wav"
+    for end, status, reason in (("- <&-", 2, "standard input is empty"),
+                                (f"{place}/b.wav >&-", 1, ""), (f"{place}/b.wav >/dev/full", 2, "No space left")):
+        done = call("bash", "-c", f"{words} {end}")
+        assert done.returncode == status and reason in done.stderr and "defect" not in done.stderr, done.stderr
+
+
+def test_a_full_disk_leaves_nothing_half(tool, place):
+    tool("enroll", "model.pt", "full.db", "Ann", "a.wav")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        statuses = [tool(*words)[0] for words in (["embed", "model.pt", *["a.wav"] * 300, "-o", "full.npy"],
+                                                  ["enroll", "model.pt", "full.db", "Bob", *["b.wav"] * 20])]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert statuses == [2, 2] and not [*place.glob("*full.npy*")]
+    assert [s["name"] for s in tool("list", "model.pt", "full.db")[1]["speakers"]] == ["Ann"]
+
+
+def test_devices(tool):
+    for device in ("nix", "meta", "cuda:99", ""):
+        status, _, error = tool("verify", "model.pt", "a.wav", "b.wav", "--device", device)
+        assert status == 2 and f"device {device!r} cannot be used" in error
+
+
+def doctored(place) -> dict[str, tuple[dict, str]]:
+    """Name -> what is another in a model file, and what is said of it."""
+    content = torch.load(place / "model.pt")
+    weights, scoring = content["model"], content["config"]["scoring"]
+
+    def scores_with(**weights):
+        return {"calibration": {"cosine": {"prior": 0.01, "offset": 0.0, "weights": weights}}}
+
+    def back_ends(*names):
+        return {"config": {**content["config"], "scoring": {**scoring, "backends": list(names)}}}
+
+    return {"nan": ({"model": {name: (value * float("nan")).to(value.dtype) for name, value in weights.items()}},
+                    "not finite"),
+            "half": ({"model": {name: value.half() for name, value in weights.items()}}, "is torch.float16"),
+            "few": ({"model": dict(list(weights.items())[1:])}, "Missing key"),
+            "odd1": (scores_with(score=float("nan")), "not finite"),
+            "odd2": (scores_with(score="x"), "string to float"),
+            "odd3": ({"calibration": []}, "not of the expected kind"),
+            "odd4": (back_ends(), "not of the expected kind"),
+            "odd5": (back_ends("asnorm"), "its back-end asnorm needs cohort")}
+
+
+def test_doctored_models(tool, place):
+    for name, (changes, reason) in doctored(place).items():
+        torch.save({**torch.load(place / "model.pt"), **changes}, place / f"{name}.pt")
+        status, _, error = tool("verify", f"{name}.pt", "a.wav", "b.wav")
+        assert status == 2 and reason in error and f"{name}.pt" in error and error.count("\n") == 1, error
+        assert "defect" not in error
 
 
 def test_bad_model_and_database(tool, place):
@@ -206,7 +288,7 @@ def test_bad_model_and_database(tool, place):
         status, _, error = tool("list", "model.pt", name)
         assert status == 2 and reason in error and error.count("\n") == 1, error
     assert not (place / "nix.db").exists()
-    for words in (["--prior", 0], ["--prior", 2], ["--cost-miss", 0], ["--cost-fa", -1]):
+    for words in (["--prior", 0], ["--prior", 2], ["--cost-miss", 0], ["--cost-fa", -1], ["--cost-miss", "inf"]):
         assert tool("verify", "model.pt", "a.wav", "b.wav", *words)[0] == 2
 
 

@@ -19,11 +19,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
     args = parser().parse_args(words)
     try:
+        _check_encoding(sys.argv[1:] if words is None else words)
         from deepspeaker.tool import commands
 
         answer = getattr(commands, args.run)(args)
-        print(json.dumps(answer.json, ensure_ascii=False) if args.json else answer.text)
-        sys.stdout.flush()
+        print(json.dumps(answer.json, ensure_ascii=False) if args.json else answer.text, flush=True)
         return answer.status
     except KeyboardInterrupt:
         print("deepspeaker: interrupted", file=sys.stderr)
@@ -35,6 +35,15 @@ def main(words: Sequence[str] | None = None) -> int:
         reason = error if expected else f"{type(error).__name__}: {error} (a defect; --debug shows where)"
         print(f"deepspeaker: {reason}", file=sys.stderr)
         return 2
+
+
+def _check_encoding(words: Sequence[str]) -> None:
+    """UserError for what could neither be printed nor written into a table."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{ascii(word)}: expected a name in UTF-8: rename it") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,7 +83,8 @@ def parser() -> argparse.ArgumentParser:
     identify.add_argument("wav", metavar="WAV")
     identify.add_argument("--top", type=int, default=5, metavar="N", help="speakers to print, the likeliest first (5)")
     embed = command("embed", "embed", "Write the embeddings of many files: a .npy array with a row each, or Kaldi's "
-                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy.")
+                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy. "
+                                      "Noise and music are embedded, too: nothing is decided here.")
     embed.add_argument("wavs", nargs="+", metavar="WAV")
     embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}")
     export = command("export", "export", "Write the network as ONNX and compare the two over ten lengths; needs onnx, "

@@ -11,11 +11,11 @@ import torch
 from deepspeaker.archive import write_vectors
 from deepspeaker.command import UserError
 from deepspeaker.files import atomic
-from deepspeaker.model import Model, Recording
+from deepspeaker.model import Model
 
 
-def listen_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, Recording | UserError]]:
-    """(position in `files`, its recording or what is wrong with it), in the order in which they are done.
+def embed_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, np.ndarray | UserError]]:
+    """(position in `files`, its embedding (E,) or what is wrong with it), in the order in which they are done.
 
     A thread for each core takes one file after the other, the largest first: so none waits at the end for another's
     long file. The network sees each utterance alone, as in stage 5, for padding would change its embedding.
@@ -23,9 +23,9 @@ def listen_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, Record
     workers = torch.get_num_threads()
     order = sorted(range(len(files)), key=lambda i: -os.path.getsize(files[i]) if os.path.isfile(files[i]) else 0)
 
-    def work(i: int) -> tuple[int, Recording | UserError]:
+    def work(i: int) -> tuple[int, np.ndarray | UserError]:
         try:
-            return i, model.listen(files[i])
+            return i, model.embed_file(files[i])
         except (UserError, OSError) as error:
             return i, error if isinstance(error, UserError) else UserError(f"{files[i]}: {error}")
 

@@ -4,9 +4,11 @@ import sys
 from argparse import Namespace
 from typing import NamedTuple
 
+import numpy as np
+
 from deepspeaker.command import UserError
 from deepspeaker.listening import STDIN
-from deepspeaker.model import Model, Recording, load
+from deepspeaker.model import Model, load
 from deepspeaker.speech import Trust
 from deepspeaker.tool import bulk, database
 
@@ -73,10 +75,10 @@ def embed(args: Namespace) -> Answer:
 
     bulk.check_output(args.output)
     model, wavs = _model(args), _distinct(args.wavs)
-    found: dict[int, Recording] = {}
+    found: dict[int, np.ndarray] = {}
     failures: dict[int, str] = {}
     with tqdm(total=len(wavs), unit="file", dynamic_ncols=True, disable=len(wavs) == 1) as bar:
-        for i, result in bulk.listen_all(model, wavs):
+        for i, result in bulk.embed_all(model, wavs):
             if isinstance(result, UserError):
                 failures[i] = str(result)
             else:
@@ -86,8 +88,8 @@ def embed(args: Namespace) -> Answer:
         print(failures[i], file=sys.stderr)
     if not found:
         raise UserError(f"none of {len(wavs)} files could be embedded: nothing is written")
-    bulk.write_embeddings(args.output, wavs, {i: recording.embedding for i, recording in found.items()})
-    size = len(next(iter(found.values())).embedding)
+    bulk.write_embeddings(args.output, wavs, found)
+    size = len(next(iter(found.values())))
     return Answer(f"{args.output}: {len(found)} embeddings of {size} dimensions; {len(failures)} files failed", {
         "output": str(args.output), "dimensions": size, "embedded": len(found),
         "failed": {wavs[i]: failures[i] for i in sorted(failures)}}, FAILED if failures else YES)
