@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, environment, hear_interrupts, same, tiny_conf, weights
 
 KILLS = 20
-LONGEST = 15.0  # seconds that a life may last: enough for each part of a stage, so that every life can get on
+LONGEST = 9.0  # seconds that a life may last: enough for each part of a stage, so that every life can get on
 COMPARED = ("data/**/*", "fbank/*.ark", "exp/tiny/*/embeddings/**/*", "exp/tiny/*/scores/**/*", "exp/tiny/*/llr/**/*",
             "exp/tiny/*/calibration/*", "exp/tiny/results.tsv")
 TRAINED = ("softmax/initial.pt", "softmax/final.pt", "triplet/final.pt", "model.pt")

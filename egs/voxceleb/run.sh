@@ -68,6 +68,7 @@ cd "$(dirname "$0")"
 . utils/jobs.sh
 
 log=
+replace=
 fail() {
   trap - EXIT
   echo "run.sh: $*" >&2
