@@ -5,7 +5,7 @@ Runs the real commands, one process at a time with one thread, on lists as long 
 VoxCeleb's own lists, vox1_dev_duration.txt.gz and vox1_tst_duration.txt.gz (`speaker/video/number seconds`) and
 veri_test_o_cleaned.txt.gz (`1|0 path path`); without it names, lengths and trials of the same kind are drawn. Stages
 that read audio or features do it for --utterances of noise, whose lengths are drawn from the list: about 270 kB each
-under --dir, and half of that for features. Stage 1 sees all names, as hard links to one short file; embeddings are
+under --dir, and half of that for features. Stage 1 sees all names, as hard links to a few short files; embeddings are
 random. What the stage records cost is measured at both sizes of VoxCeleb, on tables of the names.
 
     tests/benchmarks/bench_scale.py [--json] [--meta FOLDER] [--utterances 20000] [--dir /tmp]
@@ -238,10 +238,9 @@ def stage_1(folder: Path, meta: Path | None, _: int) -> Iterator[Cost]:
     count = SIZES["VoxCeleb1"]
     yield took("1 local/voxceleb.py", count, "local/voxceleb.py", root, data, leaves=data.rglob("*"))
     yield took("1 utils/split_dev.py", DEV, "utils/split_dev.py", data)
-    for name in ("train", "dev"):
-        lines = (data / name / "utt2spk").read_bytes().count(b"\n")
-        yield took(f"1 validate_data_dir.sh, {name}", lines, "utils/validate_data_dir.sh", "--no-feats", "--no-text",
-                   data / name)
+    lines = (data / "train/utt2spk").read_bytes().count(b"\n")
+    yield took("1 validate_data_dir.sh, train", lines, "utils/validate_data_dir.sh", "--no-feats", "--no-text",
+               data / "train")
 
 
 def stages_2_and_5(folder: Path, meta: Path | None, count: int) -> Iterator[Cost]:
@@ -281,8 +280,14 @@ def stage_6(folder: Path, meta: Path | None, _: int) -> Iterator[Cost]:
                    "--utt2spk", speakers, at / "scores.cosine", trials)
 
 
-def records(size: str, folder: Path, meta: Path | None, _: int) -> Iterator[Cost]:
-    """Begin and end of stage 2; then, with all stages recorded, what a run.sh that has nothing to do asks."""
+def asked_for(output: Path) -> list[str]:
+    """The parts that track_stages.py begin has named."""
+    return [line for line in output.read_text().splitlines() if not line.startswith("stage ")]
+
+
+def tables(size: str, folder: Path, meta: Path | None, _: int) -> Iterator[Cost]:
+    """Begin and end of stage 2; then, with all stages recorded, what a run.sh that has nothing to do asks; and what
+    each job of stage 2 and each process of training reads first."""
     at, count = folder / size, SIZES[size]
     apart(make_tables, at, meta, count)
     options = ("--dir", at, "--exp", at / "exp", "--conf", CONF, "--corpus", "folder", "--root", folder,
@@ -292,19 +297,21 @@ def records(size: str, folder: Path, meta: Path | None, _: int) -> Iterator[Cost
     yield track(f"records: end 2, {size}", count, printed, "end", "--part", "2/train", *options)
     for stage in range(1, 8):
         track(f"begin {stage}", count, printed, "begin", "--stage", stage, *options)
-        parts = [line for line in (at / "parts").read_text().splitlines() if not line.startswith("stage ")]
-        for part in parts:
+        for part in asked_for(at / "parts"):
             took(f"end {part}", count, printed, "end", "--part", part, *options)
     yield track(f"records: begin of all 7, none to do, {size}", count, "bash", "-e", "-c",
                 'for stage in 1 2 3 4 5 6 7; do "$@" --stage $stage; done', "-", printed, "begin", *options)
-    if again := [line for line in (at / "parts").read_text().splitlines() if not line.startswith("stage ")]:
+    if again := asked_for(at / "parts"):
         sys.exit(f"bench_scale.py: {again} are not up to date")
     yield track(f"records: plan, {size}", count, printed, "plan", *options)
+    (at / "log").mkdir()
+    yield took(f"2 make_fbank.py, a job of one utterance, {size}", count, "steps/make_fbank.py", "--conf", CONF,
+               "--job", 1, "--nj", count, at / "data/train", at / "log", at / "job")
     yield took(f"3 opening the training set, {size}", count, __file__, "--open", at / "data/train",
                leaves=(at / "data/train").glob("*"))
 
 
-STAGES = [stage_1, *(partial(records, size) for size in SIZES), stages_2_and_5, stage_6]
+STAGES = [stage_1, *(partial(tables, size) for size in SIZES), stages_2_and_5, stage_6]
 
 
 def main():
