@@ -9,9 +9,10 @@ import io
 import math
 import mmap
 import os
+import resource
 import struct
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -61,6 +62,7 @@ class MatrixTable:
         self.path, table = Path(scp), read_table(scp)
         self.keys, self.specifiers = list(table), list(table.values())
         self._layout = np.zeros(len(table), LAYOUT)
+        _allow_open_files()
         self.files: list[np.ndarray] = []  # those opened so far, mapped, (bytes,) uint8 each
         self._numbers: dict[int, int] = {}  # id of a mapped file -> its number in `files`
         self._maps: list[mmap.mmap] | None = None  # of `files`, where they are read at random
@@ -179,10 +181,16 @@ def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) 
     return offset
 
 
-@lru_cache(maxsize=4096)
+@cache  # all of them: windows are drawn from any at any time
 def _map(path: str) -> np.ndarray:
     with open(path, "rb") as file:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets a process have: every mapped archive is one, and many systems begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _mapping(data: np.ndarray) -> mmap.mmap:

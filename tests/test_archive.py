@@ -1,5 +1,8 @@
 """Archives: ours read by others, others' read by us, malformed ones refused."""
 
+import os
+import resource
+
 import kaldi_native_io
 import kaldiio
 import numpy as np
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from deepspeaker.archive import MatrixTable, _map, append, open_matrix, open_vector, read_vectors, write_vectors
 from deepspeaker.command import UserError
+from deepspeaker.datadir import write_table
 
 MATRIX = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
 
@@ -82,6 +86,21 @@ def test_table_gathers_windows_of_any_kind(tmp_path):
         np.testing.assert_array_equal(table.gather(which, index), expected)
         assert (table.layout(which)["rows"] == 300).all() and (table.layout(which)["cols"] == 7).all()
     assert len(table.files) == 6
+
+
+def test_table_of_more_archives_than_files_may_be_open_at_first(tmp_path):
+    table = {}
+    for n in range(20):
+        with (tmp_path / f"{n}.ark").open("wb") as file:
+            table[f"u{n:02d}"] = f"{tmp_path}/{n}.ark:{append(file, f'u{n:02d}', MATRIX)}"
+    write_table(tmp_path / "a.scp", table)
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, most))
+    try:
+        counts = MatrixTable(tmp_path / "a.scp").layout(np.arange(20))["rows"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    assert (counts == len(MATRIX)).all()
 
 
 def test_table_names_the_malformed_matrix(tmp_path):
