@@ -116,7 +116,7 @@ class Model:
         samples = read_file(path, self.rate)
         with _naming(path):
             fbank, energy = self._features(samples)
-            net_speech(torch.from_numpy(samples), self.rate, energy)
+            net_speech(torch.from_numpy(samples), self.rate, voiced_frames(energy))
             return self._embed(fbank, energy)
 
     def listen(self, sound: Sound) -> Recording:

@@ -51,7 +51,8 @@ def judge(samples: Tensor, rate: int, log_energy: Tensor) -> Trust:
 
     Raises UserError for what is no speech, and for less than LEAST_SPEECH seconds of it.
     """
-    seconds, speech, voiced = len(samples) / rate, net_speech(samples, rate, log_energy), voiced_frames(log_energy)
+    seconds, voiced = len(samples) / rate, voiced_frames(log_energy)
+    speech = net_speech(samples, rate, voiced)
     if not glides(samples, rate, voiced):
         raise UserError(f"no speech found in {seconds:.1f} s: nothing in it has the gliding pitch of a voice, as noise "
                         f"and music have not")
@@ -60,9 +61,9 @@ def judge(samples: Tensor, rate: int, log_energy: Tensor) -> Trust:
                  float((samples.abs() >= CLIPPED).float().mean()))
 
 
-def net_speech(samples: Tensor, rate: int, log_energy: Tensor) -> float:
-    """Seconds that the energy VAD finds voiced. UserError for silence and for less than LEAST_SPEECH."""
-    seconds, speech = len(samples) / rate, float(voiced_frames(log_energy).sum()) * FRAME_SHIFT
+def net_speech(samples: Tensor, rate: int, voiced: Tensor) -> float:
+    """Seconds of the voiced frames (T,). UserError for silence and for less than LEAST_SPEECH."""
+    seconds, speech = len(samples) / rate, float(voiced.sum()) * FRAME_SHIFT
     if speech == 0 or not samples.any():
         raise UserError(f"no speech found in {seconds:.1f} s: silence")
     if speech < LEAST_SPEECH:
