@@ -213,8 +213,8 @@ elif [ "$nnodes" -gt 1 ]; then
   if [ "${stage:-1}" -lt 3 ] || [ "$stop_stage" -gt 4 ]; then
     fail "--nnodes $nnodes is for stages 3 and 4: add --stage 3 --stop-stage 4, and run the others on one machine"
   fi
-  launcher=(steps/torchrun.py --nnodes "$nnodes" --node-rank "$node_rank" --rdzv-backend c10d
-    --rdzv-endpoint "$rdzv_endpoint" --rdzv-id "$(basename "$conf")" --nproc-per-node "$((gpus > 0 ? gpus : 1))")
+  launcher=(steps/torchrun.py --nnodes "$nnodes" --node-rank "$node_rank" --rdzv-backend static
+    --rdzv-endpoint "$rdzv_endpoint" --nproc-per-node "$((gpus > 0 ? gpus : 1))")
 elif [ "$gpus" -gt 1 ]; then
   launcher=(steps/torchrun.py --standalone --nproc-per-node "$gpus")
 fi
