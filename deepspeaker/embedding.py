@@ -1,6 +1,6 @@
 """Utterances -> embeddings (E,) of length one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from deepspeaker.config import Config, EmbeddingConfig
 from deepspeaker.dataset import FeatureSet
 from deepspeaker.features import normalize
+from deepspeaker.models.padding import pad
+
+BATCH = 16000  # frames of a padded batch at most, but for a single utterance: the network's memory
 
 
 def embedding_of(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
@@ -19,7 +22,14 @@ def embedding_of(model: nn.Module, features: Tensor, mode: str, config: Embeddin
     repeated to that length. crops 0: the network sees all of it at once; otherwise the embeddings of so many evenly
     spaced crops of crop_frames frames are averaged and brought to length one again.
     """
-    features, size = normalize(features, mode), features.shape[-2]
+    pieces = _pieces(normalize(features, mode), config)
+    embeddings = model(pieces.flatten(0, -3)).unflatten(0, pieces.shape[:-2])
+    return embeddings.squeeze(-2) if config.crops == 0 else F.normalize(embeddings.mean(-2), dim=-1)
+
+
+def _pieces(features: Tensor, config: EmbeddingConfig) -> Tensor:
+    """What the network sees of utterances (..., T, F): (..., N, T', F), N crops or 1."""
+    size = features.shape[-2]
     if config.crops == 0:
         rows = torch.arange(torch.sym_max(size, config.min_frames), device=features.device).unsqueeze(0)
     else:
@@ -28,15 +38,28 @@ def embedding_of(model: nn.Module, features: Tensor, mode: str, config: Embeddin
         steps = torch.arange(config.crops, device=features.device).unsqueeze(1)
         starts = (steps.double() * room / max(1, config.crops - 1)).round().long()
         rows = starts + torch.arange(config.crop_frames, device=features.device)
-    pieces = features[..., rows % torch.full_like(rows, size), :]  # a short utterance again and again
-    embeddings = model(pieces.flatten(0, -3)).unflatten(0, pieces.shape[:-2])
-    return embeddings.squeeze(-2) if config.crops == 0 else F.normalize(embeddings.mean(-2), dim=-1)
+    return features[..., rows % torch.full_like(rows, size), :]  # a short utterance again and again
 
 
 @torch.inference_mode()
 def embed(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
     """As embedding_of, without what gradients need."""
     return embedding_of(model, features, mode, config)
+
+
+@torch.inference_mode()
+def embed_together(model: nn.Module, utterances: Sequence[Tensor], mode: str, config: EmbeddingConfig) -> list[Tensor]:
+    """Embeddings (E,) as `embed` has them of features (T, F) of any lengths, in padded batches of similar length."""
+    if config.crops:
+        return [embedding_of(model, features, mode, config) for features in utterances]
+    seen = [_pieces(normalize(features, mode), config).squeeze(0) for features in utterances]
+    found: dict[int, Tensor] = {}
+    order = sorted(range(len(seen)), key=lambda i: -len(seen[i]))
+    while order:
+        count = max(1, BATCH // len(seen[order[0]]))
+        batch, order = order[:count], order[count:]
+        found |= zip(batch, model(*pad([seen[i] for i in batch])), strict=True)
+    return [found[i] for i in range(len(seen))]
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ from torch import Tensor
 from deepspeaker.archive import as_stored
 from deepspeaker.checkpoint import Trained, load_model
 from deepspeaker.command import UserError
-from deepspeaker.embedding import embed
+from deepspeaker.embedding import embed, embed_together
 from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.listening import STDIN, as_samples, read_file
 from deepspeaker.scoring import BACKENDS, make_scorer
@@ -108,16 +108,19 @@ class Model:
         Whatever the samples are is embedded; UserError for fewer than one frame (25 ms).
         """
         fbank, energy = self._features(as_samples(samples, rate, self.rate))
-        return self._embed(fbank, energy)
+        return self._embed(self._as_stored(fbank, energy))
 
     def embed_file(self, path: str | os.PathLike) -> np.ndarray:
         """As embed, of a file or, for "-", of standard input. UserError, which names it, for what cannot be read or is
         silence; whether the sound is a voice is not asked."""
-        samples = read_file(path, self.rate)
-        with _naming(path):
-            fbank, energy = self._features(samples)
-            net_speech(torch.from_numpy(samples), self.rate, voiced_frames(energy))
-            return self._embed(fbank, energy)
+        return self._embed(self._hear(path))
+
+    def embed_files(self, paths: Sequence[str | os.PathLike]) -> list[np.ndarray | UserError]:
+        """What embed_file gives or raises, of each: the network sees those of similar length at once, padded."""
+        heard = [self._try(path) for path in paths]
+        embeddings = iter(embed_together(self.network, [found for found in heard if isinstance(found, Tensor)],
+                                         self.config.features.normalize, self.config.embedding))
+        return [self._finite(next(embeddings)) if isinstance(found, Tensor) else found for found in heard]
 
     def listen(self, sound: Sound) -> Recording:
         """Embed a sound and judge it. UserError, which names the file, for what cannot be read or has no speech."""
@@ -159,7 +162,7 @@ class Model:
     def _recording(self, samples: np.ndarray) -> Recording:
         fbank, energy = self._features(samples)
         trust = judge(torch.from_numpy(samples), self.rate, energy)
-        return Recording(self._embed(fbank, energy), len(samples) / self.rate, trust)
+        return Recording(self._embed(self._as_stored(fbank, energy)), len(samples) / self.rate, trust)
 
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
@@ -170,17 +173,38 @@ class Model:
             raise UserError(f"shorter than one frame: {len(samples)} samples at {self.rate} Hz")
         return found
 
-    def _embed(self, fbank: Tensor, energy: Tensor) -> np.ndarray:
-        """As stage 5: rounded as archives round, voiced frames alone where the configuration says so."""
+    def _hear(self, path: str | os.PathLike) -> Tensor:
+        """Features of a file that is not silent."""
+        samples = read_file(path, self.rate)
+        with _naming(path):
+            fbank, energy = self._features(samples)
+            net_speech(torch.from_numpy(samples), self.rate, voiced_frames(energy))
+            return self._as_stored(fbank, energy)
+
+    def _try(self, path: str | os.PathLike) -> Tensor | UserError:
+        try:
+            return self._hear(path)
+        except UserError as error:
+            return error
+        except OSError as error:
+            return UserError(f"{os.fspath(path)}: {error}")
+
+    def _embed(self, features: Tensor) -> np.ndarray:
+        return self._finite(embed(self.network, features, self.config.features.normalize, self.config.embedding))
+
+    def _as_stored(self, fbank: Tensor, energy: Tensor) -> Tensor:
+        """Features (T, F) as stage 5 sees them: rounded as archives round, without frames that [features] vad drops."""
         f = self.config.features
         if f.compress:
             fbank = torch.from_numpy(as_stored(fbank.numpy()))
         if f.vad and (voiced := voiced_frames(energy)).any():
             fbank = fbank[voiced]
-        embedding = embed(self.network, fbank.to(self._device), f.normalize, self.config.embedding).cpu().numpy()
-        if not np.isfinite(embedding).all():
+        return fbank.to(self._device)
+
+    def _finite(self, embedding: Tensor) -> np.ndarray:
+        if not embedding.isfinite().all():
             raise UserError(f"{self._name} gives an embedding that is not finite: its weights are damaged")
-        return embedding
+        return embedding.cpu().numpy()
 
     def _scores(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> tuple[Sides, np.ndarray]:
         if missing := [need for need in needs(BACKENDS[self.backend]) if self._means[need] is None]:

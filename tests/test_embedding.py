@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from deepspeaker.config import EmbeddingConfig
-from deepspeaker.embedding import embed
+from deepspeaker.embedding import embed, embed_together
 from deepspeaker.models import build_model
 
 torch.manual_seed(0)
@@ -44,3 +44,14 @@ def test_short_utterances_are_repeated(crops):
     torch.testing.assert_close(found, network(torch.cat([short, short, short[:10]])), atol=1e-5, rtol=1e-5)
     one = embed(MODEL, short[:1], "mean", EmbeddingConfig(crops, crop_frames=70, min_frames=70))
     assert torch.isfinite(one).all()
+
+
+@pytest.mark.parametrize("crops", [0, 2])
+def test_together_as_alone(crops, monkeypatch):
+    monkeypatch.setattr("deepspeaker.embedding.BATCH", 300)
+    config = EmbeddingConfig(crops, crop_frames=70, min_frames=40)
+    utterances = [FEATURES[:frames] for frames in (20, 130, 41, 100, 129, 1, 64)]
+    found = embed_together(MODEL, utterances, "mean", config)
+    for features, embedding in zip(utterances, found, strict=True):
+        torch.testing.assert_close(embedding, embed(MODEL, features, "mean", config), atol=1e-6, rtol=0)
+    assert embed_together(MODEL, [], "mean", config) == []

@@ -8,6 +8,7 @@ from deepspeaker.command import UserError
 from deepspeaker.config import load_config
 from deepspeaker.models import build_model
 from deepspeaker.models.ecapa import Res2
+from deepspeaker.models.padding import pad
 from deepspeaker.models.pooling import POOLING, Attentive, mean, statistics
 from deepspeaker.models.rescnn import ChannelFrequencyNorm
 
@@ -108,7 +109,7 @@ def test_parts_of_a_res2_layer_reach_ever_further():
         torch.nn.init.constant_(part[0].bias, 100.0)
     changed = x.clone()
     changed[:, 2:4, 20] += 1.0
-    moved = (layer(changed) - layer(x)).abs().amax((0,)).view(4, 2, 41).amax(1) > 1e-9
+    moved = (layer(changed, None) - layer(x, None)).abs().amax((0,)).view(4, 2, 41).amax(1) > 1e-9
     assert [row.nonzero().flatten().tolist() for row in moved] == [
         [], [17, 20, 23], [14, 17, 20, 23, 26], [11, 14, 17, 20, 23, 26, 29]]
 
@@ -181,3 +182,17 @@ def test_double_precision_stays_double():
     for name, options in BODIES.items():
         model = build_model(10, name, options).double()
         assert model(torch.randn(2, 33, 10, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_padding_changes_nothing(name):
+    network = build_model(16, name, BODIES[name])
+    for _ in range(3):  # so that normalisation moves zeros away from zero
+        network(torch.randn(6, 50, 16) + 1)
+    network.eval()
+    utterances = [torch.randn(frames, 16) for frames in (1, 2, 3, 31, 63, 64, 65, 130)]
+    with torch.inference_mode():
+        alone = torch.cat([network(features.unsqueeze(0)) for features in utterances])
+        batch, ends = pad(utterances)
+        torch.testing.assert_close(network(batch, ends), alone, atol=2e-6, rtol=0)
+        assert (network(batch) - alone).abs().max() > 1e-3

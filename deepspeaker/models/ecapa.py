@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.command import UserError
-from deepspeaker.models.pooling import build_pooling, full, unit
+from deepspeaker.models.padding import Ends, clear, each
+from deepspeaker.models.pooling import build_pooling, full, mean, unit
 
 
 def layer(before: int, after: int, size: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -22,11 +23,11 @@ class Res2(nn.Module):
         super().__init__()
         self.parts = nn.ModuleList(layer(channels // scale, channels // scale, 3, dilation) for _ in range(scale - 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
         first, second, *others = x.chunk(len(self.parts) + 1, dim=1)
-        found = [first, self.parts[0](second)]
+        found = [first, self.parts[0](clear(second, ends, 2))]
         for part, other in zip(self.parts[1:], others, strict=True):
-            found.append(part(other + found[-1]))
+            found.append(part(clear(other + found[-1], ends, 2)))
         return torch.cat(found, dim=1)
 
 
@@ -38,8 +39,20 @@ class SqueezeExcitation(nn.Module):
         self.gate = nn.Sequential(nn.Linear(channels, bottleneck), nn.ReLU(), nn.Linear(bottleneck, channels),
                                   nn.Sigmoid())
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x.mean(2)).unsqueeze(2)
+    def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
+        return x * self.gate(each(mean, x.transpose(1, 2), ends)).unsqueeze(2)
+
+
+class Block(nn.Sequential):
+    """SE-Res2Block without the way around it; (B, C, T) -> the same shape."""
+
+    def __init__(self, channels: int, scale: int, dilation: int, bottleneck: int):
+        super().__init__(layer(channels, channels), Res2(channels, scale, dilation), layer(channels, channels),
+                         SqueezeExcitation(channels, bottleneck))
+
+    def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
+        before, res2, after, gate = self
+        return gate(after(res2(before(x), ends)), ends)
 
 
 class ECAPA(nn.Module):
@@ -61,21 +74,19 @@ class ECAPA(nn.Module):
         if not dilations:
             raise UserError("[model] dilations: expected a number for each block, found none")
         self.front = layer(num_mel_bins, channels, 5)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(layer(channels, channels), Res2(channels, scale, dilation), layer(channels, channels),
-                          SqueezeExcitation(channels, bottleneck)) for dilation in dilations)
+        self.blocks = nn.ModuleList(Block(channels, scale, dilation, bottleneck) for dilation in dilations)
         self.aggregate = nn.Conv1d(channels * len(dilations), aggregation, 1)
         self.pool, pooled = build_pooling(pooling, aggregation)
         self.pooled_norm = nn.BatchNorm1d(pooled)
         self.affine = nn.Linear(pooled, embedding_dim)
         self.norm = nn.BatchNorm1d(embedding_dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
+    def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
         before = self.front(features.transpose(1, 2))  # the sum of all outputs so far
         outputs = []
         for block in self.blocks:
-            outputs.append(before + block(before))
+            outputs.append(before + block(before, ends))
             before = before + outputs[-1]
         x = F.relu(self.aggregate(torch.cat(outputs, dim=1))).transpose(1, 2)
-        return unit(self.norm(self.affine(self.pooled_norm(self.pool(full(x))))))
+        return unit(self.norm(self.affine(self.pooled_norm(each(self.pool, full(x), ends)))))

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from deepspeaker.models.padding import Ends, each
 from deepspeaker.models.pooling import build_pooling, full, unit
-from deepspeaker.models.rescnn import find_norm
+from deepspeaker.models.rescnn import Entrance, find_norm
 
 
 class GRU(nn.Module):
@@ -19,15 +20,14 @@ class GRU(nn.Module):
                  embedding_dim: int):
         super().__init__()
         frequencies = (num_mel_bins + 1) // 2
-        self.front = nn.Sequential(nn.Conv2d(1, channels, 5, stride=2, padding=2, bias=False),
-                                   find_norm(batch_norm)(channels, frequencies), nn.Hardtanh(0.0, 20.0))
+        self.front = Entrance(1, channels, frequencies, find_norm(batch_norm))
         self.gru = nn.GRU(channels * frequencies, hidden, layers, batch_first=True)
         self.pool, pooled = build_pooling(pooling, hidden)
         self.affine = nn.Linear(pooled, embedding_dim)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
-        x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+    def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
+        x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last), ends)
         x, _ = self.gru(x.permute(0, 2, 1, 3).flatten(2))
-        return unit(self.affine(self.pool(full(x))))
+        return unit(self.affine(each(self.pool, full(x), ends)))

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.command import UserError
+from deepspeaker.models.padding import Ends, clear, each
 from deepspeaker.models.pooling import build_pooling, full, unit
 
 
@@ -43,6 +44,18 @@ def clipped_relu(x: Tensor) -> Tensor:
     return F.hardtanh(x, 0.0, 20.0)
 
 
+class Entrance(nn.Module):
+    """A 5x5 convolution that halves time and frequency, rounding up; (B, C, T, F) -> (B, C', T', F')."""
+
+    def __init__(self, before: int, after: int, frequencies: int, norm):
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, 5, stride=2, padding=2, bias=False)
+        self.norm = norm(after, frequencies)
+
+    def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
+        return clipped_relu(self.norm(self.conv(clear(x, ends, 2))))
+
+
 class Residual(nn.Module):
     """Two 3x3 convolutions and a way around them; (B, C, T, F) -> the same shape."""
 
@@ -53,9 +66,9 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = norm(channels, frequencies)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = clipped_relu(self.norm1(self.conv1(x)))
-        return clipped_relu(x + self.norm2(self.conv2(y)))
+    def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
+        y = clipped_relu(self.norm1(self.conv1(clear(x, ends, 2))))
+        return clipped_relu(x + self.norm2(self.conv2(clear(y, ends, 2))))
 
 
 class ResCNN(nn.Module):
@@ -73,16 +86,17 @@ class ResCNN(nn.Module):
         layers: list[nn.Module] = []
         for previous, width in zip([1, *channels], channels, strict=False):
             frequencies = (frequencies + 1) // 2
-            layers += [nn.Conv2d(previous, width, 5, stride=2, padding=2, bias=False), norm(width, frequencies),
-                       nn.Hardtanh(0.0, 20.0)]
+            layers += [Entrance(previous, width, frequencies, norm)]
             layers += [Residual(width, frequencies, norm) for _ in range(blocks)]
-        self.body = nn.Sequential(*layers)
+        self.body = nn.ModuleList(layers)
         self.pool, pooled = build_pooling(pooling, channels[-1] * frequencies)
         self.affine = nn.Linear(pooled, embedding_dim)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
-        x = self.body(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+    def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
+        x = features.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        for layer in self.body:
+            x = layer(x, ends)
         x = x.permute(0, 2, 1, 3).flatten(2)
-        return unit(self.affine(self.pool(full(x))))
+        return unit(self.affine(each(self.pool, full(x), ends)))

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.command import UserError
+from deepspeaker.models.padding import Ends, clear, each
 from deepspeaker.models.pooling import build_pooling, full, unit
 
 
@@ -22,11 +23,11 @@ class Block(nn.Module):
         self.around = nn.Identity() if stride == 1 and before == after else nn.Sequential(
             nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
+    def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(clear(x, ends, 2))))
         # Not a 1x1 convolution with a stride: of fewer than 8 channels that crashes or hangs on CPUs (oneDNN 6035).
         around = self.around(x[:, :, ::self.stride, ::self.stride])
-        return F.relu(around + self.norm2(self.conv2(y)))
+        return F.relu(around + self.norm2(self.conv2(clear(y, ends, 2))))
 
 
 class ResNet(nn.Module):
@@ -43,19 +44,22 @@ class ResNet(nn.Module):
             raise UserError(f"[model] channels, blocks: expected a number of each for every stage, found {channels} "
                             f"and {blocks}")
         width, frequencies = channels[0], num_mel_bins
-        layers = [nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.front = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        layers = []
         for stage, (after, count) in enumerate(zip(channels, blocks, strict=True)):
             for n in range(count):
                 stride = 2 if stage and n == 0 else 1
                 layers.append(Block(width, after, stride))
                 width, frequencies = after, -(-frequencies // stride)
-        self.body = nn.Sequential(*layers)
+        self.body = nn.ModuleList(layers)
         self.pool, pooled = build_pooling(pooling, width * frequencies)
         self.affine = nn.Linear(pooled, embedding_dim)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1."""
-        x = self.body(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+    def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
+        x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+        for block in self.body:
+            x = block(x, ends)
         x = x.permute(0, 2, 1, 3).flatten(2)
-        return unit(self.affine(self.pool(full(x))))
+        return unit(self.affine(each(self.pool, full(x), ends)))

@@ -13,25 +13,31 @@ from deepspeaker.command import UserError
 from deepspeaker.files import atomic
 from deepspeaker.model import Model
 
+TOGETHER = 16, 4_000_000  # files that a thread takes at once, and their bytes: a lone one may have more
+
 
 def embed_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, np.ndarray | UserError]]:
     """(position in `files`, its embedding (E,) or what is wrong with it), in the order in which they are done.
 
-    A thread for each core takes one file after the other, the largest first: so none waits at the end for another's
-    long file. The network sees each utterance alone, as in stage 5, for padding would change its embedding.
+    A thread for each core takes a few files of similar size after the other, the largest first: so none waits at the
+    end for another's long files.
     """
     workers = torch.get_num_threads()
-    order = sorted(range(len(files)), key=lambda i: -os.path.getsize(files[i]) if os.path.isfile(files[i]) else 0)
+    size = [os.path.getsize(file) if os.path.isfile(file) else 0 for file in files]
+    groups: list[list[int]] = []
+    for i in sorted(range(len(files)), key=lambda i: -size[i]):
+        if groups and len(groups[-1]) < TOGETHER[0] and size[i] + sum(size[j] for j in groups[-1]) < TOGETHER[1]:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
 
-    def work(i: int) -> tuple[int, np.ndarray | UserError]:
-        try:
-            return i, model.embed_file(files[i])
-        except (UserError, OSError) as error:
-            return i, error if isinstance(error, UserError) else UserError(f"{files[i]}: {error}")
+    def work(which: list[int]) -> list[tuple[int, np.ndarray | UserError]]:
+        return list(zip(which, model.embed_files([files[i] for i in which]), strict=True))
 
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(work, order)
+            for found in pool.map(work, groups):
+                yield from found
     finally:
         torch.set_num_threads(workers)
 
