@@ -9,7 +9,7 @@ import json
 import os
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import UnionType
 
@@ -171,6 +171,18 @@ def write_config(path: str | os.PathLike, config: Config) -> None:
             file.write(f"[{section}]\n")
             file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
             file.write("\n")
+
+
+def set_values(config: Config, changes: Sequence[str]) -> Config:
+    """The Config with changes, each SECTION.KEY=VALUE with a TOML value without blanks; UserError as load_config."""
+    tables = config.as_tables()
+    for change in changes:
+        try:
+            for section, table in tomllib.loads(change).items():
+                tables[section] = tables.get(section, {}) | table
+        except (tomllib.TOMLDecodeError, TypeError):
+            raise UserError(f"expected SECTION.KEY=VALUE with a TOML value without blanks, found {change}") from None
+    return config_from_tables(tables, " ".join(changes))
 
 
 def config_from_tables(tables: Mapping[str, Mapping], where: str) -> Config:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Write the configuration a checkpoint was trained with as a TOML file.
+"""Write a configuration file: that of a checkpoint, or another one with other values.
 
     steps/write_conf.py exp/small/triplet/final.pt trained.toml
+    steps/write_conf.py --set 'softmax.margin=0 augment.copies=["speed"]' conf/small.toml plain.toml
 """
 
 import argparse
@@ -11,15 +12,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.checkpoint import load_model
 from deepspeaker.command import run
-from deepspeaker.config import write_config
+from deepspeaker.config import load_config, set_values, write_config
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("source", type=Path, metavar="CHECKPOINT|CONF")
     parser.add_argument("conf", type=Path, metavar="CONF")
+    parser.add_argument("--set", default="", metavar="SECTION.KEY=VALUE...", help="values as TOML has them")
     args = parser.parse_args()
-    write_config(args.conf, load_model(args.checkpoint).config)
+    config = load_config(args.source) if args.source.suffix == ".toml" else load_model(args.source).config
+    write_config(args.conf, set_values(config, args.set.split()))
 
 
 if __name__ == "__main__":

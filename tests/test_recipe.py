@@ -112,9 +112,9 @@ def test_a_finished_recipe_has_nothing_to_do(finished):
         5: "follows stage 4", 6: "follows stage 5"}),
     ({"features.vad": False}, dict.fromkeys((3, 4, 7), "again: vad True -> False") | {
         5: "follows stage 4", 6: "follows stage 5"})])
-def test_the_plan_says_what_is_stale_and_why(finished, tmp_path, changes, expected):
-    tiny_conf(tmp_path / "tiny.toml", changes)
-    done = again(finished, "--conf", tmp_path / "tiny.toml", "--dry-run", "true")
+def test_the_plan_says_what_is_stale_and_why(finished, changes, expected):
+    words = " ".join(f"{key}={json.dumps(value)}" for key, value in changes.items())
+    done = again(finished, "--name", "tiny", "--set", words, "--dry-run", "true")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for stage in range(1, 8):
@@ -338,6 +338,9 @@ def test_evaluate_on_another_test_set(finished, call, tmp_path):
     (["--stage", "9"], "the stages are 1 to 7"), (["--stage", "3", "--stop-stage", "2"], "lies before"),
     (["--backend", "cosine nix"], "no back-end 'nix'; there are: cosine, asnorm, plda"),
     (["--init", "nix.pt"], "--init nix.pt|/nix.pt: no such file"), (["more"], "unexpected argument 'more'"),
+    (["--set", "softmax.margin=0"], "it needs --name"),
+    (["--set", "softmax.margn=0", "--name", "x"], r"\[softmax\] key margn is unknown"),
+    (["--set", "softmax.margin", "--name", "x"], "expected SECTION.KEY=VALUE .* found softmax.margin"),
     (["--stage", "2"], "no data directories in .*: run stage 1 first"),
     (["--stage", "3"], "no .*/data/train/feats.scp: run stage 2 first"),
     (["--stage", "4"], "no .*/data/train/feats.scp: run stage 2 first"),
@@ -355,7 +358,7 @@ def test_one_line_says_what_to_do(tmp_path, options, message):
 def test_help_lists_every_option_with_its_default():
     done = recipe("--help")
     assert done.returncode == 0
-    for option in ("corpus", "corpus-opts", "root", "conf", "stage", "stop-stage", "dir", "name", "nj", "gpus",
+    for option in ("corpus", "corpus-opts", "root", "conf", "set", "stage", "stop-stage", "dir", "name", "nj", "gpus",
                    "nnodes", "node-rank", "rdzv-endpoint", "seed", "init", "backend"):
         assert f"--{option} " in done.stderr
 

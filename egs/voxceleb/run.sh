@@ -8,6 +8,7 @@ corpus=
 corpus_opts=
 root=
 conf=
+set=
 stage=
 stop_stage=7
 strict=false
@@ -34,6 +35,7 @@ Without options: the whole recipe on synthetic speech that it makes itself.
   --root FOLDER         where the corpus lies (for synthetic DIR/corpus)
   --conf FILE           from the caller's folder, else the recipe's
                         (conf/demo.toml for synthetic, else conf/deep_speaker.toml)
+  --set CHANGES         values other than the conf's, e.g. 'softmax.margin=0 augment.time_mask=0'; with --name
   --stage N             make stage N and all that follow, whether or not they are up to date
                         (none: what is missing or stale, each with its reason)
   --stop-stage N        last stage ($stop_stage)
@@ -69,8 +71,9 @@ cd "$(dirname "$0")"
 
 log=
 replace=
+changed=
 fail() {
-  trap - EXIT
+  trap 'rm -f "$changed"' EXIT
   echo "run.sh: $*" >&2
   exit 1
 }
@@ -178,6 +181,13 @@ elif [ -f "$conf" ]; then
 else
   fail "--conf $conf: no such file in $caller or $PWD"
 fi
+if [ -n "$set" ]; then
+  if [ -z "$name" ]; then fail "--set makes another experiment: it needs --name"; fi
+  changed=$(mktemp --suffix .toml)
+  trap 'rm -f "$changed"' EXIT
+  steps/write_conf.py --set "$set" "$conf" "$changed"
+  conf=$changed
+fi
 backends=${backend:-$(conf_value.py "$conf" scoring backends)}
 qualities=$(conf_value.py "$conf" scoring qualities)
 needs=$(scoring_needs.py "$backends" "$qualities") # of these: cohort, plda
@@ -240,6 +250,11 @@ if [ "$node_rank" -eq 0 ]; then # the system lets go of the lock when run.sh and
   echo "process $$ on $(hostname), since $(date '+%F %T')" >"$dir/.lock"
 fi
 trap ended EXIT
+if [ -n "$set" ]; then
+  mkdir -p "$exp"
+  conf=$exp/conf.toml
+  mv "$changed" "$conf"
+fi
 
 # Data directories that are there: of train and dev those that stage 1 made, and every data/test*.
 sets() {
