@@ -279,6 +279,8 @@ def _check_values(config: Config, where: str) -> None:
             build_model(config.features.num_mel_bins, config.model.name, config.model.options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    except Exception as error:  # torch raises whatever comes to it
+        raise UserError(f"{where}: [model]: no network can be built of it: {str(error).splitlines()[0]}") from None
 
 
 def _check_mining(triplet: TripletConfig, where: str) -> None:
