@@ -1,6 +1,6 @@
 """Utterances -> embeddings (E,) of length one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from deepspeaker.dataset import FeatureSet
 from deepspeaker.features import normalize
 from deepspeaker.models.padding import pad
 
-BATCH = 16000  # frames of a padded batch at most, but for a single utterance: the network's memory
+BATCH = 4000  # frames of a padded batch at most, but for a single utterance: what stays in the cache of a CPU
+BLOCK = 64  # utterances of a set that are embedded together
 
 
 def embedding_of(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
@@ -63,9 +64,14 @@ def embed_together(model: nn.Module, utterances: Sequence[Tensor], mode: str, co
 
 
 @torch.inference_mode()
-def embed_set(model: nn.Module, features: FeatureSet, which: Iterable[int], config: Config,
+def embed_set(model: nn.Module, features: FeatureSet, which: Sequence[int], config: Config,
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
-    """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet."""
-    for i in which:
-        rows = torch.from_numpy(features.rows(i, features.frames(i))).to(device)
-        yield features.utterances[i], embed(model, rows, config.features.normalize, config.embedding).cpu().numpy()
+    """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet, in their order.
+
+    Every BLOCK of them is embedded together: what stands in a block decides of the last bits of its embeddings.
+    """
+    for start in range(0, len(which), BLOCK):
+        block = which[start:start + BLOCK]
+        rows = [torch.from_numpy(features.rows(i, features.frames(i))).to(device) for i in block]
+        found = embed_together(model, rows, config.features.normalize, config.embedding)
+        yield from ((features.utterances[i], e.cpu().numpy()) for i, e in zip(block, found, strict=True))

@@ -9,7 +9,7 @@ from deepspeaker.archive import write_vectors
 from deepspeaker.checkpoint import load_model
 from deepspeaker.config import load_config
 from deepspeaker.dataset import FeatureSet
-from deepspeaker.embedding import embed_set
+from deepspeaker.embedding import BLOCK, embed_set
 from deepspeaker.jobs import part, share
 from deepspeaker.join_embeddings import NAME
 from deepspeaker.progress import Reporter
@@ -25,7 +25,8 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     if conf:
         config = dataclasses.replace(config, embedding=load_config(conf).embedding)
     features = FeatureSet(data_dir, config.features)
-    mine = share(range(len(features)), job, jobs)
+    blocks = share(range(0, len(features), BLOCK), job, jobs)  # whole ones: the same bytes whatever the number of jobs
+    mine = [i for start in blocks for i in range(start, min(start + BLOCK, len(features)))]
     reporter = Reporter(out_dir / f"progress.{job}", len(mine))
     embeddings = {}
     for utterance, embedding in embed_set(trained.model.to(device), features, mine, config, torch.device(device)):

@@ -4,8 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepspeaker.config import EmbeddingConfig
+from deepspeaker import embedding, make_embeddings
+from deepspeaker.archive import read_vectors
+from deepspeaker.checkpoint import save
+from deepspeaker.config import EmbeddingConfig, load_config
 from deepspeaker.embedding import embed, embed_together
+from deepspeaker.join_embeddings import join_shares
 from deepspeaker.models import build_model
 
 torch.manual_seed(0)
@@ -52,6 +56,26 @@ def test_together_as_alone(crops, monkeypatch):
     config = EmbeddingConfig(crops, crop_frames=70, min_frames=40)
     utterances = [FEATURES[:frames] for frames in (20, 130, 41, 100, 129, 1, 64)]
     found = embed_together(MODEL, utterances, "mean", config)
-    for features, embedding in zip(utterances, found, strict=True):
-        torch.testing.assert_close(embedding, embed(MODEL, features, "mean", config), atol=1e-6, rtol=0)
+    for features, together in zip(utterances, found, strict=True):
+        torch.testing.assert_close(together, embed(MODEL, features, "mean", config), atol=1e-6, rtol=0)
     assert embed_together(MODEL, [], "mean", config) == []
+
+
+def test_the_number_of_jobs_changes_no_bit(ready, tmp_path, monkeypatch):
+    """Nor does the order of utterances, though they are embedded in padded batches; a job may have none."""
+    conf, train, _ = ready({})
+    config = load_config(conf)
+    network = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    save(tmp_path / "final.pt", {"config": config.as_tables(), "model": network.state_dict()})
+    for module in (embedding, make_embeddings):
+        monkeypatch.setattr(module, "BLOCK", 3)
+    found = []
+    for jobs in (1, 2, 9):
+        out = tmp_path / str(jobs)
+        out.mkdir()
+        for job in range(1, jobs + 1):
+            make_embeddings.embed_share(tmp_path / "final.pt", None, train, out, job, jobs, "cpu")
+        join_shares(train, out, jobs)
+        found.append((out / "embedding.ark").read_bytes())
+    assert found[0] == found[1] == found[2]
+    assert list(read_vectors(out / "embedding.scp")) == sorted(read_vectors(out / "embedding.scp"))
