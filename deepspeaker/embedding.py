@@ -13,7 +13,7 @@ from deepspeaker.features import normalize
 from deepspeaker.models.padding import pad
 
 BATCH = 4000  # frames of a padded batch at most, but for a single utterance: what stays in the cache of a CPU
-BLOCK = 64  # utterances of a set that are embedded together
+BLOCK = 32  # utterances of a set that are embedded together
 
 
 def embedding_of(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
