@@ -3,7 +3,8 @@
 
 It needs an environment of its own:
 
-    python3 -m venv VENV && VENV/bin/pip install resemblyzer kaldiio 'setuptools<81'
+    python3 -m venv VENV && VENV/bin/pip install --no-deps resemblyzer webrtcvad
+    VENV/bin/pip install torch librosa scipy kaldiio 'setuptools<81'
     VENV/bin/python tests/benchmarks/resemblyzer_embeddings.py data/test OUT
     steps/score_trials.py data/test/trials OUT/embedding.scp OUT/scores
     steps/compute_metrics.py OUT/scores data/test/trials
