@@ -146,3 +146,9 @@ def same(a: dict, b: dict) -> bool:
     import torch
 
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with long tests first: no core shall end with one of them while the other has nothing left."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)

@@ -27,4 +27,4 @@ if $long; then marks=""; fi
 # A file's tests stay together, on one core: two trainings with two threads each on two cores would mostly wait.
 cores=$(nproc) # which heeds OMP_NUM_THREADS
 export OMP_NUM_THREADS=1
-exec python3 -m pytest -n "$cores" --dist loadfile --durations 15 -m "$marks" "$@"
+exec python3 -m pytest -n "$cores" --dist loadfile --no-loadscope-reorder --durations 15 -m "$marks" "$@"
