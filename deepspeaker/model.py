@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ from deepspeaker.scoring.plda import Plda
 from deepspeaker.scoring.quality import measure
 from deepspeaker.scoring.scorer import score_pairs
 from deepspeaker.scoring.task import Sides
-from deepspeaker.speech import Trust, judge
+from deepspeaker.speech import Trust, judge, net_speech
 
 Sound = str | os.PathLike | tuple[np.ndarray, int]  # a file, "-" for standard input, or (samples (S,), rate in Hz)
 
@@ -110,9 +110,13 @@ class Model:
         fbank, energy = self._features(as_samples(samples, rate, self.rate))
         return self._embed(self._as_stored(fbank, energy))
 
+    def embed_file(self, path: str | os.PathLike) -> np.ndarray:
+        """As embed, of a file or, for "-", of standard input. UserError, which names it, for what cannot be read or is
+        silence; whether the sound is a voice is not asked."""
+        return self._embed(self._hear(path))
+
     def embed_files(self, paths: Sequence[str | os.PathLike]) -> list[np.ndarray | UserError]:
-        """The embedding that `listen` gives of each, or what it raises: the network sees those of similar length at
-        once, padded."""
+        """What embed_file gives or raises, of each: the network sees those of similar length at once, padded."""
         heard = [self._try(path) for path in paths]
         embeddings = iter(embed_together(self.network, [found for found in heard if isinstance(found, Tensor)],
                                          self.config.features.normalize, self.config.embedding))
@@ -120,8 +124,11 @@ class Model:
 
     def listen(self, sound: Sound) -> Recording:
         """Embed a sound and judge it. UserError, which names the file, for what cannot be read or has no speech."""
-        features, trust = self._hear(sound)
-        return Recording(self._embed(features), trust.seconds, trust)
+        if isinstance(sound, tuple):
+            return self._recording(as_samples(*sound, self.rate))
+        samples = read_file(sound, self.rate)
+        with _naming(sound):
+            return self._recording(samples)
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """The back-end's score of two embeddings (E,), as stage 6 computes it: for the cosine, -1..1."""
@@ -152,6 +159,11 @@ class Model:
         llr = float(self._llr(sides, scores)[0])
         return Verdict(llr >= threshold, llr, threshold, float(scores[0]), first.trust, second.trust)
 
+    def _recording(self, samples: np.ndarray) -> Recording:
+        fbank, energy = self._features(samples)
+        trust = judge(torch.from_numpy(samples), self.rate, energy)
+        return Recording(self._embed(self._as_stored(fbank, energy)), len(samples) / self.rate, trust)
+
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
         f = self.config.features
@@ -161,17 +173,17 @@ class Model:
             raise UserError(f"shorter than one frame: {len(samples)} samples at {self.rate} Hz")
         return found
 
-    def _hear(self, sound: Sound) -> tuple[Tensor, Trust]:
-        """Features (T, F) of a sound, and what it is worth."""
-        samples = as_samples(*sound, self.rate) if isinstance(sound, tuple) else read_file(sound, self.rate)
-        with nullcontext() if isinstance(sound, tuple) else _naming(sound):
+    def _hear(self, path: str | os.PathLike) -> Tensor:
+        """Features of a file that is not silent."""
+        samples = read_file(path, self.rate)
+        with _naming(path):
             fbank, energy = self._features(samples)
-            trust = judge(torch.from_numpy(samples), self.rate, energy)
-            return self._as_stored(fbank, energy), trust
+            net_speech(torch.from_numpy(samples), self.rate, voiced_frames(energy))
+            return self._as_stored(fbank, energy)
 
     def _try(self, path: str | os.PathLike) -> Tensor | UserError:
         try:
-            return self._hear(path)[0]
+            return self._hear(path)
         except UserError as error:
             return error
         except OSError as error:

@@ -52,17 +52,23 @@ def judge(samples: Tensor, rate: int, log_energy: Tensor) -> Trust:
     Raises UserError for what is no speech, and for less than LEAST_SPEECH seconds of it.
     """
     seconds, voiced = len(samples) / rate, voiced_frames(log_energy)
-    speech = float(voiced.sum()) * FRAME_SHIFT
-    if speech == 0 or not samples.any():
-        raise UserError(f"no speech found in {seconds:.1f} s: silence")
-    if speech < LEAST_SPEECH:
-        raise UserError(f"{speech:.1f} s of speech found in {seconds:.1f} s; at least {LEAST_SPEECH:g} s are needed")
+    speech = net_speech(samples, rate, voiced)
     if not glides(samples, rate, voiced):
         raise UserError(f"no speech found in {seconds:.1f} s: nothing in it has the gliding pitch of a voice, as noise "
                         f"and music have not")
     power = log_energy[voiced].double().exp().mean() / frame_sizes(rate)[0]
     return Trust(round(seconds, 3), round(speech, 2), round(10 * math.log10(power / FULL_SCALE**2), 1),
                  float((samples.abs() >= CLIPPED).float().mean()))
+
+
+def net_speech(samples: Tensor, rate: int, voiced: Tensor) -> float:
+    """Seconds of the voiced frames (T,). UserError for silence and for less than LEAST_SPEECH."""
+    seconds, speech = len(samples) / rate, float(voiced.sum()) * FRAME_SHIFT
+    if speech == 0 or not samples.any():
+        raise UserError(f"no speech found in {seconds:.1f} s: silence")
+    if speech < LEAST_SPEECH:
+        raise UserError(f"{speech:.1f} s of speech found in {seconds:.1f} s; at least {LEAST_SPEECH:g} s are needed")
+    return speech
 
 
 def glides(samples: Tensor, rate: int, voiced: Tensor) -> bool:
