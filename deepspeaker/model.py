@@ -110,13 +110,10 @@ class Model:
         fbank, energy = self._features(as_samples(samples, rate, self.rate))
         return self._embed(self._as_stored(fbank, energy))
 
-    def embed_file(self, path: str | os.PathLike) -> np.ndarray:
-        """As embed, of a file or, for "-", of standard input. UserError, which names it, for what cannot be read or is
-        silence; whether the sound is a voice is not asked."""
-        return self._embed(self._hear(path))
-
     def embed_files(self, paths: Sequence[str | os.PathLike]) -> list[np.ndarray | UserError]:
-        """What embed_file gives or raises, of each: the network sees those of similar length at once, padded."""
+        """The embedding (E,) of each file, "-" being standard input, or a UserError that names it: for what cannot be
+        read or is silence; whether the sound is a voice is not asked. The network sees those of similar length at once,
+        padded."""
         heard = [self._try(path) for path in paths]
         embeddings = iter(embed_together(self.network, [found for found in heard if isinstance(found, Tensor)],
                                          self.config.features.normalize, self.config.embedding))
