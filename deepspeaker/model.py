@@ -34,7 +34,7 @@ from deepspeaker.scoring.plda import Plda
 from deepspeaker.scoring.quality import measure
 from deepspeaker.scoring.scorer import score_pairs
 from deepspeaker.scoring.task import Sides
-from deepspeaker.speech import Trust, judge, net_speech
+from deepspeaker.speech import Trust, check_voice, judge, net_speech
 
 Sound = str | os.PathLike | tuple[np.ndarray, int]  # a file, "-" for standard input, or (samples (S,), rate in Hz)
 
@@ -110,11 +110,11 @@ class Model:
         fbank, energy = self._features(as_samples(samples, rate, self.rate))
         return self._embed(self._as_stored(fbank, energy))
 
-    def embed_files(self, paths: Sequence[str | os.PathLike]) -> list[np.ndarray | UserError]:
+    def embed_files(self, paths: Sequence[str | os.PathLike], any_sound: bool = False) -> list[np.ndarray | UserError]:
         """The embedding (E,) of each file, "-" being standard input, or a UserError that names it: for what cannot be
-        read or is silence; whether the sound is a voice is not asked. The network sees those of similar length at once,
+        read, is silence, or, unless `any_sound`, has no voice. The network sees those of similar length at once,
         padded."""
-        heard = [self._try(path) for path in paths]
+        heard = [self._try(path, any_sound) for path in paths]
         embeddings = iter(embed_together(self.network, [found for found in heard if isinstance(found, Tensor)],
                                          self.config.features.normalize, self.config.embedding))
         return [self._finite(next(embeddings)) if isinstance(found, Tensor) else found for found in heard]
@@ -170,17 +170,20 @@ class Model:
             raise UserError(f"shorter than one frame: {len(samples)} samples at {self.rate} Hz")
         return found
 
-    def _hear(self, path: str | os.PathLike) -> Tensor:
-        """Features of a file that is not silent."""
+    def _hear(self, path: str | os.PathLike, any_sound: bool) -> Tensor:
+        """Features of a file that is not silent and, unless `any_sound`, has a voice."""
         samples = read_file(path, self.rate)
         with _naming(path):
             fbank, energy = self._features(samples)
-            net_speech(torch.from_numpy(samples), self.rate, voiced_frames(energy))
+            sound = torch.from_numpy(samples), self.rate, voiced_frames(energy)
+            net_speech(*sound)
+            if not any_sound:
+                check_voice(*sound)
             return self._as_stored(fbank, energy)
 
-    def _try(self, path: str | os.PathLike) -> Tensor | UserError:
+    def _try(self, path: str | os.PathLike, any_sound: bool) -> Tensor | UserError:
         try:
-            return self._hear(path)
+            return self._hear(path, any_sound)
         except UserError as error:
             return error
         except OSError as error:

@@ -22,8 +22,8 @@ PITCH_WINDOW = 0.040  # seconds
 LOWEST_PITCH, HIGHEST_PITCH = 80.0, 400.0  # Hz
 PERIODIC = 0.7  # autocorrelation, of 1 at most, from which a frame has a pitch
 LEAST_GLIDE, MOST_GLIDE = 0.003, 0.15  # octaves from one frame to the next: less is held, more is a jump
-PITCHED_SHARE, GLIDING_SHARE = 0.1, 0.2  # of voiced frames with a pitch, and of neighbours that glide: at least
-ENOUGH = 3000  # voiced frames looked at
+PITCHED_SHARE, GLIDING_SHARE = 0.15, 0.2  # of voiced frames with a pitch, and of neighbours that glide: at least
+BLOCK, ENOUGH = 100, 3000  # voiced frames that are judged at once: of voices the first ones do; of all frames looked at
 
 
 class Trust(NamedTuple):
@@ -53,9 +53,7 @@ def judge(samples: Tensor, rate: int, log_energy: Tensor) -> Trust:
     """
     seconds, voiced = len(samples) / rate, voiced_frames(log_energy)
     speech = net_speech(samples, rate, voiced)
-    if not glides(samples, rate, voiced):
-        raise UserError(f"no speech found in {seconds:.1f} s: nothing in it has the gliding pitch of a voice, as noise "
-                        f"and music have not")
+    check_voice(samples, rate, voiced)
     power = log_energy[voiced].double().exp().mean() / frame_sizes(rate)[0]
     return Trust(round(seconds, 3), round(speech, 2), round(10 * math.log10(power / FULL_SCALE**2), 1),
                  float((samples.abs() >= CLIPPED).float().mean()))
@@ -71,9 +69,17 @@ def net_speech(samples: Tensor, rate: int, voiced: Tensor) -> float:
     return speech
 
 
-def glides(samples: Tensor, rate: int, voiced: Tensor) -> bool:
-    """Whether the voiced frames (T,) of samples (S,) have a pitch, and this goes up and down as a voice does."""
-    which, strength, lag = pitch(samples, rate, voiced)
+def check_voice(samples: Tensor, rate: int, voiced: Tensor) -> None:
+    """UserError unless the pitch of samples (S,) goes up and down as a voice's in some BLOCK of voiced frames (T,)."""
+    which = voiced.nonzero().squeeze(1)[:ENOUGH]
+    if not any(glides(samples, rate, block) for block in which.tensor_split(max(1, len(which) // BLOCK))):
+        raise UserError(f"no speech found in {len(samples) / rate:.1f} s: nothing in it has the gliding pitch of a "
+                        f"voice, as noise and music have not")
+
+
+def glides(samples: Tensor, rate: int, which: Tensor) -> bool:
+    """Whether the frames `which` (n,) of samples (S,) have a pitch, and this goes up and down as a voice does."""
+    strength, lag = pitch(samples, rate, which)
     pitched = strength > PERIODIC
     pairs = pitched[1:] & pitched[:-1] & (which.diff() == 1)
     if pitched.float().mean() < PITCHED_SHARE or not pairs.any():
@@ -82,12 +88,11 @@ def glides(samples: Tensor, rate: int, voiced: Tensor) -> bool:
     return float(((moved > LEAST_GLIDE) & (moved < MOST_GLIDE)).float().mean()) >= GLIDING_SHARE
 
 
-def pitch(samples: Tensor, rate: int, voiced: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which frames (n,), the first ENOUGH voiced ones; height (n,) and lag (n,) in samples of their autocorrelation's
-    highest peak between LOWEST_PITCH and HIGHEST_PITCH."""
+def pitch(samples: Tensor, rate: int, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the frames `which` (n,) the height (n,) and the lag (n,) in samples of their autocorrelation's highest peak
+    between LOWEST_PITCH and HIGHEST_PITCH."""
     length, shift = round(PITCH_WINDOW * rate), frame_sizes(rate)[1]
     samples = torch.nn.functional.pad(samples, (0, length))
-    which = voiced.nonzero().squeeze(1)[:ENOUGH]
     frames = samples.unfold(0, length, shift)[which]
     window = torch.hann_window(length)
     shortest, longest = math.floor(rate / HIGHEST_PITCH), math.ceil(rate / LOWEST_PITCH)
@@ -96,7 +101,7 @@ def pitch(samples: Tensor, rate: int, voiced: Tensor) -> tuple[Tensor, Tensor, T
     of_window = _autocorrelation(window, size)[:longest]
     normalised = of_frames / of_frames[:, :1].clamp_min(1e-9) / (of_window / of_window[0])
     strength, lag = normalised[:, shortest:].max(1)
-    return which, strength, (lag + shortest).float()
+    return strength, (lag + shortest).float()
 
 
 def _autocorrelation(x: Tensor, size: int) -> Tensor:

@@ -83,9 +83,9 @@ def parser() -> argparse.ArgumentParser:
     identify.add_argument("wav", metavar="WAV")
     identify.add_argument("--top", type=int, default=5, metavar="N", help="speakers to print, the likeliest first (5)")
     embed = command("embed", "embed", "Write the embeddings of many files: a .npy array with a row each, or Kaldi's "
-                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy. "
-                                      "Noise and music are embedded, too: nothing is decided here.")
+                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy.")
     embed.add_argument("wavs", nargs="+", metavar="WAV")
+    embed.add_argument("--any-sound", action="store_true", help="noise and music, too, which are otherwise refused")
     embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}")
     export = command("export", "export", "Write the network as ONNX and compare the two over ten lengths; needs onnx, "
                                          "onnxscript and onnxruntime.")

@@ -16,8 +16,9 @@ from deepspeaker.model import Model
 TOGETHER = 16, 4_000_000  # files that a thread takes at once, and their bytes: a lone one may have more
 
 
-def embed_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, np.ndarray | UserError]]:
-    """(position in `files`, its embedding (E,) or what is wrong with it), in the order in which they are done.
+def embed_all(model: Model, files: Sequence[str], any_sound: bool = False) -> Iterator[tuple[int, np.ndarray | UserError]]:
+    """(position in `files`, its embedding (E,) or what is wrong with it), in the order in which they are done;
+    `any_sound` as Model.embed_files has it.
 
     A thread for each core takes a few files of similar size after the other, the largest first: so none waits at the
     end for another's long files.
@@ -32,7 +33,7 @@ def embed_all(model: Model, files: Sequence[str]) -> Iterator[tuple[int, np.ndar
             groups.append([i])
 
     def work(which: list[int]) -> list[tuple[int, np.ndarray | UserError]]:
-        return list(zip(which, model.embed_files([files[i] for i in which]), strict=True))
+        return list(zip(which, model.embed_files([files[i] for i in which], any_sound), strict=True))
 
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -78,7 +78,7 @@ def embed(args: Namespace) -> Answer:
     found: dict[int, np.ndarray] = {}
     failures: dict[int, str] = {}
     with tqdm(total=len(wavs), unit="file", dynamic_ncols=True, disable=len(wavs) == 1) as bar:
-        for i, result in bulk.embed_all(model, wavs):
+        for i, result in bulk.embed_all(model, wavs, args.any_sound):
             if isinstance(result, UserError):
                 failures[i] = str(result)
             else:
