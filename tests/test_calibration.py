@@ -62,6 +62,7 @@ def test_a_quality_that_scales_what_scores_mean():
 def test_thresholds():
     assert threshold(0.5) == 0 and threshold(0.01) == pytest.approx(math.log(99))
     assert threshold(0.01, cost_miss=10, cost_false_accept=1) == pytest.approx(math.log(9.9))
+    assert threshold(1e-320, cost_miss=1e-300) == pytest.approx(320 * math.log(10) + 300 * math.log(10), rel=1e-4)
     calibration = Calibration(0.5, -2, {"score": 2})
     assert score_threshold(calibration, 0.5) == 1
     assert apply(calibration, {"score": np.array([score_threshold(calibration, 0.01, 10)])}) == pytest.approx(

@@ -59,12 +59,12 @@ def apply(calibration: Calibration, columns: Mapping[str, np.ndarray]) -> np.nda
 
 
 def logit(probability: float) -> float:
-    return math.log(probability / (1 - probability))
+    return math.log(probability) - math.log1p(-probability)
 
 
 def threshold(prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
     """The log-likelihood ratio from which accepting costs less than rejecting, if targets have this prior."""
-    return math.log(cost_false_accept * (1 - prior) / (cost_miss * prior))
+    return math.log(cost_false_accept) - math.log(cost_miss) - logit(prior)
 
 
 def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1.0,
