@@ -33,6 +33,13 @@ def start(device: str) -> torch.device:
     return torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
 
 
+def leave() -> None:
+    """Part in good order, as all processes do at their end: those that Gloo's threads outlive may crash. After an error
+    nobody leaves, for the others may still wait for this one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def rank() -> int:
     """This process's number, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0

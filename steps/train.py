@@ -47,6 +47,7 @@ def main():
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
     fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device,
         args.replace)
+    distributed.leave()
 
 
 if __name__ == "__main__":
