@@ -69,8 +69,7 @@ class TrainingSet:
         """Keep the archives in the memory of `device` and draw from there."""
         self._resident = Resident(self.features.table, device)
 
-    def draw(self, rng: np.random.Generator, speakers: int, utterances: int, config: BatchConfig,
-             share: slice = slice(None)) -> Batch:
+    def draw(self, rng: np.random.Generator, config: BatchConfig, share: slice = slice(None)) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames.
 
         No speaker comes twice. A speaker with fewer utterances than asked for gives some of them twice, in
@@ -78,20 +77,20 @@ class TrainingSet:
         utterance shorter than the window is repeated to its length. `share`: the windows to gather; the labels are
         those of all.
         """
-        if speakers > self._eligible.size:
-            raise UserError(f"a batch of {speakers} speakers was asked for, {self._eligible.size} of the "
+        if config.speakers > self._eligible.size:
+            raise UserError(f"a batch of {config.speakers} speakers was asked for, {self._eligible.size} of the "
                             f"{len(self.speakers)} have enough utterances: lower the phase's `speakers`")
         frames = int(rng.integers(config.min_frames, config.max_frames, endpoint=True))
         weight = self._counts[self._eligible] if config.speaker_weight == "utterances" else None
         chance = None if weight is None else weight / weight.sum()
-        drawn = rng.choice(self._eligible, speakers, replace=False, p=chance)
-        places = _choose(rng, self._counts[drawn], utterances)
+        drawn = rng.choice(self._eligible, config.speakers, replace=False, p=chance)
+        places = _choose(rng, self._counts[drawn], config.utterances)
         chosen = self._order[self._begin[drawn, None] + places].ravel()
         counts = self._visible.counts(chosen)
         starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
         index = [self._visible.window(i, start, frames, count) for i, start, count in
                  zip(chosen[share].tolist(), starts[share].tolist(), counts[share].tolist(), strict=True)]
-        return Batch(self._gather(chosen[share], index), torch.from_numpy(drawn.repeat(utterances)),
+        return Batch(self._gather(chosen[share], index), torch.from_numpy(drawn.repeat(config.utterances)),
                      torch.from_numpy(chosen))
 
     def _gather(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:

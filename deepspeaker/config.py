@@ -43,42 +43,46 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class BatchConfig:
+    speakers: int
+    utterances: int
     min_frames: int
     max_frames: int
     speaker_weight: typing.Literal["even", "utterances"]
 
 
 @dataclass(frozen=True)
-class PhaseConfig:
+class PhaseConfig(BatchConfig):
     """What both phases have."""
 
     epochs: int
     steps_per_epoch: int
-    speakers: int
-    utterances: int
     learning_rate: float
     final_learning_rate: float
+    decay: typing.Literal["linear", "exponential"]
     warmup_steps: int
     margin: float
 
     def learning_rate_at(self, step: int) -> float:
-        """Rising linearly over warmup_steps, then falling linearly to final_learning_rate at the last step."""
+        """Rising linearly over warmup_steps, then falling as `decay` says to final_learning_rate at the last step."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         last = self.epochs * self.steps_per_epoch - 1
         share = (step - self.warmup_steps) / max(1, last - self.warmup_steps)
+        if self.decay == "exponential":
+            return self.learning_rate * (self.final_learning_rate / self.learning_rate) ** share
         return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
 
 
 @dataclass(frozen=True)
 class SoftmaxConfig(PhaseConfig):
+    margin_start_step: int
     margin_warmup_steps: int
     scale: float
 
     def loss_arguments(self, step: int) -> dict[str, object]:
-        """The margin rises linearly from 0 over margin_warmup_steps."""
-        share = min(1.0, step / self.margin_warmup_steps) if self.margin_warmup_steps else 1.0
-        return {"margin": share * self.margin, "scale": self.scale}
+        """The margin is 0 up to margin_start_step, and rises linearly over margin_warmup_steps."""
+        share = (step - self.margin_start_step) / self.margin_warmup_steps if self.margin_warmup_steps else 1.0
+        return {"margin": self.margin * min(1.0, max(0.0, share)), "scale": self.scale}
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,6 @@ class ScoringConfig:
 class Config:
     features: FeatureConfig
     model: ModelConfig
-    batches: BatchConfig
     softmax: SoftmaxConfig
     triplet: TripletConfig
     training: TrainingConfig
@@ -245,18 +248,23 @@ def _value(value: object, kind: type | UnionType, where: str) -> object:
 
 def _check_values(config: Config, where: str) -> None:
     """What no type can express: relations between values, and names that only the network knows."""
-    features, batches, embedding, scoring = config.features, config.batches, config.embedding, config.scoring
+    features, embedding, scoring = config.features, config.embedding, config.scoring
     positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
-                "[batches] min_frames": batches.min_frames, "[embedding] crop_frames": embedding.crop_frames,
-                "[embedding] min_frames": embedding.min_frames, "[scoring] plda_dim": scoring.plda_dim}
-    for name, phase in {"softmax": config.softmax, "triplet": config.triplet}.items():
+                "[embedding] crop_frames": embedding.crop_frames, "[embedding] min_frames": embedding.min_frames,
+                "[scoring] plda_dim": scoring.plda_dim}
+    phases = {"softmax": config.softmax, "triplet": config.triplet}
+    for name, phase in phases.items():
         positive |= {f"[{name}] {key}": getattr(phase, key)
-                     for key in ("epochs", "steps_per_epoch", "speakers", "utterances")}
+                     for key in ("epochs", "steps_per_epoch", "speakers", "utterances", "min_frames")}
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{where}: {key}: expected at least 1, found {value}")
-    if batches.max_frames < batches.min_frames:
-        raise UserError(f"{where}: [batches] max_frames {batches.max_frames} < min_frames {batches.min_frames}")
+    for name, phase in phases.items():
+        if phase.max_frames < phase.min_frames:
+            raise UserError(f"{where}: [{name}] max_frames {phase.max_frames} < min_frames {phase.min_frames}")
+        if phase.decay == "exponential" and not min(phase.learning_rate, phase.final_learning_rate) > 0:
+            raise UserError(f"{where}: [{name}] decay: what falls exponentially is above 0, found learning_rate "
+                            f"{phase.learning_rate}, final_learning_rate {phase.final_learning_rate}")
     if embedding.crops < 0:
         raise UserError(f"{where}: [embedding] crops: expected 0 (whole utterances) or more, found {embedding.crops}")
     if not 0 <= features.low_freq < (features.high_freq or features.sample_rate / 2) <= features.sample_rate / 2:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deepspeaker import distributed
 from deepspeaker.checkpoint import load_model
 from deepspeaker.command import UserError
-from deepspeaker.config import Config, TrainingConfig
+from deepspeaker.config import BatchConfig, Config, TrainingConfig
 from deepspeaker.gauges import spread
 from deepspeaker.losses import LOSSES
 from deepspeaker.models import build_model
@@ -47,7 +47,7 @@ def build_learner(config: Config, phase: str, num_speakers: int, init: Path | No
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     learner = Learner(model, loss).to(device)
     if config.training.compile:
-        _compile(learner, config, getattr(config, phase).speakers * getattr(config, phase).utterances, device)
+        _compile(learner, config.features.num_mel_bins, getattr(config, phase), device)
     return learner
 
 
@@ -72,14 +72,15 @@ def _take_weights(model: nn.Module, init: Path, config: Config, phase: str, num_
              "its classifier is left behind")
 
 
-def _compile(learner: Learner, config: Config, batch: int, device: torch.device) -> None:
+def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device: torch.device) -> None:
     """Train through torch.compile, unless trial steps of the shortest and longest windows fail: then say so and leave
     the learner as it is."""
     network = torch.compile(learner.model.forward)
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     try:
-        for frames in (config.batches.min_frames, config.batches.max_frames):
-            features = torch.randn(batch // distributed.size(), frames, config.features.num_mel_bins, device=device)
+        batch = settings.speakers * settings.utterances // distributed.size()
+        for frames in (settings.min_frames, settings.max_frames):
+            features = torch.randn(batch, frames, num_mel_bins, device=device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 network(features).sum().backward()
         learner.embed = network

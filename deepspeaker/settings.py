@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
-TRAINED_WITH = ("features", "model", "batches", "training", "augment", "embedding")  # sections, and the phase's own
+TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, and the phase's own
 
 
 def stored(features: Mapping[str, object]) -> dict[str, object]:

@@ -163,8 +163,7 @@ def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
     """The batch of a step: this process's share of its windows, all of its labels."""
     rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
     settings = run.settings
-    return data.draw(rng, settings.speakers, settings.utterances, run.config.batches,
-                     distributed.share(settings.speakers * settings.utterances))
+    return data.draw(rng, settings, distributed.share(settings.speakers * settings.utterances))
 
 
 def _step(run: Run, batch: Batch) -> dict[str, Tensor]:

@@ -71,9 +71,11 @@ def data_dir(tmp_path):
     return make
 
 
-TINY = {"model.channels": [4, 8], "model.embedding_dim": 8, "batches.min_frames": 40, "batches.max_frames": 60,
-        "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.warmup_steps": 2,
+TINY = {"model.channels": [4, 8], "model.embedding_dim": 8,
+        "softmax.epochs": 2, "softmax.steps_per_epoch": 3, "softmax.speakers": 4, "softmax.min_frames": 40,
+        "softmax.max_frames": 60, "softmax.warmup_steps": 2,
         "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2,
+        "triplet.min_frames": 40, "triplet.max_frames": 60,
         "augment.copies": ["speed"], "augment.speeds": [1.1], "scoring.cohort_top": 3, "scoring.plda_dim": 4}
 
 

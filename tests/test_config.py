@@ -47,7 +47,9 @@ def changed(tmp_path, pattern, replacement):
     (r'^mining = .*$', 'mining = "easy"', "mining: no mining 'easy'; there are: all, semihard, hard"),
     (r"^schedule = .*$", 'schedule = ["hard"]', "schedule: expected 'EPOCH MINING', found 'hard'"),
     (r"^schedule = .*$", 'schedule = ["3 hard", "2 all"]', r"schedule: epochs must rise, found \[3, 2\]"),
-    (r"^max_frames = .*$", "max_frames = 1", "max_frames 1 < min_frames"),
+    (r"^max_frames = .*$", "max_frames = 1", r"\[softmax\] max_frames 1 < min_frames"),
+    (r"^final_learning_rate = .*\ndecay = .*$", 'final_learning_rate = 0.0\ndecay = "exponential"',
+     r"\[softmax\] decay: what falls exponentially is above 0, found learning_rate .*, final_learning_rate 0.0"),
     (r"^high_freq = .*$", "high_freq = 9000.0", "high_freq 9000.0 must rise within"),
     (r"^backends = .*$", 'backends = ["cosine", "nix"]', r"\[scoring\] backends: no nix; there are: cosine, asn"),
     (r"^qualities = .*$", 'qualities = ["loud"]', "qualities: no loud; there are: log_duration, cohort_mean"),
@@ -77,9 +79,11 @@ def test_differences_name_section_key_and_both_values():
 
 
 def test_margin_and_mining_change_with_the_step(tmp_path):
-    config = load_config(changed(tmp_path, r"^margin_warmup_steps = .*$", "margin_warmup_steps = 4"))
-    margins = [config.softmax.loss_arguments(step)["margin"] for step in range(6)]
-    assert margins == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.2])
+    for start, warmup, expected in ((0, 4, [0, 0.05, 0.1, 0.15, 0.2, 0.2]), (2, 2, [0, 0, 0, 0.1, 0.2, 0.2])):
+        config = load_config(changed(tmp_path, r"^margin_start_step = .*\nmargin_warmup_steps = .*$",
+                                     f"margin_start_step = {start}\nmargin_warmup_steps = {warmup}"))
+        margins = [config.softmax.loss_arguments(step)["margin"] for step in range(6)]
+        assert margins == pytest.approx(expected)
     config = load_config(changed(tmp_path, r"^schedule = .*$", 'schedule = ["2 all", "4 hard"]'))
     steps = config.triplet.steps_per_epoch
     found = [config.triplet.loss_arguments(epoch * steps)["mining"] for epoch in range(5)]

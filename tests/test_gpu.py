@@ -26,12 +26,12 @@ def on_gpu(words):
 @pytest.mark.parametrize("free, where", [(1 << 40, "in GPU memory"), (0, "mapped archives")])
 def test_batches_are_those_of_the_cpu(ready, monkeypatch, free, where):
     conf, train, _ = ready()
-    config, even = load_config(conf), BatchConfig(40, 90, "even")
+    config, even = load_config(conf), BatchConfig(4, 2, 40, 90, "even")
     data, there = TrainingSet(train, config.features), TrainingSet(train, config.features)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
     assert where in there.place(torch.device("cuda"))
     for step in range(20):
-        a, b = (each.draw(np.random.default_rng(step), 4, 2, even) for each in (data, there))
+        a, b = (each.draw(np.random.default_rng(step), even) for each in (data, there))
         assert b.features.is_cuda and torch.equal(a.features, b.features.cpu())
 
 

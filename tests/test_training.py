@@ -336,9 +336,14 @@ def test_truncated_checkpoint(ready, tmp_path):
         load(path)
 
 
-def test_learning_rate():
-    settings = PhaseConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, learning_rate=1.0,
-                           final_learning_rate=0.1, warmup_steps=4, margin=0.1)
+@pytest.mark.parametrize("decay", ["linear", "exponential"])
+def test_learning_rate(decay):
+    settings = PhaseConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, min_frames=1, max_frames=1,
+                           speaker_weight="even", learning_rate=1.0, final_learning_rate=0.1, decay=decay,
+                           warmup_steps=4, margin=0.1)
     rates = [settings.learning_rate_at(step) for step in range(20)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0] and rates[-1] == pytest.approx(0.1)
-    assert np.allclose(np.diff(rates[4:]), -0.9 / 15)
+    if decay == "linear":
+        assert np.allclose(np.diff(rates[4:]), -0.9 / 15)
+    else:
+        assert np.allclose(np.diff(np.log(rates[4:])), np.log(0.1) / 15)

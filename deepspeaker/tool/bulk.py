@@ -16,7 +16,8 @@ from deepspeaker.model import Model
 TOGETHER = 16, 4_000_000  # files that a thread takes at once, and their bytes: a lone one may have more
 
 
-def embed_all(model: Model, files: Sequence[str], any_sound: bool = False) -> Iterator[tuple[int, np.ndarray | UserError]]:
+def embed_all(model: Model, files: Sequence[str],
+              any_sound: bool = False) -> Iterator[tuple[int, np.ndarray | UserError]]:
     """(position in `files`, its embedding (E,) or what is wrong with it), in the order in which they are done;
     `any_sound` as Model.embed_files has it.
 

@@ -38,7 +38,7 @@ from deepspeaker.models import build_model
 
 CONF = Path(__file__).resolve().parents[2] / "egs/voxceleb/conf"
 BINS, FILES, UTTERANCES, SPEAKERS = 64, 32, 148_642, 1_211
-WINDOWS = BatchConfig(min_frames=200, max_frames=200, speaker_weight="even")
+WINDOWS = BatchConfig(speakers=64, utterances=1, min_frames=200, max_frames=200, speaker_weight="even")
 
 
 def lengths(durations: Path | None) -> dict[str, int]:
@@ -90,7 +90,7 @@ def bench_drawing(directory: Path, vad: bool, batches: int = 1000) -> dict:
     seconds = []  # of each batch: wall, processor
     for step in 2 * list(range(batches)):
         start, processor = time.perf_counter(), time.thread_time()
-        data.draw(np.random.default_rng(step), 64, 1, WINDOWS)
+        data.draw(np.random.default_rng(step), WINDOWS)
         seconds.append((time.perf_counter() - start, time.thread_time() - processor))
     first, again = np.array(seconds[:batches]), np.array(seconds[batches:])
     return {"utterances": len(data.features), "windows_per_second": 64 / np.median(again[:, 0]), "target": 40_000,
@@ -124,7 +124,7 @@ def peak_memory() -> float:
 def start_run(directory: Path, conf: str, frames: int, device: torch.device, **training_keys: object):
     """A training set and a run of the softmax phase on it, as fit() begins one."""
     tables = load_config(CONF / conf).as_tables()
-    tables["batches"] |= {"min_frames": frames, "max_frames": frames}
+    tables["softmax"] |= {"min_frames": frames, "max_frames": frames}
     tables["features"]["vad"] = False  # the sparse archives have no speech
     tables["training"] |= training_keys
     data = TrainingSet(directory, config_from_tables(tables, conf).features)
