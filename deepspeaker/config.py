@@ -177,12 +177,14 @@ def write_config(path: str | os.PathLike, config: Config) -> None:
 
 
 def set_values(config: Config, changes: Sequence[str]) -> Config:
-    """The Config with changes, each SECTION.KEY=VALUE with a TOML value without blanks; UserError as load_config."""
+    """The Config with changes, each SECTION.KEY=VALUE, or SECTION={KEY=VALUE,...} in place of the whole section, with
+    TOML values without blanks; UserError as load_config."""
     tables = config.as_tables()
     for change in changes:
+        whole = "." not in change.partition("=")[0]
         try:
             for section, table in tomllib.loads(change).items():
-                tables[section] = tables.get(section, {}) | table
+                tables[section] = ({} if whole else tables.get(section, {})) | table
         except (tomllib.TOMLDecodeError, TypeError):
             raise UserError(f"expected SECTION.KEY=VALUE with a TOML value without blanks, found {change}") from None
     return config_from_tables(tables, " ".join(changes))

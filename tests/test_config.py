@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from deepspeaker.command import UserError
-from deepspeaker.config import load_config, write_config
+from deepspeaker.config import load_config, set_values, write_config
 from deepspeaker.settings import differences
 
 CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
@@ -89,3 +89,16 @@ def test_margin_and_mining_change_with_the_step(tmp_path):
     found = [config.triplet.loss_arguments(epoch * steps)["mining"] for epoch in range(5)]
     assert found == ["semihard", "all", "all", "hard", "hard"]
     assert config.triplet.loss_arguments(steps - 1) == {"margin": 0.1, "mining": "semihard"}
+
+
+def test_values_and_whole_sections_are_set():
+    config = load_config(ROOT / "egs/voxceleb/conf/demo.toml")
+    found = set_values(config, ["softmax.margin=0.3", "model.blocks=2"])
+    assert found.softmax.margin == 0.3 and found.model.options == {**config.model.options, "blocks": 2}
+    gru = 'model={name="gru",channels=4,hidden=8,layers=1,batch_norm="channel",pooling="mean",embedding_dim=6}'
+    found = set_values(config, [gru, "model.layers=2"])
+    assert found.model.name == "gru" and found.model.options["layers"] == 2
+    with pytest.raises(UserError, match=r"\[model\] key channels, .* is missing"):
+        set_values(config, ['model={name="gru"}'])
+    with pytest.raises(UserError, match="expected SECTION.KEY=VALUE .*, found model=3"):
+        set_values(config, ["model=3"])
