@@ -124,7 +124,7 @@ def peak_memory() -> float:
 def start_run(directory: Path, conf: str, frames: int, device: torch.device, **training_keys: object):
     """A training set and a run of the softmax phase on it, as fit() begins one."""
     tables = load_config(CONF / conf).as_tables()
-    tables["softmax"] |= {"min_frames": frames, "max_frames": frames}
+    tables["softmax"] |= {"speakers": 64, "min_frames": frames, "max_frames": frames}
     tables["features"]["vad"] = False  # the sparse archives have no speech
     tables["training"] |= training_keys
     data = TrainingSet(directory, config_from_tables(tables, conf).features)
