@@ -31,7 +31,7 @@ PREROLL = 1.0  # seconds decoded before a segment of a file that PyAV reads: a c
 PIPE_TIMEOUT = 600.0  # seconds that a command of wav.scp may take
 MOST_PIPED = 1 << 31  # bytes that a command may write: 18 hours of one channel of 16 kHz
 UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # what programs that write WAV into a pipe put for its length
-LIBSNDFILE = {*soundfile.available_formats(), "OPUS", "SPH", ""}  # extensions that it reads; others are PyAV's
+LIBSNDFILE = {*soundfile.available_formats(), "OPUS", "SPH", ""} - {"RAW"}  # extensions that it reads; others: PyAV
 
 
 class Audio(NamedTuple):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,9 @@ def load(path: str | os.PathLike) -> dict:
     if not Path(path).is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch compares no checksums
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -9,6 +9,11 @@ class UserError(Exception):
     """A failure whose message is all the user needs: where, what was found, what was expected, what to do."""
 
 
+def one_line(message: object) -> str:
+    """A message whose names may hold line ends and control characters, which are then escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and leave with its exit status.
 

@@ -92,6 +92,11 @@ class Model:
         """Sampling rate in Hz of the front-end; other sounds are converted to it."""
         return self.config.features.sample_rate
 
+    @property
+    def dimensions(self) -> int:
+        """E, of an embedding."""
+        return self.network.affine.out_features
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that an embedding depends on: weights, front-end, [model] and [embedding]."""
@@ -186,7 +191,7 @@ class Model:
             return self._hear(path, any_sound)
         except UserError as error:
             return error
-        except OSError as error:
+        except Exception as error:  # of one file of many: the others are embedded all the same
             return UserError(f"{os.fspath(path)}: {error}")
 
     def _embed(self, features: Tensor) -> np.ndarray:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from types import SimpleNamespace
 
 import av
@@ -266,6 +267,8 @@ def test_doctored_models(tool, place):
 def test_bad_model_and_database(tool, place):
     whole = (place / "model.pt").read_bytes()
     (place / "cut.pt").write_bytes(whole[:len(whole) // 2])
+    (place / "flipped.pt").write_bytes(whole[:len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1])
+                                       + whole[len(whole) // 2 + 1:])
     (place / "hostile.pt").write_bytes(pickle.dumps({"config": Hostile(), "model": 1}))
     torch.save({"config": Hostile(), "model": {}}, place / "hostile2.pt")
     torch.save({"config": {}, "model": {}}, place / "none.pt")
@@ -274,10 +277,10 @@ def test_bad_model_and_database(tool, place):
     (place / "text.db").write_text("this is no database, it is only named like one")
     with sqlite3.connect(place / "foreign.db") as foreign:
         foreign.execute("CREATE TABLE t (x)")
-    for model, reason in (("cut.pt", "damaged"), ("hostile.pt", "damaged"), ("hostile2.pt", "damaged"),
-                          ("none.pt", "missing"), ("list.pt", "not a checkpoint"), ("a.wav", "damaged"),
-                          ("odd.pt", "not of the expected kind"), ("nix.pt", "no such checkpoint"),
-                          ("model.final", "has no calibration of cosine")):
+    for model, reason in (("cut.pt", "damaged"), ("flipped.pt", "is not what was written"), ("hostile.pt", "damaged"),
+                          ("hostile2.pt", "damaged"), ("none.pt", "missing"), ("list.pt", "not a checkpoint"),
+                          ("a.wav", "damaged"), ("odd.pt", "not of the expected kind"),
+                          ("nix.pt", "no such checkpoint"), ("model.final", "has no calibration of cosine")):
         status, _, error = tool("verify", model, "a.wav", "b.wav")
         assert status == 2 and reason in error and error.count("\n") == 1, error
     assert not (place / "ran").exists()
@@ -287,6 +290,48 @@ def test_bad_model_and_database(tool, place):
     assert not (place / "nix.db").exists()
     for words in (["--prior", 0], ["--prior", 2], ["--cost-miss", 0], ["--cost-fa", -1], ["--cost-miss", "inf"]):
         assert tool("verify", "model.pt", "a.wav", "b.wav", *words)[0] == 2
+
+
+@pytest.mark.parametrize("change", ["embedding = x'0102'", "embedding = 'text'", "embedding = 7",
+                                    "embedding = x'0000C07F' || substr(embedding, 5)", "name = x'FF'"])
+def test_damaged_rows_of_a_database(tool, place, change):
+    tool("enroll", "model.pt", "rows.db", "Ann", "a.wav")
+    with closing(sqlite3.connect(place / "rows.db")) as database, database:
+        database.execute(f"UPDATE recording SET {change}")
+    status, found, error = tool("identify", "model.pt", "rows.db", "a.wav")
+    assert status == 2 and found is None and error.count("\n") == 1, error
+    assert "rows.db: not a database of enrolled speakers that can be used" in error, error
+
+
+def test_embed_checks_what_it_shall_write_before_any_work(tool, place):
+    (place / "folder.scp").mkdir(exist_ok=True)
+    for words, reason in ((["a.wav", "-o", "folder.scp"], "is a folder"),
+                          (["a.wav", "a.wav", "-o", "twice.scp"], "an id for each file"),
+                          (["a.wav", "-o", "o\nl.scp"], r"o\nl.scp: a line of an .scp cannot hold")):
+        status, _, error = tool("embed", "no-model-is-read.pt", *words)
+        assert status == 2 and reason in error and error.count("\n") == 1, error
+    assert not [*place.glob("folder.ark"), *place.glob("twice.*"), *place.glob("o*l.*")]
+
+
+def test_embed_loses_no_file_to_another(tool, place, monkeypatch):
+    read = deepspeaker.model.read_file
+
+    def fail(path, rate):
+        if path == "b.wav":
+            raise TypeError("something that nobody thought of")
+        return read(path, rate)
+
+    monkeypatch.setattr(deepspeaker.model, "read_file", fail)
+    status, found, error = tool("embed", "model.pt", "a.wav", "b.wav", "-o", "most.npy")
+    assert status == 2 and found["embedded"] == 1 and "b.wav: something that nobody thought of" in error
+    (place / "x.raw").write_bytes(bytes(32000))
+    status, _, error = tool("verify", "model.pt", "a.wav", "x.raw")
+    assert status == 2 and "x.raw" in error and "defect" not in error, error
+
+
+def test_names_are_letters_of_any_script(tool, place):
+    for name in ("Jose\u0301", "नमस्ते", "ไทยสี่", "_x.1"):
+        assert tool("enroll", "model.pt", "scripts.db", name, "a.wav")[1]["name"] == name
 
 
 def test_debug_shows_where(place, call):

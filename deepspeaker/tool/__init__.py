@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepspeaker import __version__
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, one_line
 
 EPILOG = """exit status: 0 same speaker, or done; 1 different, or unknown; 2 an error, told in a sentence
 WAV, FLAC, OGG, MP3 and, with PyAV, M4A and all that FFmpeg reads; '-' is standard input. A decision is made at the
@@ -33,7 +33,7 @@ def main(words: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         expected = isinstance(error, (UserError, OSError))
         reason = error if expected else f"{type(error).__name__}: {error} (a defect; --debug shows where)"
-        print(f"deepspeaker: {reason}", file=sys.stderr)
+        print(f"deepspeaker: {one_line(reason)}", file=sys.stderr)
         return 2
 
 
@@ -49,10 +49,11 @@ def _check_encoding(words: Sequence[str]) -> None:
 def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("model", type=Path, metavar="MODEL", help="model.pt that stage 6 left in exp/NAME")
-    common.add_argument("--device", default="cpu", help="where the network runs, such as cuda (cpu)")
     common.add_argument("--json", action="store_true", help="print JSON")
     common.add_argument("--debug", action="store_true", help="show a traceback with an error")
-    decisions = argparse.ArgumentParser(add_help=False)
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", default="cpu", help="where the network runs, such as cuda (cpu)")
+    decisions = argparse.ArgumentParser(add_help=False, parents=[device])
     decisions.add_argument("--prior", type=float, help="of a target, between 0 and 1")
     decisions.add_argument("--cost-miss", type=float, default=1.0, help="of rejecting the speaker (1)")
     decisions.add_argument("--cost-fa", type=float, default=1.0, help="of accepting another (1)")
@@ -72,18 +73,19 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("first", metavar="A.wav")
     verify.add_argument("others", nargs="+", metavar="B.wav")
     enroll = command("enroll", "enroll", "Add recordings of a speaker, new or known, to a database, made where there "
-                                         "is none.")
+                                         "is none.", device)
     enroll.add_argument("database", metavar="DB")
     enroll.add_argument("name", metavar="NAME")
     enroll.add_argument("wavs", nargs="+", metavar="WAV")
-    listing = command("list", "list_speakers", "Who is enrolled?")
+    listing = command("list", "list_speakers", "Who is enrolled?", device)
     listing.add_argument("database", metavar="DB")
     identify = command("identify", "identify", "Which enrolled speaker is it, or none of them?", decisions)
     identify.add_argument("database", metavar="DB")
     identify.add_argument("wav", metavar="WAV")
     identify.add_argument("--top", type=int, default=5, metavar="N", help="speakers to print, the likeliest first (5)")
     embed = command("embed", "embed", "Write the embeddings of many files: a .npy array with a row each, or Kaldi's "
-                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy.")
+                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy.",
+                    device)
     embed.add_argument("wavs", nargs="+", metavar="WAV")
     embed.add_argument("--any-sound", action="store_true", help="noise and music, too, which are otherwise refused")
     embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}")

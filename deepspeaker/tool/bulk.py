@@ -44,12 +44,18 @@ def embed_all(model: Model, files: Sequence[str],
         torch.set_num_threads(workers)
 
 
-def check_output(path: Path) -> None:
-    """UserError for a name that write_embeddings does not know, before any work is done."""
+def check_output(path: Path, files: Sequence[str]) -> None:
+    """UserError for what write_embeddings cannot write, before any work is done."""
     if path.suffix not in (".npy", ".scp"):
         raise UserError(f"{path}: expected a name that ends in .npy or .scp")
     if not path.absolute().parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder")
+    if path.suffix == ".scp":
+        ids(files)
+        if not str(path.absolute()).isprintable():
+            raise UserError(f"{path}: a line of an .scp cannot hold this name")
 
 
 def write_embeddings(path: Path, files: Sequence[str], embeddings: dict[int, np.ndarray]) -> None:
@@ -66,9 +72,9 @@ def write_embeddings(path: Path, files: Sequence[str], embeddings: dict[int, np.
 
 
 def ids(files: Sequence[str]) -> list[str]:
-    """Kaldi's ids of files: their names without extension where these differ, else the paths; no blanks."""
+    """Kaldi's ids of files: their names without extension where these differ, else the paths; no blanks. UserError."""
     for found in ([Path(file).stem for file in files], list(files)):
         found = ["_".join(name.split()) for name in found]
-        if len(set(found)) == len(found):
+        if all(found) and len(set(found)) == len(found):
             return found
-    raise UserError("the same file is given twice: an archive needs an id for each")
+    raise UserError("an archive needs an id for each file: these have names of blanks alone, or are the same twice")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, one_line
 from deepspeaker.listening import STDIN
 from deepspeaker.model import Model, load
 from deepspeaker.speech import Trust
@@ -73,8 +73,9 @@ def identify(args: Namespace) -> Answer:
 def embed(args: Namespace) -> Answer:
     from tqdm import tqdm
 
-    bulk.check_output(args.output)
-    model, wavs = _model(args), _distinct(args.wavs)
+    wavs = _distinct(args.wavs)
+    bulk.check_output(args.output, wavs)
+    model = _model(args)
     found: dict[int, np.ndarray] = {}
     failures: dict[int, str] = {}
     with tqdm(total=len(wavs), unit="file", dynamic_ncols=True, disable=len(wavs) == 1) as bar:
@@ -85,7 +86,7 @@ def embed(args: Namespace) -> Answer:
                 found[i] = result
             bar.update()
     for i in sorted(failures):
-        print(failures[i], file=sys.stderr)
+        print(one_line(failures[i]), file=sys.stderr)
     if not found:
         raise UserError(f"none of {len(wavs)} files could be embedded: nothing is written")
     bulk.write_embeddings(args.output, wavs, found)

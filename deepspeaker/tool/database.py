@@ -4,8 +4,8 @@ Every change is one transaction: a killed process leaves a speaker enrolled or n
 """
 
 import os
-import re
 import sqlite3
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -59,14 +59,19 @@ def recordings(path: str | os.PathLike, model: Model) -> dict[str, list[Recordin
     """Speaker -> recordings."""
     found: dict[str, list[Recording]] = {}
     with _reading(path, model) as database:
-        for name, seconds, embedding in database.execute("SELECT name, seconds, embedding FROM recording ORDER BY id"):
-            found.setdefault(name, []).append(Recording(np.frombuffer(embedding, "<f4"), seconds))
+        for name, seconds, stored in database.execute("SELECT name, seconds, embedding FROM recording ORDER BY id"):
+            embedding = np.frombuffer(stored, "<f4")
+            if len(embedding) != model.dimensions or not np.isfinite(embedding).all() or not isinstance(name, str):
+                raise ValueError(f"the recording of {name!r} is damaged")
+            found.setdefault(name, []).append(Recording(embedding, seconds))
     return found
 
 
 def check_name(name: str) -> None:
     """UserError for a name that could not be an id in tables, a file's name or a line of a terminal."""
-    if len(name) > LONGEST_NAME or not re.fullmatch(r"\w([\w .-]*[\w.])?", name):
+    kinds = [unicodedata.category(c)[0] for c in name.replace("_", "a")]  # L letters, M marks on them, N numbers
+    if (not 0 < len(name) <= LONGEST_NAME or kinds[0] not in "LN" or name[-1] in " -"
+            or any(kind not in "LMN" and c not in " .-" for kind, c in zip(kinds, name, strict=True))):
         raise UserError(f"the name {name!r} cannot be used: expected letters, digits, '_', '-', '.' and blanks between "
                         f"them, at most {LONGEST_NAME}, the first a letter or digit")
 
@@ -101,7 +106,7 @@ def _transaction(path: str | os.PathLike, mode: str) -> Iterator[sqlite3.Connect
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, TypeError, ValueError) as error:  # the last two of rows that are not as they were written
         raise UserError(f"{name}: not a database of enrolled speakers that can be used: {error}") from None
 
 
