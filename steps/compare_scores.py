@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compare two systems' scores of one trial list: each metric's difference B - A with its 95 % interval.
 
-Both systems see the same draws of speakers, so a difference can be sure where either value alone is not: it is when its
-interval leaves out 0. Speakers are those of --utt2spk, else of the file utt2spk beside TRIALS.
+Both systems see the same draws of speakers, so a difference can be sure where either value alone is not: it is when
+its interval leaves out 0. Speakers are those of --utt2spk, else of the file utt2spk beside TRIALS. With --also, once
+for each further training seed, the metrics' means over the seeds are compared.
 
     steps/compare_scores.py exp/small/softmax/scores/test/trials.cosine exp/small/triplet/scores/test/trials.cosine \\
         data/test/trials
@@ -26,16 +27,19 @@ def main():
     parser.add_argument("scores_a", type=Path, metavar="SCORES_A")
     parser.add_argument("scores_b", type=Path, metavar="SCORES_B")
     parser.add_argument("trials", type=Path, metavar="TRIALS")
+    parser.add_argument("--also", type=Path, nargs=2, action="append", default=[], metavar=("SCORES_A", "SCORES_B"),
+                        help="scores of another training seed; may be given several times")
     parser.add_argument("--utt2spk", type=Path, metavar="FILE")
     parser.add_argument("--enroll", type=Path, metavar="FILE", help="the trials' first ids are its models")
     parser.add_argument("--llr", action="store_true", help="the scores are natural-log likelihood ratios")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
 
-    a = read_scored(args.scores_a, args.trials)
-    b = read_alike(args.scores_b, args.trials, a)
-    sides = trial_sides(a.trials, args.utt2spk or args.trials.parent / "utt2spk", args.enroll)
-    found = compare(a.scores, b, a.trials.targets, sides.speakers, args.llr)
+    first = read_scored(args.scores_a, args.trials)
+    a = [first.scores, *(read_alike(other, args.trials, first) for other, _ in args.also)]
+    b = [read_alike(path, args.trials, first) for path in (args.scores_b, *(other for _, other in args.also))]
+    sides = trial_sides(first.trials, args.utt2spk or args.trials.parent / "utt2spk", args.enroll)
+    found = compare(a, b, first.trials.targets, sides.speakers, args.llr)
     if args.json:
         print(json.dumps(found, indent=1))
         return

@@ -106,6 +106,18 @@ def test_a_difference_is_surer_than_the_values():
     assert (reverse["low"], reverse["high"]) == pytest.approx((-row["high"], -row["low"]))
 
 
+def test_seeds_are_compared_by_their_means():
+    pairs, labels = all_pairs(12, 4)
+    a = [draw_scores(pairs, labels, np.random.default_rng(seed)) for seed in range(3)]
+    b = [draw_scores(pairs, labels, np.random.default_rng(10 + seed)) for seed in range(3)]
+    together, apart = compare(a, b, labels, pairs), [compare(*pair, labels, pairs) for pair in zip(a, b, strict=True)]
+    for name, row in together.items():
+        assert row["difference"] == pytest.approx(np.mean([each[name]["difference"] for each in apart]))
+    draws = [[resampled(s, labels, pairs, score_metrics())["eer"] for s in system] for system in (a, b)]
+    low, high = np.percentile(np.mean(draws[1], 0) - np.mean(draws[0], 0), (2.5, 97.5))
+    assert (together["eer"]["low"], together["eer"]["high"]) == pytest.approx((low, high))
+
+
 def write(folder, scores, pairs, labels):
     names = [f"s{s}-{n}" for s in range(pairs.max() + 1) for n in range(3)]
     (folder / "utt2spk").write_text("".join(f"{name} {name.split('-')[0]}\n" for name in names))
@@ -126,6 +138,9 @@ def test_compare_scores(call, tmp_path):
     assert found.keys() == expected.keys() and found["cllr"] == pytest.approx(expected["cllr"])
     shown = call("steps/compare_scores.py", tmp_path / "a", tmp_path / "b", tmp_path / "trials").stdout
     assert f"{expected['eer']['difference']:+.3f}   {expected['eer']['low']:+.3f} to" in shown
+    done = call("steps/compare_scores.py", "--json", "--also", tmp_path / "b", tmp_path / "a", tmp_path / "a",
+                tmp_path / "b", tmp_path / "trials")
+    assert json.loads(done.stdout)["eer"]["difference"] == pytest.approx(0), done.stderr
     done = call("steps/compare_scores.py", tmp_path / "a", tmp_path / "short", tmp_path / "trials")
     assert done.returncode == 1 and "short: has scores of 152 trials" in done.stderr
     assert "the same 153 trials" in done.stderr and done.stderr.count("\n") == 1

@@ -4,7 +4,7 @@ Scores (n,) float, higher means same speaker; labels (n,) bool, true: target; sp
 sides, numbered from 0. EERs, misses and identification in percent, Cllr in bits, costs normalised.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -63,23 +63,31 @@ def intervals(scores: np.ndarray, labels: np.ndarray, speakers: np.ndarray,
     return {name: interval(values) for name, values in resampled(scores, labels, speakers, metrics).items()}
 
 
-def compare(a: np.ndarray, b: np.ndarray, labels: np.ndarray, speakers: np.ndarray,
-            llr: bool = False) -> dict[str, dict[str, float | None]]:
+def compare(a: np.ndarray | Sequence[np.ndarray], b: np.ndarray | Sequence[np.ndarray], labels: np.ndarray,
+            speakers: np.ndarray, llr: bool = False) -> dict[str, dict[str, float | None]]:
     """Metric -> its values `a` and `b` for two systems' scores of the same trials, and `difference` b - a.
 
+    a, b: (n,), or (seeds, n) of several trainings of each, whose metrics' means over the seeds are then compared.
     `low` and `high`: the interval of the difference over draws of speakers that both systems share, None where there
     are too few. The difference of two systems is far surer than either's value, for both meet the same hard speakers.
     llr: the scores are likelihood ratios, whose metrics are compared too.
     """
-    rankings, found = [rank(scores, labels) for scores in (a, b)], {}
-    metrics = [dict(score_metrics()) | (dict(llr_metrics(ranking)) if llr else {}) for ranking in rankings]
-    drawn = [{}, {}]
-    if enough_speakers(labels, speakers):
-        drawn = [resampled(s, labels, speakers, m) for s, m in zip((a, b), metrics, strict=True)]
-    for name in metrics[0]:
-        values = [m[name](ranking) for m, ranking in zip(metrics, rankings, strict=True)]
-        found[name] = difference(*values, drawn[0].get(name), drawn[1].get(name))
-    return found
+    (values_a, drawn_a), (values_b, drawn_b) = (_mean_of_seeds(s, labels, speakers, llr) for s in (a, b))
+    return {name: difference(values_a[name], values_b[name], drawn_a.get(name), drawn_b.get(name))
+            for name in values_a}
+
+
+def _mean_of_seeds(scores: np.ndarray | Sequence[np.ndarray], labels: np.ndarray, speakers: np.ndarray,
+                   llr: bool) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The metrics of scores (n,) or (seeds, n), and their values over the draws, none for too few speakers."""
+    values, drawn = [], []
+    for each in np.atleast_2d(scores):
+        ranking = rank(each, labels)
+        metrics = {**score_metrics(), **(llr_metrics(ranking) if llr else {})}
+        values.append({name: metric(ranking) for name, metric in metrics.items()})
+        drawn.append(resampled(each, labels, speakers, metrics) if enough_speakers(labels, speakers) else {})
+    return tuple({name: sum(seed[name] for seed in found) / len(found) for name in found[0]}
+                 for found in (values, drawn))
 
 
 def difference(a: float, b: float, drawn_a: np.ndarray | None, drawn_b: np.ndarray | None) -> dict[str, float | None]:
