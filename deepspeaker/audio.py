@@ -130,7 +130,7 @@ def _probe_with_av(path: Path) -> Header:
     av = _av(path)
     try:
         with av.open(os.fspath(path)) as container:
-            return _header(container, container.streams.audio[0], av.time_base)
+            return _header(container, _sound_of(container), av.time_base)
     except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not audio that can be read: {error}") from None
 
@@ -235,7 +235,7 @@ def _decode_with_av(path: Path, start: float, end: float | None) -> Iterator[tup
     av = _av(path)
     try:
         with av.open(os.fspath(path)) as container:
-            stream = container.streams.audio[0]
+            stream = _sound_of(container)
             stream.codec_context.thread_count = 1
             header = _header(container, stream, av.time_base)
             first, last = _bounds(start, end, header.rate, header.samples, os.fspath(path))
@@ -265,6 +265,12 @@ def _frames(av, container, stream, until: float) -> Iterator[tuple[int, np.ndarr
             return
     if waiting:
         yield position, np.concatenate(waiting, axis=1).T
+
+
+def _sound_of(container):
+    if not container.streams.audio:
+        raise ValueError("there is no sound in it")
+    return container.streams.audio[0]
 
 
 def _header(container, stream, time_base: int) -> Header:

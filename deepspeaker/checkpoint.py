@@ -39,6 +39,8 @@ def load(path: str | os.PathLike) -> dict:
                 raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except pickle.UnpicklingError:
         raise UserError(f"{path} is damaged, or not a checkpoint: expected tensors and plain values, found something "
                         f"else, and ran nothing of it") from None

@@ -58,7 +58,8 @@ def _read_stdin(rate: int) -> np.ndarray:
                     raise
                 return _read(sound.rename(sound.with_suffix(".m4a")), rate)
         except UserError as error:
-            raise UserError(str(error).replace(str(sound), "standard input")) from None
+            text = str(error).replace(str(sound.with_suffix(".m4a")), "standard input")
+            raise UserError(text.replace(str(sound), "standard input")) from None
 
 
 def as_samples(samples: np.ndarray, found: int, rate: int) -> np.ndarray:

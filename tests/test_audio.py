@@ -82,6 +82,17 @@ def test_segment_of_a_long_m4a_is_found_and_only_its_surroundings_are_decoded(tm
         assert sum(decoded) < (end - start + 2) * RATE
 
 
+def test_a_film_without_sound(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for packet in [*stream.encode(av.VideoFrame(32, 32, "yuv420p")), *stream.encode()]:
+            container.mux(packet)
+    with pytest.raises(UserError, match="film.mp4 is not audio that can be read: there is no sound in it"):
+        read_audio(str(tmp_path / "film.mp4"), RATE)
+
+
 def test_m4a_without_pyav_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / "a.m4a"
