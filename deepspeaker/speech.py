@@ -92,8 +92,10 @@ def pitch(samples: Tensor, rate: int, which: Tensor) -> tuple[Tensor, Tensor]:
     """Of the frames `which` (n,) the height (n,) and the lag (n,) in samples of their autocorrelation's highest peak
     between LOWEST_PITCH and HIGHEST_PITCH."""
     length, shift = round(PITCH_WINDOW * rate), frame_sizes(rate)[1]
-    samples = torch.nn.functional.pad(samples, (0, length))
-    frames = samples.unfold(0, length, shift)[which]
+    first, last = int(which[0]), int(which[-1])
+    piece = samples[first * shift:last * shift + length]
+    piece = torch.nn.functional.pad(piece, (0, (last - first) * shift + length - len(piece)))
+    frames = piece.unfold(0, length, shift)[which - first]
     window = torch.hann_window(length)
     shortest, longest = math.floor(rate / HIGHEST_PITCH), math.ceil(rate / LOWEST_PITCH)
     size = 1 << (length + longest - 1).bit_length()

@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from tools import voice  # noqa: E402
 
 from deepspeaker.checkpoint import save, write_model  # noqa: E402
-from deepspeaker.config import load_config  # noqa: E402
+from deepspeaker.config import load_config, set_values  # noqa: E402
 from deepspeaker.model import load  # noqa: E402
 from deepspeaker.models import build_model  # noqa: E402
 from deepspeaker.tool import database  # noqa: E402
@@ -50,7 +50,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 
 def small_model(folder: Path) -> Path:
-    config = load_config(ROOT / "egs/voxceleb/conf/small.toml")
+    config = set_values(load_config(ROOT / "egs/voxceleb/conf/small.toml"), ['scoring.backends=["cosine"]'])
     network = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
     save(folder / "final.pt", {"config": config.as_tables(), "model": network.state_dict()})
     calibration = {"cosine": {"prior": 0.01, "offset": -10.0, "weights": {"score": 20.0}}}
