@@ -80,9 +80,10 @@ class SoftmaxConfig(PhaseConfig):
     scale: float
 
     def loss_arguments(self, step: int) -> dict[str, object]:
-        """The margin is 0 up to margin_start_step, and rises linearly over margin_warmup_steps."""
-        share = (step - self.margin_start_step) / self.margin_warmup_steps if self.margin_warmup_steps else 1.0
-        return {"margin": self.margin * min(1.0, max(0.0, share)), "scale": self.scale}
+        """The margin is 0 up to margin_start_step, and rises linearly over margin_warmup_steps, 0: at once."""
+        past, rise = step - self.margin_start_step, self.margin_warmup_steps
+        share = min(1.0, max(0.0, past / rise)) if rise else float(past >= 0)
+        return {"margin": share * self.margin, "scale": self.scale}
 
 
 @dataclass(frozen=True)

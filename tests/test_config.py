@@ -79,7 +79,8 @@ def test_differences_name_section_key_and_both_values():
 
 
 def test_margin_and_mining_change_with_the_step(tmp_path):
-    for start, warmup, expected in ((0, 4, [0, 0.05, 0.1, 0.15, 0.2, 0.2]), (2, 2, [0, 0, 0, 0.1, 0.2, 0.2])):
+    for start, warmup, expected in ((0, 4, [0, 0.05, 0.1, 0.15, 0.2, 0.2]), (2, 2, [0, 0, 0, 0.1, 0.2, 0.2]),
+                                    (3, 0, [0, 0, 0, 0.2, 0.2, 0.2]), (0, 0, [0.2] * 6)):
         config = load_config(changed(tmp_path, r"^margin_start_step = .*\nmargin_warmup_steps = .*$",
                                      f"margin_start_step = {start}\nmargin_warmup_steps = {warmup}"))
         margins = [config.softmax.loss_arguments(step)["margin"] for step in range(6)]
