@@ -61,7 +61,7 @@ def test_both_phases(ready, tmp_path):
     assert (triplet / "final.pt").read_bytes() == before
 
 
-LONG = {"softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.checkpoint_minutes": 0.0005}
+LONG = {"softmax.epochs": 6, "softmax.steps_per_epoch": 40, "training.checkpoint_minutes": 0.0005}
 
 
 @pytest.mark.parametrize("how, status", [
