@@ -10,6 +10,7 @@ import warnings
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather  # before the group is there: else its defaults keep it for ever
 
 from deepspeaker.command import UserError
 
@@ -34,8 +35,9 @@ def start(device: str) -> torch.device:
 
 
 def leave() -> None:
-    """Part in good order, as all processes do at their end: those that Gloo's threads outlive may crash. After an error
-    nobody leaves, for the others may still wait for this one."""
+    """Part in good order, as all processes do at their end: one that Gloo's threads outlive may end with SIGABRT. They
+    end with the last reference to the group, which a network in parallel() holds, too. After an error nobody leaves,
+    for the others may still wait for this one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -64,8 +66,6 @@ def gather(embeddings: Tensor) -> Tensor:
     """
     if size() == 1:
         return embeddings
-    from torch.distributed.nn.functional import all_gather
-
     with warnings.catch_warnings():  # what replaces it is not in every torch that requirements.txt allows
         warnings.simplefilter("ignore", FutureWarning)
         return torch.cat(all_gather(embeddings))

@@ -78,6 +78,40 @@ def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):
     assert len((stopped / "train.jsonl").read_text().splitlines()) == 3
 
 
+AT_EXIT = """
+import atexit, os
+from pathlib import Path
+
+def write():
+    names = "".join(path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+    Path(os.environ["THREADS"], str(os.getpid())).write_text(names)
+
+if "RANK" in os.environ:
+    atexit.register(write)
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_thread_of_gloo_outlives_training(ready, tmp_path, stopped):
+    """One that does may kill the process at its end, once in fifty runs."""
+    conf, train, dev = ready(LONG | {"softmax.epochs": 10000 if stopped else 1})
+    out, threads = tmp_path / "out", tmp_path / "threads"
+    threads.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(AT_EXIT)
+    process = subprocess.Popen(torchrun(2, *train_command(conf, train, dev, out)[1:]), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               env=environment(PYTHONPATH=str(tmp_path), THREADS=str(threads)))
+    until = time.monotonic() + 120
+    while stopped and not list(out.glob("step-*.pt")) and time.monotonic() < until:
+        time.sleep(0.02)
+    if stopped:
+        process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode == (143 if stopped else 0), output
+    written = [path.read_text() for path in threads.iterdir()]
+    assert len(written) == 2 and not any("gloo" in names for names in written)
+
+
 @pytest.mark.long
 def test_two_machines(ready, tmp_path):
     """run.sh twice, as on two machines with a common folder; a signal to one of them stops both."""
