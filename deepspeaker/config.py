@@ -123,8 +123,6 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    crops: int
-    crop_frames: int
     min_frames: int
 
 
@@ -251,10 +249,9 @@ def _value(value: object, kind: type | UnionType, where: str) -> object:
 
 def _check_values(config: Config, where: str) -> None:
     """What no type can express: relations between values, and names that only the network knows."""
-    features, embedding, scoring = config.features, config.embedding, config.scoring
+    features, scoring = config.features, config.scoring
     positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
-                "[embedding] crop_frames": embedding.crop_frames, "[embedding] min_frames": embedding.min_frames,
-                "[scoring] plda_dim": scoring.plda_dim}
+                "[embedding] min_frames": config.embedding.min_frames, "[scoring] plda_dim": scoring.plda_dim}
     phases = {"softmax": config.softmax, "triplet": config.triplet}
     for name, phase in phases.items():
         positive |= {f"[{name}] {key}": getattr(phase, key)
@@ -268,8 +265,6 @@ def _check_values(config: Config, where: str) -> None:
         if phase.decay == "exponential" and not min(phase.learning_rate, phase.final_learning_rate) > 0:
             raise UserError(f"{where}: [{name}] decay: what falls exponentially is above 0, found learning_rate "
                             f"{phase.learning_rate}, final_learning_rate {phase.final_learning_rate}")
-    if embedding.crops < 0:
-        raise UserError(f"{where}: [embedding] crops: expected 0 (whole utterances) or more, found {embedding.crops}")
     if not 0 <= features.low_freq < (features.high_freq or features.sample_rate / 2) <= features.sample_rate / 2:
         raise UserError(f"{where}: [features] low_freq {features.low_freq} and high_freq {features.high_freq} "
                         f"must rise within 0..{features.sample_rate / 2} Hz")

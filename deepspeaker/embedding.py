@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.config import Config, EmbeddingConfig
@@ -16,44 +15,26 @@ BATCH = 4000  # frames of a padded batch at most, but for a single utterance: wh
 BLOCK = 32  # utterances of a set that are embedded together
 
 
-def embedding_of(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
-    """Features of utterances of one length (..., T, F), as computed, -> their embeddings (..., E) of length one.
+def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
+    """What the network sees of features of utterances of one length (..., T, F), as computed: (..., T', F).
 
-    mode: how features are normalised, here over the whole utterance. An utterance of fewer than min_frames frames is
-    repeated to that length. crops 0: the network sees all of it at once; otherwise the embeddings of so many evenly
-    spaced crops of crop_frames frames are averaged and brought to length one again.
+    mode: how they are normalised, here over the whole utterance. One below min_frames is repeated to that length.
     """
-    pieces = _pieces(normalize(features, mode), config)
-    embeddings = model(pieces.flatten(0, -3)).unflatten(0, pieces.shape[:-2])
-    return embeddings.squeeze(-2) if config.crops == 0 else F.normalize(embeddings.mean(-2), dim=-1)
-
-
-def _pieces(features: Tensor, config: EmbeddingConfig) -> Tensor:
-    """What the network sees of utterances (..., T, F): (..., N, T', F), N crops or 1."""
     size = features.shape[-2]
-    if config.crops == 0:
-        rows = torch.arange(torch.sym_max(size, config.min_frames), device=features.device).unsqueeze(0)
-    else:
-        room = torch.full((config.crops, 1), torch.sym_max(size, config.crop_frames) - config.crop_frames,
-                          device=features.device)
-        steps = torch.arange(config.crops, device=features.device).unsqueeze(1)
-        starts = (steps.double() * room / max(1, config.crops - 1)).round().long()
-        rows = starts + torch.arange(config.crop_frames, device=features.device)
-    return features[..., rows % torch.full_like(rows, size), :]  # a short utterance again and again
+    rows = torch.arange(torch.sym_max(size, config.min_frames), device=features.device)
+    return normalize(features, mode)[..., rows % torch.full_like(rows, size), :]
 
 
 @torch.inference_mode()
 def embed(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
-    """As embedding_of, without what gradients need."""
-    return embedding_of(model, features, mode, config)
+    """The embedding (E,) of length one of an utterance's features (T, F), see as_seen."""
+    return model(as_seen(features, mode, config).unsqueeze(0)).squeeze(0)
 
 
 @torch.inference_mode()
 def embed_together(model: nn.Module, utterances: Sequence[Tensor], mode: str, config: EmbeddingConfig) -> list[Tensor]:
     """Embeddings (E,) as `embed` has them of features (T, F) of any lengths, in padded batches of similar length."""
-    if config.crops:
-        return [embedding_of(model, features, mode, config) for features in utterances]
-    seen = [_pieces(normalize(features, mode), config).squeeze(0) for features in utterances]
+    seen = [as_seen(features, mode, config) for features in utterances]
     found: dict[int, Tensor] = {}
     order = sorted(range(len(seen)), key=lambda i: -len(seen[i]))
     while order:

@@ -1,8 +1,6 @@
-"""Embeddings of whole utterances, of crops, and of utterances too short."""
+"""Embeddings of utterances, alone and together, and of those too short."""
 
-import pytest
 import torch
-import torch.nn.functional as F
 
 from deepspeaker import embedding, make_embeddings
 from deepspeaker.archive import read_vectors
@@ -24,36 +22,21 @@ def network(features):
 
 
 def test_whole_utterance():
-    found = embed(MODEL, FEATURES, "mean", EmbeddingConfig(crops=0, crop_frames=50, min_frames=10))
+    found = embed(MODEL, FEATURES, "mean", EmbeddingConfig(min_frames=10))
     torch.testing.assert_close(found, network(FEATURES - FEATURES.mean(0)))
 
 
-def test_average_of_evenly_spaced_crops():
-    found = embed(MODEL, FEATURES, "mean", EmbeddingConfig(crops=3, crop_frames=50, min_frames=10))
-    centred = FEATURES - FEATURES.mean(0)  # over the utterance, not over the crop
-    crops = [network(centred[start:start + 50]) for start in (0, 40, 80)]
-    torch.testing.assert_close(found, F.normalize(sum(crops), dim=0), atol=1e-5, rtol=1e-5)
-    assert found.norm() == pytest.approx(1, abs=1e-6)
-
-
-def test_one_crop_of_the_whole_is_the_whole():
-    whole, crop = (embed(MODEL, FEATURES, "none", EmbeddingConfig(n, crop_frames=130, min_frames=1)) for n in (0, 1))
-    torch.testing.assert_close(whole, crop)
-
-
-@pytest.mark.parametrize("crops", [0, 2])
-def test_short_utterances_are_repeated(crops):
+def test_short_utterances_are_repeated():
     short = FEATURES[:30]
-    found = embed(MODEL, short, "none", EmbeddingConfig(crops, crop_frames=70, min_frames=70))
+    found = embed(MODEL, short, "none", EmbeddingConfig(min_frames=70))
     torch.testing.assert_close(found, network(torch.cat([short, short, short[:10]])), atol=1e-5, rtol=1e-5)
-    one = embed(MODEL, short[:1], "mean", EmbeddingConfig(crops, crop_frames=70, min_frames=70))
+    one = embed(MODEL, short[:1], "mean", EmbeddingConfig(min_frames=70))
     assert torch.isfinite(one).all()
 
 
-@pytest.mark.parametrize("crops", [0, 2])
-def test_together_as_alone(crops, monkeypatch):
+def test_together_as_alone(monkeypatch):
     monkeypatch.setattr("deepspeaker.embedding.BATCH", 300)
-    config = EmbeddingConfig(crops, crop_frames=70, min_frames=40)
+    config = EmbeddingConfig(min_frames=40)
     utterances = [FEATURES[:frames] for frames in (20, 130, 41, 100, 129, 1, 64)]
     found = embed_together(MODEL, utterances, "mean", config)
     for features, together in zip(utterances, found, strict=True):

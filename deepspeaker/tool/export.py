@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from deepspeaker.command import UserError
 from deepspeaker.config import Config
-from deepspeaker.embedding import embedding_of
+from deepspeaker.embedding import as_seen
 from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.model import Model
 
@@ -42,7 +42,7 @@ class FromFeatures(nn.Module):
         self.network, self.mode, self.embedding = model.network, model.config.features.normalize, model.config.embedding
 
     def forward(self, features: Tensor) -> Tensor:
-        return embedding_of(self.network, features, self.mode, self.embedding)
+        return self.network(as_seen(features, self.mode, self.embedding))
 
 
 class FromSamples(nn.Module):
