@@ -15,7 +15,7 @@ from deepspeaker.audio import probe
 from deepspeaker.augment import SEPARATOR
 from deepspeaker.command import UserError
 from deepspeaker.datadir.copy import copied
-from deepspeaker.datadir.tables import FEATURE_FILES, keys, replace_files, shown
+from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
 
 MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN, decibels, how many files at once
          "music": ("music", (15, 10, 8, 5), (1, 1)),
@@ -74,13 +74,22 @@ def _generator(seed: int, kind: str, utterance: str) -> np.random.Generator:
 
 def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes],
           draw: Callable[[str], str]) -> int:
-    """Write a copy with new ids, no features, and a line of `augment` an utterance: its own if any, then draw's."""
+    """Write a copy with new ids, also in its trials, no features, and a line of `augment` an utterance: its own if any,
+    then draw's."""
     files = {name: lines for name, lines in copied(source, utt, spk).items() if name not in FEATURE_FILES}
     before = _by_key(files.get("augment", []))
     names = keys(files["utt2spk"], target / "utt2spk")
     files["augment"] = [name + b" " + before.get(name, b"") + draw(shown(name)).encode() for name in names]
-    replace_files(target, files)
+    replace_files(target, files | _trials(source, utt))
     return len(names)
+
+
+def _trials(source: Path, utt: tuple[bytes, bytes]) -> dict[str, list[bytes]]:
+    """The trial lists of a test set, and whom they enrol, about the copy's utterances; ids of models stay."""
+    new = {name: utt[0] + name + utt[1] for name in keys(read_lines(source / "utt2spk"), source / "utt2spk")}
+    paths = [path for path in (*source.glob("trials*"), source / "enroll") if path.is_file()]
+    return {path.name: [b" ".join(new.get(word, word) for word in line.split()) for line in read_lines(path)]
+            for path in paths}
 
 
 def _by_key(lines: Iterable[bytes]) -> dict[bytes, bytes]:

@@ -4,7 +4,7 @@
 Reads SOURCE and the sound files of FOLDER (MUSAN or RIRS_NOISES as distributed, or any folder laid out so). Writes
 TARGET, a data directory without features and without audio of its own: its file `augment` says what is done to the
 original's audio when it is read. Utterance 's1-u1' becomes 's1-u1-noise' of the same speaker; at another speed
-'sp0.9-s1-u1' of a new speaker, 'sp0.9-s1'.
+'sp0.9-s1-u1' of a new speaker, 'sp0.9-s1'. The trials of a test set become trials of the copies.
 
     steps/augment_data_dir.py --noise /db/musan data/train data/train_noise
 """
