@@ -9,7 +9,7 @@ from torch import Tensor
 from deepspeaker import distributed
 from deepspeaker.batches import Batch, TrainingSet
 from deepspeaker.command import UserError
-from deepspeaker.gauges import ALARM_STEPS, CollapseAlarm
+from deepspeaker.gauges import ALARM_STEPS
 from deepspeaker.run import Run
 
 SHOWN = ("loss", "active", "accuracy", "same", "different", "cosine")  # on the progress bar
@@ -20,7 +20,6 @@ class Meter:
 
     def __init__(self, run: Run, data: TrainingSet):
         self._run, self._data = run, data
-        self._alarm = CollapseAlarm(run.settings.margin)
         self._unread: tuple[int, Batch, Tensor] | None = None
         self._names: list[str] = []
         self._values: list[list[float]] = []
@@ -40,7 +39,7 @@ class Meter:
         gauges = dict(zip(self._names, self._values[-1], strict=True))
         if not math.isfinite(gauges["loss"]) or not math.isfinite(gauges["gradient_norm"]):
             raise _not_finite(self._run, self._data, step, batch, gauges)
-        if self._run.phase == "triplet" and self._alarm.rings(gauges["loss"], gauges["cosine"]):
+        if self._run.phase == "triplet" and self._run.alarm.rings(gauges["loss"], gauges["cosine"]):
             raise _collapsed(self._run, step, gauges)
 
     def shown(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from deepspeaker.checkpoint import load, mean, save
 from deepspeaker.command import UserError
 from deepspeaker.config import Config, PhaseConfig
 from deepspeaker.files import atomic
+from deepspeaker.gauges import CollapseAlarm
 from deepspeaker.learner import Learner
 from deepspeaker.settings import differences
 
@@ -34,6 +35,7 @@ class Run:
     learner: Learner
     parallel: nn.Module  # the learner as all processes train it
     optimizer: torch.optim.Optimizer
+    alarm: CollapseAlarm
     step: int = 0
     history: list[dict] = field(default_factory=list)  # one entry an epoch: train.jsonl
 
@@ -108,17 +110,20 @@ def checkpoints(out_dir: Path) -> list[Path]:
 
 
 def set_aside(out_dir: Path, identity: dict, replace: str) -> None:
-    """Move what a training left in out_dir, all but train.log, to old/ beside it, in place of what lay there.
+    """Move what a training left in out_dir, all but its logs, to old/ beside it, in place of what lay there.
 
-    replace: "changed", only what was trained otherwise than `identity` says; or "always".
+    replace: "changed", only what was trained otherwise than `identity` says; or "always", what was finished, too. A
+    training that has begun is this one, which a queue may have started again.
     """
-    kept = [path for path in (out_dir / "final.pt", *checkpoints(out_dir)[-1:]) if path.exists()]
-    if kept and (replace == "always" or differences(load(kept[0]).get("identity", {}), identity)):
+    final = out_dir / "final.pt"
+    kept = [path for path in (final, *checkpoints(out_dir)[-1:]) if path.exists()]
+    if kept and (replace == "always" and kept[0] == final
+                 or differences(load(kept[0]).get("identity", {}), identity)):
         old = out_dir.parent / "old" / out_dir.name
         shutil.rmtree(old, ignore_errors=True)
         old.mkdir(parents=True)
         for path in out_dir.iterdir():
-            if path.name not in (".lock", "train.log"):
+            if path.name not in (".lock", "train.log", "log"):  # open, or an engine's
                 path.rename(old / path.name)
         log.info("%s was trained otherwise: moved to %s", kept[0], old)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
+WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, and the phase's own
 
 
@@ -12,8 +13,9 @@ def stored(features: Mapping[str, object]) -> dict[str, object]:
 
 
 def trained_with(tables: Mapping[str, Mapping], phase: str) -> dict[str, Mapping]:
-    """The sections that the training of a phase depends on."""
-    return {name: tables.get(name, {}) for name in (*TRAINED_WITH, phase)}
+    """What the training of a phase depends on of a configuration's sections."""
+    return {name: {key: value for key, value in tables.get(name, {}).items() if key != WHEN_KEPT}
+            for name in (*TRAINED_WITH, phase)}
 
 
 def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:

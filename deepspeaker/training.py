@@ -29,6 +29,7 @@ from deepspeaker.command import UserError
 from deepspeaker.config import Config
 from deepspeaker.development import DevelopmentSet
 from deepspeaker.features import normalize
+from deepspeaker.gauges import CollapseAlarm
 from deepspeaker.learner import build_learner, build_optimizer
 from deepspeaker.meter import Meter
 from deepspeaker.run import Run, check_identity, set_aside
@@ -108,7 +109,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
     torch.manual_seed(_number(seed, phase))
     learner = build_learner(config, phase, len(data.speakers), init, device)
     run = Run(config, phase, out_dir, seed, device, identity, learner, distributed.parallel(learner),
-              build_optimizer(learner, config.training))
+              build_optimizer(learner, config.training), CollapseAlarm(settings.margin))
     run.restore()
     if run.step == 0:
         run.save_network("initial.pt")

@@ -22,6 +22,7 @@ from deepspeaker.archive import append
 from deepspeaker.checkpoint import load, load_model, save
 from deepspeaker.command import UserError
 from deepspeaker.config import PhaseConfig, load_config
+from deepspeaker.run import set_aside
 from deepspeaker.signals import StopRequest
 
 
@@ -176,7 +177,7 @@ def test_features_that_never_change_are_refused(ready, tmp_path):
 
 
 def test_hardest_negatives_from_a_random_start_collapse_and_the_alarm_says_so(ready, tmp_path):
-    conf, train, dev = ready({"triplet.mining": "hard", "triplet.epochs": 1, "triplet.steps_per_epoch": 1000,
+    conf, train, dev = ready({"triplet.mining": "hard", "triplet.epochs": 10, "triplet.steps_per_epoch": 100,
                               "triplet.learning_rate": 0.01, "triplet.warmup_steps": 0, "triplet.margin": 0.2})
     with pytest.raises(UserError, match=r"collapsed at step \d+: for 200 steps .* \(0\.(19|20)\d+\).*--init.*semihard"):
         fit(conf, train, dev, tmp_path / "out", "triplet")
@@ -218,6 +219,20 @@ def test_a_second_process_may_not_write_into_the_folder(ready, tmp_path):
     for path in out.glob("*.pt"):
         path.unlink()
     fit(conf, train, dev, out)  # the lock ended with the process that held it
+
+
+def test_always_replaces_what_is_finished_and_goes_on_with_what_has_begun(tmp_path):
+    """As a queue starts a training again that was to replace an older one."""
+    out, identity = tmp_path / "exp/softmax", {"seed": 0}
+    out.mkdir(parents=True)
+    save(out / "step-00000001.pt", {"identity": identity})
+    set_aside(out, identity, "always")
+    assert (out / "step-00000001.pt").exists()
+    save(out / "final.pt", {"identity": identity})
+    set_aside(out, identity, "changed")
+    assert (out / "final.pt").exists()
+    set_aside(out, identity, "always")
+    assert not list(out.iterdir()) and (tmp_path / "exp/old/softmax/final.pt").exists()
 
 
 def test_other_data_than_the_run_began_with_are_refused(ready, tmp_path):
