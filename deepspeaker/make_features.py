@@ -23,7 +23,7 @@ from deepspeaker.audio import MOST_BAD, PIPE_TIMEOUT, Audio, read_audio
 from deepspeaker.augment import augment
 from deepspeaker.command import UserError
 from deepspeaker.config import FeatureConfig
-from deepspeaker.datadir import read_lists, read_segments, read_table, write_table
+from deepspeaker.datadir import archives, read_lists, read_segments, read_table, write_table
 from deepspeaker.dataset import features_record, write_record
 from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.files import atomic
@@ -201,6 +201,7 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
         examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(bad.items())[:2])
         raise UserError(f"{len(bad)} of {len(everything)} utterances of {data_dir} cannot be used, more than "
                         f"{100 * MOST_BAD:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
+    before = archives(data_dir)
     for name, table in tables.items():
         write_table(data_dir / name, table)
     with atomic(data_dir / "frame_shift") as file:
@@ -208,6 +209,9 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
     write_record(data_dir, features_record(config))
     for record in records:
         record.unlink()
+    for ark in before - archives(data_dir):
+        if ark.parent == places.ark_dir.absolute():  # of more jobs than there are now
+            ark.unlink(missing_ok=True)
     frames, hours = sum(tables["utt2num_frames"].values()), sum(map(float, tables["utt2dur"].values())) / 3600
     listed = f", listed in {data_dir}/bad_utts" if bad else ""
     return (f"{data_dir}: {len(tables['feats.scp'])} utterances, {frames} frames, {hours:.2f} h; "

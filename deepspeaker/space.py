@@ -1,7 +1,7 @@
 """How much disk the features of data directories will take, before they are made."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from deepspeaker.audio import probe
@@ -13,16 +13,16 @@ LOOKED_AT = 100  # recordings whose lengths stand for all
 VAD_BYTES = 4  # of a frame in vad.ark
 
 
-def check_space(features: Mapping[str, object], directories: Iterable[Path], ark_dir: Path) -> str:
-    """A line that says what the features of the data directories need; UserError where the disk has less.
+def check_space(features: Mapping[str, object], audio: Mapping[str, Path], ark_dir: Path) -> str:
+    """A line that says what the features of data directories need; UserError where the disk has less.
 
-    features: [features] of the configuration. What lies in ark_dir of the same directories is to be replaced.
+    features: [features] of the configuration. audio: name of each data directory -> that which tells how long its
+    recordings are: itself, or what it will be a copy of. What lies in ark_dir of the same names is to be replaced.
     """
     frame_bytes = features["num_mel_bins"] * (2 if features["compress"] else 4) + VAD_BYTES
-    directories = list(directories)
-    needed = sum(hours_of(directory) for directory in directories) * 3600 / FRAME_SHIFT * frame_bytes
-    replaced = sum(path.stat().st_size for name in {directory.name for directory in directories}
-                   for path in ark_dir.glob(f"*_{name}.*.ark"))
+    hours = {directory: hours_of(directory) for directory in set(audio.values())}
+    needed = sum(hours[directory] for directory in audio.values()) * 3600 / FRAME_SHIFT * frame_bytes
+    replaced = sum(path.stat().st_size for name in audio for path in ark_dir.glob(f"*_{name}.*.ark"))
     place = next(folder for folder in (ark_dir.absolute(), *ark_dir.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if needed > free + replaced:

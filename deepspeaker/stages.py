@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from deepspeaker.datadir import lines
+from deepspeaker.datadir import archives
 from deepspeaker.records import FOLDER, Part, relative
 from deepspeaker.settings import stored, trained_with
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
 FEATURES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
+SECTIONS = ("features", "augment", "embedding", "scoring")  # of the configuration, that parts depend on by name
 TOP = 100  # files of a corpus's folder beyond which only their names count
 
 
@@ -27,7 +28,8 @@ class Recipe(NamedTuple):
     musan: str
     rirs: str
     seed: int
-    init: str
+    init: str  # what the softmax phase starts from, if not from random weights
+    start: Path  # what the triplet phase starts from
     backends: str
     learnt_from: str  # "train" where a back-end learns from the training set's embeddings
 
@@ -95,7 +97,7 @@ def _softmax(recipe: Recipe) -> Iterator[Part]:
 
 
 def _triplet(recipe: Recipe) -> Iterator[Part]:
-    yield from _training(recipe, 4, "triplet", [recipe.exp / "softmax/final.pt"])
+    yield from _training(recipe, 4, "triplet", [recipe.start])
 
 
 def _embeddings(recipe: Recipe) -> Iterator[Part]:
@@ -134,6 +136,4 @@ def _there(folder: Path, *patterns: str) -> Iterator[Path]:
 def _with_archives(folder: Path, *names: str) -> Iterator[Path]:
     """Files of a data directory, and the archives that its feats.scp and vad.scp name."""
     yield from _there(folder, *names)
-    found = {line.partition(" ")[2].rpartition(":")[0] for path in _there(folder, "feats.scp", "vad.scp")
-             for _, line in lines(path)}
-    yield from sorted(Path(name) for name in found)
+    yield from sorted(archives(folder))

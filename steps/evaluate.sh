@@ -31,8 +31,8 @@ done
 
 mine=$out/data/$(basename "$data")
 mkdir -p "$mine"
-for file in wav.scp segments reco2file_and_channel utt2spk trials enroll; do
-  if [ -f "$data/$file" ]; then cp "$data/$file" "$mine/"; fi
+for file in wav.scp segments reco2file_and_channel augment utt2spk trials enroll; do
+  if [ -f "$data/$file" ]; then cp "$data/$file" "$mine/"; else rm -f "$mine/$file"; fi
 done
 enroll=()
 if [ -f "$mine/enroll" ]; then enroll=(--enroll "$mine/enroll"); fi

@@ -15,14 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker import plan
-from deepspeaker.command import run
-from deepspeaker.stages import Recipe
+from deepspeaker.command import UserError, run
+from deepspeaker.stages import SECTIONS, Recipe
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["plan", "begin", "end"])
-    for name in ("dir", "exp", "conf", "root"):
+    for name in ("dir", "exp", "conf", "root", "start"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("corpus", "corpus-opts", "augment", "musan", "rirs", "init", "backends", "learnt-from"):
         parser.add_argument(f"--{name}", default="")
@@ -37,6 +37,8 @@ def main():
     args = parser.parse_args()
     options = vars(args)
     tables = tomllib.loads(args.conf.read_text(encoding="utf-8"))
+    if missing := [name for name in SECTIONS if name not in tables]:
+        raise UserError(f"{args.conf}: section {', '.join(missing)} is missing")
     recipe = Recipe(tables=tables, **{name: options[name] for name in Recipe._fields if name != "tables"})
     if args.action == "plan":
         print(*plan.plan(recipe, args.stage, args.last, args.force, args.strict), sep="\n")

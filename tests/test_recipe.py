@@ -4,6 +4,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,7 @@ def test_a_finished_recipe_has_nothing_to_do(finished):
                                6: "follows stage 5", 7: "again: margin 0.1 -> 0.5"}),
     ({"features.num_mel_bins": 40}, dict.fromkeys((2, 3, 4, 7), "again: num_mel_bins 64 -> 40") | {
         5: "follows stage 4", 6: "follows stage 5"}),
+    ({"training.checkpoint_minutes": 9.0}, {7: "again: checkpoint_minutes 5.0 -> 9.0"}),
     ({"features.vad": False}, dict.fromkeys((3, 4, 7), "again: vad True -> False") | {
         5: "follows stage 4", 6: "follows stage 5"})])
 def test_the_plan_says_what_is_stale_and_why(finished, changes, expected):
@@ -132,6 +134,28 @@ def test_a_new_set_is_made_alone_and_a_stage_by_hand_tells_what_is_stale(copy):
     done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 7)
     assert done.returncode == 0, done.stderr
     assert "stage 7 builds on what is stale: stage 3 again: " in done.stdout
+
+
+def test_what_is_trained_anew_takes_the_place_of_the_old(copy):
+    """Also by an engine, whose log lies beside it."""
+    options = ["--corpus-opts", TINY_CORPUS, "--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0]
+    old = (copy / "exp/tiny/triplet/final.pt").read_bytes()
+    tiny_conf(copy.parent / "tiny.toml", {"triplet.margin": 0.5})
+    done = recipe(*options, "--stop-stage", 4, "--cuda-cmd", "run.pl")
+    assert done.returncode == 0, done.stderr
+    assert (copy / "exp/tiny/old/triplet/final.pt").read_bytes() == old != (
+        copy / "exp/tiny/triplet/final.pt").read_bytes()
+    assert "# Ended (code 0)" in (copy / "exp/tiny/triplet/log/train.log").read_text()
+
+
+def test_a_triplet_phase_from_another_network_is_known_as_such(copy):
+    shutil.rmtree(copy / "exp/tiny/triplet")
+    options = ["--corpus-opts", TINY_CORPUS, "--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0]
+    other = copy / "exp/tiny/softmax/initial.pt"
+    done = recipe(*options, "--stage", 4, "--stop-stage", 4, "--init", other)
+    assert done.returncode == 0 and "final.pt is new" not in done.stdout, done.stderr
+    done = recipe(*options, "--dry-run", "true")
+    assert "stage 4 again: exp/tiny/softmax/final.pt is new, exp/tiny/softmax/initial.pt is gone" in done.stdout
 
 
 def test_another_corpus_does_not_take_the_place_of_the_data(finished, tmp_path):
@@ -167,6 +191,8 @@ def test_a_disk_too_small_for_the_features(finished, tmp_path, call):
     done = call(*words[:2], finished[0].parent / "tiny.toml", *words[3:])
     made = sum(path.stat().st_size for path in (finished[0] / "fbank").glob("*_test.*.ark"))
     assert done.returncode == 0 and 0.8 * made < float(done.stdout.split()[1]) * 1e6 < 1.2 * made
+    done = call(*words[:2], finished[0].parent / "tiny.toml", "--copies", finished[0] / "data/test", "a b", words[3])
+    assert done.returncode == 0 and 1.6 * made < float(done.stdout.split()[1]) * 1e6 < 2.4 * made
 
 
 def test_scores_are_cosines_of_the_embeddings(finished):
@@ -200,8 +226,10 @@ def test_the_number_of_jobs_changes_no_byte(finished, call, tmp_path):
     again.mkdir()
     for name in ("wav.scp", "utt2spk", "spk2utt"):
         shutil.copy(first / name, again)
-    done = call(ROOT / "steps/make_fbank.sh", "--nj", 1, "--conf", finished[0].parent / "tiny.toml", again)
-    assert done.returncode == 0, done.stderr
+    for jobs in (4, 1):
+        done = call(ROOT / "steps/make_fbank.sh", "--nj", jobs, "--conf", finished[0].parent / "tiny.toml", again)
+        assert done.returncode == 0, done.stderr
+        assert len(list((again / "data").glob("*.ark"))) == 2 * jobs
     for name in ("utt2num_frames", "utt2dur", "frame_shift"):
         assert (first / name).read_text() == (again / name).read_text()
     a, b = read_table(first / "feats.scp"), read_table(again / "feats.scp")
@@ -315,6 +343,10 @@ def test_the_model_decides_as_stage_6_does(finished, call):
             exp / "triplet/embeddings/test/embedding.scp")[first], atol=1e-5)
 
 
+def read_ids(data: Path) -> list[str]:
+    return [line.split()[0] for line in (data / "wav.scp").open()]
+
+
 def test_evaluate_on_another_test_set(finished, call, tmp_path):
     out = finished[0]
     data = tmp_path / "mine"
@@ -329,6 +361,18 @@ def test_evaluate_on_another_test_set(finished, call, tmp_path):
     assert f"{metrics['eer']:.3f}" == expected["eer"] and metrics["n_target"] == int(expected["n_target"])
     assert {p.name: p.read_bytes() for p in data.iterdir()} == before
 
+    (data / "augment").write_text("".join(f"{line.split()[0]} speed 1.3\n" for line in (data / "wav.scp").open()))
+    done = call(ROOT / "steps/evaluate.sh", "--nj", 2, out / "exp/tiny/triplet/final.pt", data, tmp_path / "res")
+    fast = (tmp_path / "res/data/mine/utt2dur").read_text().split()[1]
+    assert done.returncode == 0 and float(fast) == pytest.approx(float(dict(
+        line.split() for line in (out / "data/test/utt2dur").open())[min(read_ids(data))]) / 1.3, abs=0.002)
+    (data / "augment").unlink()
+    done = call(ROOT / "steps/evaluate.sh", "--nj", 2, out / "exp/tiny/triplet/final.pt", data, tmp_path / "res")
+    assert done.returncode == 0 and json.loads((tmp_path / "res/metrics.json").read_text()) == metrics
+
+
+BAD = "FOLDER OF TEST"
+
 
 @pytest.mark.parametrize("options, message", [
     (["--foo", "1"], "invalid option --foo"), (["--stage=2"], "must be of the form --name value, got '--stage=2'"),
@@ -341,6 +385,8 @@ def test_evaluate_on_another_test_set(finished, call, tmp_path):
     (["--set", "softmax.margin=0"], "it needs --name"),
     (["--set", "softmax.margn=0", "--name", "x"], r"\[softmax\] key margn is unknown"),
     (["--set", "softmax.margin", "--name", "x"], "expected SECTION.KEY=VALUE .* found softmax.margin"),
+    (["--conf", f"{BAD}/key.toml"], r"key.toml: \[softmax\] key margn is unknown"),
+    (["--conf", f"{BAD}/section.toml"], "section.toml: section features is missing"),
     (["--stage", "2"], "no data directories in .*: run stage 1 first"),
     (["--stage", "3"], "no .*/data/train/feats.scp: run stage 2 first"),
     (["--stage", "4"], "no .*/data/train/feats.scp: run stage 2 first"),
@@ -348,8 +394,10 @@ def test_evaluate_on_another_test_set(finished, call, tmp_path):
     (["--stage", "6"], "no .*/exp/demo/triplet/final.pt: run stage 4 first"),
     (["--stage", "7"], "no .*/exp/demo/results.tsv: run stage 6 first")])
 def test_one_line_says_what_to_do(tmp_path, options, message):
-    import re
-
+    demo = (ROOT / "egs/voxceleb/conf/demo.toml").read_text()
+    (tmp_path / "key.toml").write_text(demo.replace("margin = ", "margn = ", 1))
+    (tmp_path / "section.toml").write_text(demo[demo.index("[model]"):])
+    options = [option.replace(BAD, str(tmp_path)) for option in options]
     done = recipe("--dir", tmp_path, *options)
     assert done.returncode == 1
     assert re.search(message, done.stderr) and done.stderr.count("\n") == 1, done.stderr

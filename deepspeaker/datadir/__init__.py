@@ -62,6 +62,13 @@ def read_lists(path: str | os.PathLike) -> dict[str, list[str]]:
     return {key: words(value) for key, value in read_table(path).items()}
 
 
+def archives(directory: Path) -> set[Path]:
+    """The archives that a data directory's feats.scp and vad.scp name, where it has these."""
+    paths = [path for name in ("feats.scp", "vad.scp") if (path := directory / name).exists()]
+    return {Path(name) for name in {line.partition(" ")[2].rpartition(":")[0] for path in paths
+                                    for _, line in lines(path)}}
+
+
 class Segment(NamedTuple):
     """A part of a recording, in seconds; `end` None: up to the recording's."""
 

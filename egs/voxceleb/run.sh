@@ -56,7 +56,7 @@ Without options: the whole recipe on synthetic speech that it makes itself.
                         started on each, with --node-rank and --rdzv-endpoint ($nnodes)
   --node-rank N         this machine's number, from 0 ($node_rank)
   --rdzv-endpoint H:P   where they meet, if run.sh is started on each: machine 0 and a free port
-  --seed N              of the dev split, the initial weights, and all training draws ($seed)
+  --seed N              of the dev split, the copies, the initial weights, and all training draws ($seed)
   --init CHECKPOINT     start stage 3 (or 4, with --stage 4) from its network: fine-tuning (none)
   --backend NAMES       of cosine asnorm plda, e.g. 'cosine plda' ([scoring] backends of the conf)"
 
@@ -72,6 +72,7 @@ cd "$(dirname "$0")"
 log=
 replace=
 changed=
+checked=
 fail() {
   trap 'rm -f "$changed"' EXIT
   echo "run.sh: $*" >&2
@@ -93,7 +94,7 @@ need() { # need STAGE FILE...: files that an earlier stage leaves
 track() { # track ACTION [OPTION...]: the records of what each part of a stage was made from
   steps/track_stages.py "$@" --dir "$dir" --exp "$exp" --conf "$conf" --corpus "$corpus" --corpus-opts "$corpus_opts" \
     --root "$root" --augment "$augment" --musan "$musan" --rirs "$rirs" --seed "$seed" --init "$init" \
-    --backends "$backends" --learnt-from "$learnt_from"
+    --start "$start" --backends "$backends" --learnt-from "$learnt_from"
 }
 enter() { # enter STAGE: whether it is asked for and has parts to be made, which are then in todo
   local line said
@@ -114,6 +115,8 @@ enter() { # enter STAGE: whether it is asked for and has parts to be made, which
   [ -z "$said" ] || [ ${#todo[@]} -gt 0 ] # nothing said: no data directories, which the stage tells
 }
 begin() { # begin STAGE WHAT...
+  if [ "$checked" != "$conf" ]; then steps/write_conf.py "$conf"; fi
+  checked=$conf
   now=$1
   started=$SECONDS
   part_started=$SECONDS
@@ -232,6 +235,8 @@ if [ "$gpus" -eq 0 ]; then device=cpu use_gpu=false; else device=cuda use_gpu=tr
 name=${name:-$(basename "$conf" .toml)}
 data=$dir/data
 exp=$dir/exp/$name
+start=$exp/softmax/final.pt # of stage 4
+if [ -n "$init" ] && [ "$stage" = 4 ]; then start=$init init=; fi
 tracking=()
 if [ -n "$stage" ]; then tracking+=(--force); fi
 if $strict; then tracking+=(--strict); fi
@@ -254,6 +259,7 @@ if [ -n "$set" ]; then
   mkdir -p "$exp"
   conf=$exp/conf.toml
   mv "$changed" "$conf"
+  checked=$conf
 fi
 
 # Data directories that are there: of train and dev those that stage 1 made, and every data/test*.
@@ -296,28 +302,33 @@ features() { # features SET: of data/SET
   run steps/make_fbank.sh --nj "$nj" --cmd "$train_cmd" --conf "$conf" --no-pipes "$no_pipes" \
     "$data/$1" "$log" "$dir/fbank"
 }
-copies() { # data/train_augmented, of train and its copies
-  local all=() kind speed
+copy_names() { # of the copies of train
+  local kind
   for kind in $augment; do
     case $kind in
-      speed) for speed in $(conf_value.py "$conf" augment speeds); do copy "sp$speed" --speed "$speed"; done ;;
-      reverb)
-        if [ -z "$rirs" ]; then
-          run steps/simulate_rooms.py --seed "$seed" "$dir/rirs"
-          copy reverb --reverb "$dir/rirs"
-        else
-          copy reverb --reverb "$rirs"
-        fi
+      speed) conf_value.py "$conf" augment speeds | tr ' ' '\n' | sed 's/^/train_sp/' ;;
+      *) echo "train_$kind" ;;
+    esac
+  done
+}
+copies() { # data/train_augmented, of train and its copies
+  local all=() name
+  for name in $(copy_names); do
+    case $name in
+      train_sp[0-9]*) copy "$name" --speed "${name#train_sp}" ;;
+      train_reverb)
+        if [ -z "$rirs" ]; then run steps/simulate_rooms.py --seed "$seed" "$dir/rirs"; fi
+        copy "$name" --reverb "${rirs:-$dir/rirs}"
         ;;
-      *) copy "$kind" "--$kind" "$musan" ;;
+      *) copy "$name" "--${name#train_}" "$musan" ;;
     esac
   done
   run utils/combine_data.sh "$data/train_augmented" "$data/train" "${all[@]}"
 }
-copy() { # copy NAME OPTION VALUE: data/train_NAME, and its features
-  run steps/augment_data_dir.py --seed "$seed" "$2" "$3" "$data/train" "$data/train_$1"
-  features "train_$1"
-  all+=("$data/train_$1")
+copy() { # copy NAME OPTION VALUE: data/NAME, and its features
+  run steps/augment_data_dir.py --seed "$seed" "$2" "$3" "$data/train" "$data/$1"
+  features "$1"
+  all+=("$data/$1")
 }
 
 if enter 2; then
@@ -326,14 +337,15 @@ if enter 2; then
   echo "   Log mel filterbank energies of every frame, 100 a second, and which frames are voiced, as Kaldi archives."
   echo "   Expect 122 million frames (16 GB) of VoxCeleb1 with 64 bins."
   directories=()
+  copied=()
   for part in "${todo[@]}"; do
     if [ "$part" = 2/copies ]; then
-      for kind in $augment; do directories+=("$data/train"); done
+      copied=(--copies "$data/train" "$(copy_names)")
     else
       directories+=("$data/${part#2/}")
     fi
   done
-  run steps/check_space.py --conf "$conf" "$dir/fbank" "${directories[@]}"
+  run steps/check_space.py --conf "$conf" "${copied[@]}" "$dir/fbank" "${directories[@]}"
   for part in "${todo[@]}"; do
     case $part in
       2/copies) copies ;;
@@ -372,8 +384,7 @@ fi
 
 if enter 4; then
   need 2 "$train/feats.scp" "$data/dev/feats.scp"
-  start=$exp/softmax/final.pt
-  if [ -n "$init" ] && [ "$stage" = 4 ]; then start=$init; else need 3 "$start"; fi
+  need 3 "$start"
   begin 4 "triplet training"
   echo "   The cosine of two utterances of one speaker shall exceed that of two speakers by the margin."
   echo "   Expect the share of active triplets to fall, and dev EER with it."
@@ -437,7 +448,7 @@ score() { # score PHASE SET TRIALS: with every back-end; dev's calibrate, the ot
     known=(--utt2spk "$data/$set/utt2spk" "${enroll[@]}")
     for table in "$data/$set"/{spk2gender,utt2*}; do
       case $(basename "$table") in
-        utt2spk | utt2num_frames) ;;
+        utt2spk | utt2num_frames | utt2uniq) ;;
         *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
       esac
     done
