@@ -65,6 +65,8 @@ def sound_files(folder: Path, expected: str) -> list[Path]:
     found = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
     if not found:
         raise UserError(f"no sound files in {folder}: expected {expected}")
+    if strange := [path for path in found if SEPARATOR in str(path)]:
+        raise UserError(f"{strange[0]}: {SEPARATOR!r} in a sound's path separates operations in `augment`: rename it")
     return found
 
 
@@ -76,6 +78,8 @@ def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes
           draw: Callable[[str], str]) -> int:
     """Write a copy with new ids, also in its trials, no features, and a line of `augment` an utterance: its own if any,
     then draw's."""
+    if source.resolve() == target.resolve():
+        raise UserError(f"the source and the copy are both {source}")
     files = {name: lines for name, lines in copied(source, utt, spk).items() if name not in FEATURE_FILES}
     before = _by_key(files.get("augment", []))
     names = keys(files["utt2spk"], target / "utt2spk")

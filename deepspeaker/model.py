@@ -59,8 +59,8 @@ class Verdict(NamedTuple):
 
 
 def load(path: str | os.PathLike, device: str = "cpu") -> "Model":
-    """Read model.pt; of other checkpoints only embed and score work. UserError when it is damaged or no model, or
-    there is no such device."""
+    """Read model.pt; with other checkpoints only embed works, and score by cosine. UserError when it is damaged or no
+    model, or there is no such device."""
     trained = load_model(path)
     try:
         torch.zeros(1, device=device).tolist()

@@ -184,6 +184,17 @@ def test_folders_without_sounds_are_named(data_dir, tmp_path, call):
         assert done.returncode == 1 and message in done.stderr and not (tmp_path / "new").exists(), done.stderr
 
 
+def test_what_no_copy_can_be_made_of(data_dir, sounds, tmp_path):
+    source = data_dir(speakers=1, utterances=1)
+    before = (source / "utt2spk").read_bytes()
+    with pytest.raises(UserError, match="the source and the copy are both"):
+        noisy_copy(source, source.parent / "x" / ".." / source.name, "noise", sounds[0], 0)
+    write_wav(tmp_path / "odd; names/noise/n.wav", noise(1.0, 1))
+    with pytest.raises(UserError, match="odd; names/noise/n.wav: '; ' in a sound's path .* rename it"):
+        noisy_copy(source, tmp_path / "new", "noise", tmp_path / "odd; names", 0)
+    assert (source / "utt2spk").read_bytes() == before and not (tmp_path / "new").exists()
+
+
 def test_simulated_rooms(tmp_path):
     pytest.importorskip("pyroomacoustics", reason="pyroomacoustics is not installed")
     simulate_rooms(tmp_path / "a", 3, seed=0)

@@ -206,6 +206,8 @@ def test_a_singular_covariance_is_an_error():
 def test_embeddings_of_another_dimension():
     with pytest.raises(UserError, match="embeddings of 5 dimensions, but the PLDA was trained on 6"):
         plda(np.ones((2, 5)), Models(np.arange(2), np.ones(2, int)), plda=model())
+    with pytest.raises(UserError, match="embeddings of 5 dimensions, but the PLDA was trained on 6"):
+        adapt(model(), np.ones((2, 5)), 0.75, 0.25)
 
 
 def test_the_programs(tmp_path, call):

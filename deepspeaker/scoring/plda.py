@@ -57,16 +57,15 @@ def plda(embeddings: np.ndarray, models: Models, *, plda: Plda) -> Scorer:
 
 
 def projected(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
-    """(n, E) -> (n, D) of length sqrt(D)."""
-    size = len(plda.projection)
+    """(n, E) -> (n, D) of length sqrt(D). UserError for another dimension."""
+    size, expected = plda.projection.shape
+    if embeddings.shape[1] != expected:
+        raise UserError(f"embeddings of {embeddings.shape[1]} dimensions, but the PLDA was trained on {expected}")
     return unit((embeddings - plda.centre) @ plda.projection.T) * np.sqrt(size)
 
 
 def standardised(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
-    """(n, E) -> (n, D) with covariance 1 within and psi between speakers. UserError for another dimension."""
-    if embeddings.shape[1] != len(plda.centre):
-        raise UserError(f"embeddings of {embeddings.shape[1]} dimensions, but the PLDA was trained on "
-                        f"{len(plda.centre)}")
+    """(n, E) -> (n, D) with covariance 1 within and psi between speakers."""
     return (projected(plda, embeddings) - plda.mean) @ plda.transform.T
 
 
