@@ -1,8 +1,10 @@
 """What every command of the recipe shares: how it fails."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+EXAMPLES = 5  # named in a message
 
 
 class UserError(Exception):
@@ -12,6 +14,11 @@ class UserError(Exception):
 def one_line(message: object) -> str:
     """A message whose names may hold line ends and control characters, which are then escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
+
+
+def examples(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, examples
 from deepspeaker.datadir import lines, read_table, write_speakers, write_table
 from deepspeaker.files import atomic, replacing
 from deepspeaker.trials import Trial, write_trials
 
 RECORD = ".corpus"  # in DATA: the directories that the last corpus program made there
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")  # of two kinds of one file the earlier is taken
-LISTED = 5  # examples named in a message
 
 
 def corpus_parser(description: str | None) -> argparse.ArgumentParser:
@@ -119,11 +118,6 @@ class DataSet:
         if other is None or preferred(path, other):
             self.wav[utterance] = path
             self.utt2spk[utterance] = speaker
-
-
-def examples(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
-    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
 
 
 def refuse_missing(path: Path, what: str, missing: Sequence[str], named: Collection[str], folder: Path) -> None:

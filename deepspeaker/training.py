@@ -25,7 +25,7 @@ from deepspeaker import distributed
 from deepspeaker.augment import mask
 from deepspeaker.batches import Ahead, Batch, TrainingSet
 from deepspeaker.checkpoint import load, save
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, examples
 from deepspeaker.config import Config
 from deepspeaker.development import DevelopmentSet
 from deepspeaker.features import normalize
@@ -193,9 +193,9 @@ def _network_input(run: Run, batch: Batch) -> Tensor:
 def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
     """UserError when no window of a batch changes over time: there is nothing to learn from silence."""
     if (batch.features == batch.features[:, :1]).all():
-        names = " ".join(data.features.utterances[i] for i in batch.utterances[:5].tolist())
-        raise UserError(f"the features of all utterances of a batch are constant ({names} ...): look at their audio, "
-                        f"and make the features again (stage 2)")
+        names = [data.features.utterances[i] for i in batch.utterances.tolist()]
+        raise UserError(f"the features of all utterances of a batch are constant ({examples(names)}): look at their "
+                        f"audio, and make the features again (stage 2)")
 
 
 def _judge(run: Run, entry: dict, dev: DevelopmentSet) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepspeaker.columns import Numbering, read_blocks
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, examples
 from deepspeaker.datadir import spk2utt
 from deepspeaker.files import atomic
 
@@ -37,6 +37,10 @@ class TrialList(NamedTuple):
     def pairs(self) -> np.ndarray:
         """(n,) int64: one number for each pair of ids."""
         return self.first.astype(np.int64) * len(self.second_ids) + self.second
+
+    def named(self, which: np.ndarray) -> list[str]:
+        """The ids of the trials that `which` picks, for a message."""
+        return [f"{self.first_ids[self.first[n]]} {self.second_ids[self.second[n]]}" for n in which]
 
     def subset(self, which: np.ndarray) -> "TrialList":
         """The trials that `which` picks; the ids stay."""
@@ -74,9 +78,9 @@ def _refuse_repeated(path: str | os.PathLike, trials: TrialList) -> None:
     if contradictory.any():
         before, after = before[contradictory], after[contradictory]
     what = "are both target and nontarget" if contradictory.any() else "stand twice"
-    examples = ", ".join(f"{trials.first_ids[trials.first[a]]} {trials.second_ids[trials.second[a]]} (lines {a + 1} "
-                         f"and {b + 1})" for a, b in zip(before[:5], after[:5], strict=True))
-    raise UserError(f"{path}: {len(before)} trials {what}: {examples}; leave one line of each")
+    lines = [f"{trial} (lines {a + 1} and {b + 1})"
+             for trial, a, b in zip(trials.named(before), before, after, strict=True)]
+    raise UserError(f"{path}: {len(before)} trials {what}: {examples(lines)}; leave one line of each")
 
 
 def read_trials(path: str | os.PathLike) -> list[Trial]:

@@ -24,13 +24,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, run
+from deepspeaker.command import UserError, examples, run
 from deepspeaker.corpus import (
     EXTENSIONS,
     DataSet,
     audio_files,
     corpus_parser,
-    examples,
     is_audio,
     preparing,
     require_root,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepspeaker.audio import MOST_BAD, OVERHANG, SAMPLE_RATE
+from deepspeaker.command import EXAMPLES
 from deepspeaker.frames import FRAME_LENGTH
-
-EXAMPLES = 5  # shown of each finding
 
 
 class Kind(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, examples
 from deepspeaker.datadir import read_lists, read_table
 from deepspeaker.metrics.breakdown import Grouping, by_category, by_number
 from deepspeaker.metrics.identification import ranks
@@ -41,10 +41,8 @@ def trial_sides(trials: TrialList, utt2spk: str | os.PathLike, enroll: str | os.
     speakers = np.column_stack([np.array([number[speaker] for speaker in side])[index]
                                 for side, index in ((of_first, trials.first), (of_second, trials.second))])
     if (wrong := np.flatnonzero((speakers[:, 0] == speakers[:, 1]) != trials.targets)).size:
-        examples = ", ".join(f"{trials.first_ids[trials.first[i]]} {trials.second_ids[trials.second[i]]}"
-                             for i in wrong[:5])
         raise UserError(f"{wrong.size} trials contradict {utt2spk} (targets of two speakers, nontargets of one): "
-                        f"{examples}")
+                        f"{examples(trials.named(wrong))}")
     return Sides(first, second, enroll is not None, table, speakers, names)
 
 
@@ -95,7 +93,7 @@ def _common(values: set[str | None]) -> str | None:
 def _enrolled(models: Sequence[str], path: str | os.PathLike) -> list[list[str]]:
     enroll = read_lists(path)
     if missing := [model for model in models if model not in enroll]:
-        raise UserError(f"{path} has not {len(missing)} models that trials name: {', '.join(missing[:5])}")
+        raise UserError(f"{path} has not {len(missing)} models that trials name: {examples(missing)}")
     return [enroll[model] for model in models]
 
 
@@ -105,7 +103,7 @@ def _speaker(side: Sequence[str], utt2spk: Mapping[str, str], path: str | os.Pat
     speakers = {utt2spk[utterance] for utterance in side}
     if len(speakers) > 1:
         raise UserError(f"the model of {side[0]} has utterances of {len(speakers)} speakers: "
-                        f"{', '.join(sorted(speakers)[:5])}")
+                        f"{examples(sorted(speakers))}")
     return speakers.pop()
 
 

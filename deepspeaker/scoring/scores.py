@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepspeaker.columns import Numbering, read_blocks
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, examples
 from deepspeaker.files import atomic
 from deepspeaker.trials import TrialList, read_trial_list
 
@@ -26,7 +26,8 @@ class Scored(NamedTuple):
 def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray) -> None:
     """Write the scores (n,) of trials, in their order. Raises UserError for a score that is not a number."""
     if (wrong := np.flatnonzero(np.isnan(scores))).size:
-        raise UserError(f"{path}: {wrong.size} scores are not numbers: {_named(trials, wrong)}; look at the embeddings")
+        raise UserError(f"{path}: {wrong.size} scores are not numbers: {examples(trials.named(wrong))}; look at the "
+                        f"embeddings")
     first, second = np.array(trials.first_ids, object)[trials.first], np.array(trials.second_ids, object)[trials.second]
     with atomic(path) as file:
         for start in range(0, len(scores), LINES):
@@ -91,7 +92,8 @@ def read_measured(trials: Path, scores: Path, qualities: Sequence[Path]) -> tupl
     scored = ~np.isnan(columns["score"])
     for path in qualities:
         if (missing := np.flatnonzero(scored & np.isnan(columns[path.suffix[1:]]))).size:
-            raise UserError(f"{path}: {missing.size} trials with a score have no value: {_named(listed, missing)}")
+            raise UserError(f"{path}: {missing.size} trials with a score have no value: "
+                            f"{examples(listed.named(missing))}")
     return listed.subset(scored), {name: values[scored] for name, values in columns.items()}
 
 
@@ -116,7 +118,3 @@ def _float(text: bytes) -> float:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-def _named(trials: TrialList, which: np.ndarray) -> str:
-    return ", ".join(f"{trials.first_ids[trials.first[n]]} {trials.second_ids[trials.second[n]]}" for n in which[:5])

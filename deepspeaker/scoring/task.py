@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepspeaker.archive import read_vectors
-from deepspeaker.command import UserError
+from deepspeaker.command import UserError, examples
 from deepspeaker.datadir import lines, read_lists, read_table
 from deepspeaker.scoring.enrolment import Models, models_of
 from deepspeaker.trials import TrialList, read_trial_list
@@ -95,7 +95,7 @@ def read_embeddings(scp: Path, names: Path | None = None) -> np.ndarray:
     vectors = read_vectors(scp)
     wanted = [line for _, line in lines(names)] if names else list(vectors)
     if unknown := [name for name in wanted if name not in vectors]:
-        raise UserError(f"{names}: {len(unknown)} ids are not in {scp}: {', '.join(unknown[:5])}")
+        raise UserError(f"{names}: {len(unknown)} ids are not in {scp}: {examples(unknown)}")
     if not wanted:
         raise UserError(f"{names or scp} is empty: expected at least one embedding")
     return stacked(vectors, wanted)
@@ -105,7 +105,7 @@ def read_labelled(scp: Path, utt2spk: Path) -> tuple[np.ndarray, np.ndarray]:
     """(embeddings (n, E), speakers (n,) numbered from 0) of the utterances that both files have."""
     vectors, speaker_of = read_vectors(scp), read_table(utt2spk)
     if unknown := sorted(vectors.keys() - speaker_of.keys()):
-        raise UserError(f"{scp}: {len(unknown)} utterances are not in {utt2spk}: {', '.join(unknown[:5])}")
+        raise UserError(f"{scp}: {len(unknown)} utterances are not in {utt2spk}: {examples(unknown)}")
     if not vectors:
         raise UserError(f"{scp} is empty: expected at least one embedding")
     _, speakers = np.unique([speaker_of[name] for name in vectors], return_inverse=True)
@@ -118,12 +118,11 @@ def stacked(vectors: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarr
     found = np.stack([vectors[name] for name in names]).astype(np.float32, copy=False)
     if not np.isfinite(found).all():
         wrong = [name for name, vector in zip(names, found, strict=True) if not np.isfinite(vector).all()]
-        raise UserError(f"{len(wrong)} embeddings hold values that are not finite: {', '.join(wrong[:5])}")
+        raise UserError(f"{len(wrong)} embeddings hold values that are not finite: {examples(wrong)}")
     return found
 
 
 def refuse_unknown(who: str, unknown: set[str]) -> None:
-    """UserError listing up to five ids, if there are any."""
+    """UserError listing some of the ids, if there are any."""
     if unknown:
-        examples = ", ".join(sorted(unknown)[:5])
-        raise UserError(f"{who} {len(unknown)} ids that the data directory does not have: {examples}")
+        raise UserError(f"{who} {len(unknown)} ids that the data directory does not have: {examples(sorted(unknown))}")
