@@ -144,9 +144,11 @@ def test_differences_and_worst_errors(experiment):
     assert side.recordings == [(f"/wavs/a b/{side.name}.wav", "")] and side.seconds > 2
     with (data / "test/segments").open("w") as file:
         file.writelines(f"{u} {u} 1.5 {3 if n % 2 else -1}\n" for n, u in enumerate(sorted(scored.sides.utt2spk)))
+    (data / "test/augment").write_text("".join(f"{u} speed 0.9\n" for u in scored.sides.utt2spk))
     parts = {s.recordings[0][1] for each in worst_errors(scored, system).values() for t in each for s in t["sides"]}
-    (data / "test/segments").unlink()
-    assert parts == {"from 1.5 s", "from 1.5 s to 3 s"}
+    for name in ("segments", "augment"):
+        (data / "test" / name).unlink()
+    assert parts == {"from 1.5 s speed 0.9", "from 1.5 s to 3 s speed 0.9"}
 
 
 def test_without_what_is_optional(experiment, tmp_path, conf):

@@ -95,7 +95,7 @@ class Side:
     """One side of a trial to listen to."""
 
     name: str
-    recordings: list[tuple[str, str]]  # wav.scp entry; which part of it, where the utterance is a segment
+    recordings: list[tuple[str, str]]  # wav.scp entry; which part of it, and what was done to it
     seconds: float | None
 
 
@@ -109,10 +109,12 @@ def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict]]:
     seconds = {utterance: float(text) for utterance, text in _table(scored.directory / "utt2dur").items()}
     wav = _table(scored.directory / "wav.scp")
     segments = read_segments(scored.directory) if wav else {}
+    changes = _table(scored.directory / "augment")
 
     def side(name: str, utterances: list[str]) -> Side:
         lengths = [seconds[u] for u in utterances if u in seconds]
-        return Side(name, [_recording(u, wav, segments) for u in utterances], sum(lengths) if lengths else None)
+        recordings = [_recording(u, wav, segments, changes) for u in utterances]
+        return Side(name, recordings, sum(lengths) if lengths else None)
 
     def trial(i: int) -> dict:
         first, second = scored.trials.first[i], scored.trials.second[i]
@@ -123,12 +125,14 @@ def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict]]:
     return {"false accepts": [trial(i) for i in accepts], "false rejects": [trial(i) for i in rejects]}
 
 
-def _recording(utterance: str, wav: Mapping[str, str], segments: Mapping[str, Segment]) -> tuple[str, str]:
+def _recording(utterance: str, wav: Mapping[str, str], segments: Mapping[str, Segment],
+               changes: Mapping[str, str]) -> tuple[str, str]:
     if utterance not in segments:
         return utterance, ""
     recording, start, end = segments[utterance]
     until = "" if end is None else f" to {end:g} s"
-    return wav.get(recording, recording), f"from {start:g} s{until}" if start or until else ""
+    part = f"from {start:g} s{until}" if start or until else ""
+    return wav.get(recording, recording), " ".join(filter(None, (part, changes.get(utterance))))
 
 
 def _table(path: Path) -> dict[str, str]:
