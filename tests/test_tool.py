@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -269,8 +270,10 @@ def test_doctored_models(tool, place):
 def test_bad_model_and_database(tool, place):
     whole = (place / "model.pt").read_bytes()
     (place / "cut.pt").write_bytes(whole[:len(whole) // 2])
-    (place / "flipped.pt").write_bytes(whole[:len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1])
-                                       + whole[len(whole) // 2 + 1:])
+    with zipfile.ZipFile(place / "model.pt") as archive:  # between its members lies what nothing depends on
+        weights = archive.read(max(archive.infolist(), key=lambda member: member.file_size))
+    flipped = bytes([weights[0] ^ 1]) + weights[1:]
+    (place / "flipped.pt").write_bytes(whole.replace(weights, flipped))
     (place / "hostile.pt").write_bytes(pickle.dumps({"config": Hostile(), "model": 1}))
     torch.save({"config": Hostile(), "model": {}}, place / "hostile2.pt")
     torch.save({"config": {}, "model": {}}, place / "none.pt")

@@ -225,10 +225,11 @@ def test_always_replaces_what_is_finished_and_goes_on_with_what_has_begun(tmp_pa
     """As a queue starts a training again that was to replace an older one."""
     out, identity = tmp_path / "exp/softmax", {"seed": 0}
     out.mkdir(parents=True)
-    save(out / "step-00000001.pt", {"identity": identity})
+    content = {"identity": identity, "config": {}, "model": {}}
+    save(out / "step-00000001.pt", content)
     set_aside(out, identity, "always")
     assert (out / "step-00000001.pt").exists()
-    save(out / "final.pt", {"identity": identity})
+    save(out / "final.pt", content)
     set_aside(out, identity, "changed")
     assert (out / "final.pt").exists()
     set_aside(out, identity, "always")
