@@ -59,6 +59,11 @@ class Places(NamedTuple):
         return [(self.ark_dir / f"raw_fbank_{end}.ark", self.ark_dir / f"vad_{end}.ark",
                  self.log_dir / f"piece_{end}.json") for end in ends]
 
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """How the names of the archives begin."""
+        return f"raw_fbank_{self.name}.", f"vad_{self.name}."
+
 
 def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
     """Utterance -> Source, of a data directory with or without segments, channels and augment, sorted.
@@ -210,8 +215,8 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
     for record in records:
         record.unlink()
     for ark in before - archives(data_dir):
-        if ark.parent == places.ark_dir.absolute():  # of more jobs than there are now
-            ark.unlink(missing_ok=True)
+        if ark.parent == places.ark_dir.absolute() and ark.name.startswith(places.prefixes):
+            ark.unlink(missing_ok=True)  # of more jobs than there are now
     frames, hours = sum(tables["utt2num_frames"].values()), sum(map(float, tables["utt2dur"].values())) / 3600
     listed = f", listed in {data_dir}/bad_utts" if bad else ""
     return (f"{data_dir}: {len(tables['feats.scp'])} utterances, {frames} frames, {hours:.2f} h; "
