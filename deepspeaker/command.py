@@ -1,7 +1,8 @@
 """What every command of the recipe shares: how it fails."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 EXAMPLES = 5  # named in a message
@@ -16,9 +17,10 @@ def one_line(message: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
 
 
-def examples(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
-    return ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
+def examples(names: Iterable[str]) -> str:
+    """The first few names, for a message; no more than these are looked at."""
+    first = list(islice(names, EXAMPLES + 1))
+    return ", ".join(first[:EXAMPLES]) + (", ..." if len(first) > EXAMPLES else "")
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -84,14 +84,14 @@ def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes
     before = _by_key(files.get("augment", []))
     names = keys(files["utt2spk"], target / "utt2spk")
     files["augment"] = [name + b" " + before.get(name, b"") + draw(shown(name)).encode() for name in names]
-    replace_files(target, files | _trials(source, utt))
+    replace_files(target, files | _trials(source, utt, names))
     return len(names)
 
 
-def _trials(source: Path, utt: tuple[bytes, bytes]) -> dict[str, list[bytes]]:
-    """The trial lists of a test set, and whom they enrol, about the copy's utterances; ids of models stay."""
-    new = {name: utt[0] + name + utt[1] for name in keys(read_lines(source / "utt2spk"), source / "utt2spk")}
+def _trials(source: Path, utt: tuple[bytes, bytes], names: Iterable[bytes]) -> dict[str, list[bytes]]:
+    """The trial lists of a test set, and whom they enrol, about the copy's utterances `names`; ids of models stay."""
     paths = [path for path in (*source.glob("trials*"), source / "enroll") if path.is_file()]
+    new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if paths else {}
     return {path.name: [b" ".join(new.get(word, word) for word in line.split()) for line in read_lines(path)]
             for path in paths}
 

@@ -55,9 +55,10 @@ class Places(NamedTuple):
     def pieces(self, job: int, count: int) -> list[tuple[Path, Path, Path]]:
         """(fbank archive, vad archive, record) of each piece of a job's share of `count` utterances."""
         number = -(-count // PIECE)
-        ends = [f"{self.name}.{job}" if number == 1 else f"{self.name}.{job}.{n}" for n in range(1, number + 1)]
-        return [(self.ark_dir / f"raw_fbank_{end}.ark", self.ark_dir / f"vad_{end}.ark",
-                 self.log_dir / f"piece_{end}.json") for end in ends]
+        fbank, vad = self.prefixes
+        ends = [f"{job}" if number == 1 else f"{job}.{n}" for n in range(1, number + 1)]
+        return [(self.ark_dir / f"{fbank}{end}.ark", self.ark_dir / f"{vad}{end}.ark",
+                 self.log_dir / f"piece_{self.name}.{end}.json") for end in ends]
 
     @property
     def prefixes(self) -> tuple[str, str]:
@@ -193,9 +194,11 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
                for _, _, record in places.pieces(job, len(share(everything, job, jobs)))]
     tables: dict[str, dict[str, object]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
     bad: dict[str, str] = {}
+    made: set[Path] = set()
     for record in records:
         found = json.loads(record.read_text())
         bad |= found["bad"]
+        made |= {Path(found["fbank"]), Path(found["vad"])}
         for utterance, (fbank, vad, frames, seconds) in found["utterances"].items():
             tables["feats.scp"][utterance] = f"{found['fbank']}:{fbank}"
             tables["vad.scp"][utterance] = f"{found['vad']}:{vad}"
@@ -214,7 +217,7 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
     write_record(data_dir, features_record(config))
     for record in records:
         record.unlink()
-    for ark in before - archives(data_dir):
+    for ark in before - made:
         if ark.parent == places.ark_dir.absolute() and ark.name.startswith(places.prefixes):
             ark.unlink(missing_ok=True)  # of more jobs than there are now
     frames, hours = sum(tables["utt2num_frames"].values()), sum(map(float, tables["utt2dur"].values())) / 3600

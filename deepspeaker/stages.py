@@ -79,7 +79,7 @@ def _features(recipe: Recipe) -> Iterator[Part]:
         folder = recipe.data / name
         yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES))
     if recipe.augment and (recipe.data / "train").is_dir():
-        copies = {"augment": recipe.augment, "speeds": recipe.tables["augment"]["speeds"], "musan": recipe.musan,
+        copies = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
                   "rirs": recipe.rirs, "seed": recipe.seed}
         yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | copies,
                           _with_archives(recipe.train, *FEATURES))

@@ -193,7 +193,7 @@ def _network_input(run: Run, batch: Batch) -> Tensor:
 def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
     """UserError when no window of a batch changes over time: there is nothing to learn from silence."""
     if (batch.features == batch.features[:, :1]).all():
-        names = [data.features.utterances[i] for i in batch.utterances.tolist()]
+        names = (data.features.utterances[i] for i in batch.utterances.tolist())
         raise UserError(f"the features of all utterances of a batch are constant ({examples(names)}): look at their "
                         f"audio, and make the features again (stage 2)")
 

@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +38,9 @@ class TrialList(NamedTuple):
         """(n,) int64: one number for each pair of ids."""
         return self.first.astype(np.int64) * len(self.second_ids) + self.second
 
-    def named(self, which: np.ndarray) -> list[str]:
+    def named(self, which: np.ndarray) -> Iterator[str]:
         """The ids of the trials that `which` picks, for a message."""
-        return [f"{self.first_ids[self.first[n]]} {self.second_ids[self.second[n]]}" for n in which]
+        return (f"{self.first_ids[self.first[n]]} {self.second_ids[self.second[n]]}" for n in which)
 
     def subset(self, which: np.ndarray) -> "TrialList":
         """The trials that `which` picks; the ids stay."""
@@ -78,8 +78,8 @@ def _refuse_repeated(path: str | os.PathLike, trials: TrialList) -> None:
     if contradictory.any():
         before, after = before[contradictory], after[contradictory]
     what = "are both target and nontarget" if contradictory.any() else "stand twice"
-    lines = [f"{trial} (lines {a + 1} and {b + 1})"
-             for trial, a, b in zip(trials.named(before), before, after, strict=True)]
+    lines = (f"{trial} (lines {a + 1} and {b + 1})"
+             for trial, a, b in zip(trials.named(before), before, after, strict=True))
     raise UserError(f"{path}: {len(before)} trials {what}: {examples(lines)}; leave one line of each")
 
 
