@@ -1,6 +1,6 @@
 """Which parts of the recipe's stages are to be made, and how that is said."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deepspeaker import records
@@ -27,8 +27,11 @@ def plan(recipe: Recipe, first: int, last: int, force: bool, strict: bool) -> It
         made.update(path for part, reason in reasons if reason for path in part.outputs)
 
 
-def begin(recipe: Recipe, stage: int, force: bool, strict: bool) -> Iterator[str]:
-    """Begin the parts of a stage that are to be made: lines "stage N ..." that say why, then the parts' names."""
+def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable[[], object]) -> Iterator[str]:
+    """Begin the parts of a stage that are to be made: lines "stage N ..." that say why, then the parts' names.
+
+    check: called before any record is taken away, if there is such a part.
+    """
     reasons = _reasons(recipe, stage, force, strict)
     if force:
         for earlier in range(1, stage):
@@ -37,6 +40,8 @@ def begin(recipe: Recipe, stage: int, force: bool, strict: bool) -> Iterator[str
         _refuse_another_corpus(recipe, stage, reasons)
         if any(reason != NOT_RUN for _, reason in reasons):
             yield from _said(stage, reasons)
+    if any(reason for _, reason in reasons):
+        check()
     for part, reason in reasons:
         if reason:
             records.begin(part)

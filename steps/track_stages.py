@@ -31,6 +31,7 @@ def main():
     parser.add_argument("--last", type=int, default=7, help="of plan: the last stage")
     parser.add_argument("--force", action="store_true", help="all parts, whether they are up to date or not")
     parser.add_argument("--strict", action="store_true", help="what other programs made is stale")
+    parser.add_argument("--checked", action="store_true", help="of begin: --conf is known to be good")
     parser.add_argument("--part", help="of end: its name")
     parser.add_argument("--seconds", type=float, default=0.0, help="of end: how long the part took")
     parser.add_argument("--command", default="", help="of end: run.sh's command line")
@@ -43,7 +44,13 @@ def main():
     if args.action == "plan":
         print(*plan.plan(recipe, args.stage, args.last, args.force, args.strict), sep="\n")
     elif args.action == "begin":
-        for line in plan.begin(recipe, args.stage, args.force, args.strict):
+        def check():
+            if not args.checked:
+                from deepspeaker.config import load_config
+
+                load_config(args.conf)
+
+        for line in plan.begin(recipe, args.stage, args.force, args.strict, check):
             print(line)
     else:
         plan.end(recipe, args.part, args.seconds, args.command)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Write a configuration file: that of a checkpoint, or another one with other values; or only check one.
+"""Write a configuration file: that of a checkpoint, or another one with other values.
 
     steps/write_conf.py exp/small/triplet/final.pt trained.toml
-    steps/write_conf.py conf/mine.toml                            # silent, or an error that names section and key
     steps/write_conf.py --set 'softmax.margin=0 augment.copies=["speed"]' conf/small.toml plain.toml
 """
 
@@ -19,13 +18,11 @@ from deepspeaker.config import load_config, set_values, write_config
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="CHECKPOINT|CONF")
-    parser.add_argument("conf", type=Path, nargs="?", metavar="CONF")
+    parser.add_argument("conf", type=Path, metavar="CONF")
     parser.add_argument("--set", default="", metavar="SECTION.KEY=VALUE...", help="values as TOML has them")
     args = parser.parse_args()
     config = load_config(args.source) if args.source.suffix == ".toml" else load_model(args.source).config
-    config = set_values(config, args.set.split())
-    if args.conf:
-        write_config(args.conf, config)
+    write_config(args.conf, set_values(config, args.set.split()))
 
 
 if __name__ == "__main__":

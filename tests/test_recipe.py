@@ -158,6 +158,15 @@ def test_a_triplet_phase_from_another_network_is_known_as_such(copy):
     assert "stage 4 again: exp/tiny/softmax/final.pt is new, exp/tiny/softmax/initial.pt is gone" in done.stdout
 
 
+def test_a_mistake_in_the_configuration_costs_no_record(copy):
+    conf = copy.parent / "tiny.toml"
+    conf.write_text(conf.read_text().replace("speeds = ", "sped = "))
+    before = sorted((copy / "data/.stages").iterdir())
+    done = recipe("--corpus-opts", TINY_CORPUS, "--dir", copy, "--conf", conf, "--gpus", 0)
+    assert done.returncode == 1 and "[augment] key sped is unknown" in done.stderr and done.stderr.count("\n") == 1
+    assert sorted((copy / "data/.stages").iterdir()) == before
+
+
 def test_another_corpus_does_not_take_the_place_of_the_data(finished, tmp_path):
     wav = finished[0] / "data/train/wav.scp"
     before = wav.read_bytes()

@@ -100,7 +100,7 @@ enter() { # enter STAGE: whether it is asked for and has parts to be made, which
   local line said
   if [ "$1" -lt "${stage:-1}" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
   if [ "$node_rank" -gt 0 ]; then return 0; fi # machine 0 keeps the records
-  said=$(track begin --stage "$1" "${tracking[@]}") || exit 1
+  said=$(track begin --stage "$1" "${tracking[@]}" $checked) || exit 1
   todo=()
   replace= # by hand, with --stage, it is an error that something else was trained in exp/NAME; else it is set aside
   if [ -z "$stage" ]; then replace=changed; fi
@@ -112,11 +112,10 @@ enter() { # enter STAGE: whether it is asked for and has parts to be made, which
       *) todo+=("$line") ;;
     esac
   done <<<"$said"
+  if [ ${#todo[@]} -gt 0 ]; then checked=--checked; fi
   [ -z "$said" ] || [ ${#todo[@]} -gt 0 ] # nothing said: no data directories, which the stage tells
 }
 begin() { # begin STAGE WHAT...
-  if [ "$checked" != "$conf" ]; then steps/write_conf.py "$conf"; fi
-  checked=$conf
   now=$1
   started=$SECONDS
   part_started=$SECONDS
@@ -259,7 +258,7 @@ if [ -n "$set" ]; then
   mkdir -p "$exp"
   conf=$exp/conf.toml
   mv "$changed" "$conf"
-  checked=$conf
+  checked=--checked
 fi
 
 # Data directories that are there: of train and dev those that stage 1 made, and every data/test*.
