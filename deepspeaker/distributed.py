@@ -36,8 +36,8 @@ def start(device: str) -> torch.device:
 
 def leave() -> None:
     """Part in good order, as all processes do at their end: one that Gloo's threads outlive may end with SIGABRT. They
-    end with the last reference to the group, which a network in parallel() holds, too. After an error nobody leaves,
-    for the others may still wait for this one."""
+    end with the last reference to the group. A network in parallel() holds one, too, and must be gone before. After an
+    error nobody leaves, for the others may still wait for this one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

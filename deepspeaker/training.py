@@ -156,7 +156,6 @@ def _leave_if_asked(run: Run, signal: int) -> None:
     if signal:
         distributed.wait()
         log.info("stopped at step %d; run again to go on", run.step)
-        distributed.leave()
         sys.exit(128 + signal)
 
 

@@ -45,9 +45,14 @@ def main():
     if distributed.rank() == 0:
         handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")]
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
-    fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed, device,
-        args.replace)
+    status = 0
+    try:
+        fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed,
+            device, args.replace)
+    except SystemExit as stopped:  # by a signal; with its frames goes the network, which holds the group
+        status = stopped.code
     distributed.leave()
+    return status
 
 
 if __name__ == "__main__":

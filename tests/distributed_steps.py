@@ -31,7 +31,7 @@ def main(conf, phase, train, dev, out):
         gauges.append(training._step(run, batch._replace(features=batch.features.double())))
         run.step += 1
     torch.save({"parameters": run.learner.state_dict(), "gauges": gauges}, out / f"{distributed.rank()}.pt")
-    distributed.leave()
 
 
 main(*sys.argv[1:])
+distributed.leave()
