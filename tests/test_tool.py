@@ -25,7 +25,10 @@ from tools import model_file, voice
 
 import deepspeaker
 from deepspeaker.archive import read_vectors
-from deepspeaker.tool import main
+from deepspeaker.command import UserError
+from deepspeaker.model import Recording
+from deepspeaker.speech import Trust
+from deepspeaker.tool import database, main
 
 ENVIRONMENT = environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
 
@@ -297,15 +300,58 @@ def test_bad_model_and_database(tool, place):
         assert tool("verify", "model.pt", "a.wav", "b.wav", *words)[0] == 2
 
 
-@pytest.mark.parametrize("change", ["embedding = x'0102'", "embedding = 'text'", "embedding = 7",
-                                    "embedding = x'0000C07F' || substr(embedding, 5)", "name = x'FF'"])
+NAN = "CAST(x'0000C07F' || substr(embedding, 5) AS BLOB)"
+
+
+@pytest.mark.parametrize("change", ["embedding = x'0102'", "embedding = 'text'", "embedding = 7", f"embedding = {NAN}",
+                                    "name = x'FF'"])
 def test_damaged_rows_of_a_database(tool, place, change):
     tool("enroll", "model.pt", "rows.db", "Ann", "a.wav")
-    with closing(sqlite3.connect(place / "rows.db")) as database, database:
-        database.execute(f"UPDATE recording SET {change}")
+    with closing(sqlite3.connect(place / "rows.db")) as file, file:
+        file.execute(f"UPDATE recording SET {change}")
     status, found, error = tool("identify", "model.pt", "rows.db", "a.wav")
     assert status == 2 and found is None and error.count("\n") == 1, error
     assert "rows.db: not a database of enrolled speakers that can be used" in error, error
+
+
+def heard(seconds: float, speech: float, *embedding: float) -> Recording:
+    trust = Trust(seconds, speech, -20.0, 40.0, 0.0, [])
+    return Recording(np.array(embedding, np.float32), seconds, trust)
+
+
+def test_a_database_holds_every_recording_as_it_was(tmp_path):
+    path, model = tmp_path / "people.db", SimpleNamespace(fingerprint="f" * 64, dimensions=2)
+    first, second, third = heard(5.0, 3.0, 0.6, 0.8), heard(4.0, 2.25, 1.0, 0.0), heard(7.0, 6.0, 0.0, 1.0)
+    assert database.enroll(path, model, "Bob", [first, second])[:3] == ("Bob", 2, 5.25)
+    assert database.enroll(path, model, "Ann", [third])[:3] == ("Ann", 1, 6.0)
+    found = database.recordings(path, model)
+    assert {name: [r.seconds for r in rows] for name, rows in found.items()} == {"Bob": [5.0, 4.0], "Ann": [7.0]}
+    np.testing.assert_array_equal([r.embedding for r in found["Bob"]], [first.embedding, second.embedding])
+    assert [s[:3] for s in database.speakers(path, model)] == [("Ann", 1, 6.0), ("Bob", 2, 5.25)]
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE recording SET added = '2001-02-03 04:05:06' WHERE seconds = 4")
+    assert database.speakers(path, model)[1].added == "2001-02-03 04:05:06"
+
+
+def test_an_enrolment_that_fails_leaves_nothing(tmp_path):
+    path, model = tmp_path / "people.db", SimpleNamespace(fingerprint="f" * 64, dimensions=2)
+    database.enroll(path, model, "Ann", [heard(5.0, 3.0, 0.6, 0.8)])
+    with pytest.raises(UserError, match="NOT NULL"):
+        database.enroll(path, model, "Bob", [heard(5.0, 3.0, 0.6, 0.8), heard(5.0, None, 0.6, 0.8)])
+    with pytest.raises(UserError, match="another model"):
+        database.enroll(path, SimpleNamespace(fingerprint="0" * 64, dimensions=2), "Bob", [heard(5.0, 3.0, 0.6, 0.8)])
+    assert [s.name for s in database.speakers(path, model)] == ["Ann"]
+
+
+@pytest.mark.parametrize("name, good", {
+    "x": True, "x" * 100: True, "7 of 9": True, "_a": True, "a.": True, "J.-P. b": True, "-a": False, " a": False,
+    ".a": False, "\u0301a": False, "a-": False, "a ": False, "a/b": False, "a\u00a0b": False}.items())
+def test_names(name, good):
+    if good:
+        database.check_name(name)
+    else:
+        with pytest.raises(UserError, match="cannot be used"):
+            database.check_name(name)
 
 
 def test_embed_checks_what_it_shall_write_before_any_work(tool, place):

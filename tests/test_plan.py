@@ -1,0 +1,274 @@
+"""The plan: what each part of a stage depends on, what is made of it, and how that is said. Nothing is computed."""
+
+import pytest
+
+from deepspeaker import plan, records
+from deepspeaker.command import UserError
+from deepspeaker.records import why
+from deepspeaker.stages import FEATURES, Recipe, parts
+
+SETS = ("train", "dev", "test", "test_b")
+PHASES = ("untrained", "softmax", "triplet")
+TABLES = {"features": {"num_mel_bins": 64, "vad": True}, "model": {"name": "gru"}, "training": {"precision": "full"},
+          "augment": {"speeds": [1.1]}, "embedding": {"chunk": 300}, "scoring": {"cohort_top": 3},
+          "softmax": {"epochs": 2}, "triplet": {"margin": 0.1}}
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A recipe whose stages 1 to 7 are done, of files that hold their own names."""
+    monkeypatch.setattr(records, "program", lambda: "these programs")
+    monkeypatch.setattr(records, "_revision", lambda: "v1")
+    monkeypatch.setattr(records, "_versions", dict)
+    names = ["raw/speakers", "raw/a/1.wav", "exp/tiny/softmax/initial.pt", "exp/tiny/results.tsv",
+             "exp/tiny/model.pt", "exp/tiny/report.html"]
+    for name in (*SETS, "train_augmented"):
+        names += [f"data/{name}/{file}" for file in ("wav.scp", "utt2spk", "spk2utt", "trials", *FEATURES)]
+        names += [f"fbank/{name}.ark", f"fbank/vad_{name}.ark"]
+    for phase in PHASES[1:]:
+        names += [f"exp/tiny/{phase}/final.pt", f"exp/tiny/{phase}/train.jsonl"]
+    for phase in PHASES:
+        names += [f"exp/tiny/{phase}/embeddings/{name}/{file}" for name in SETS[1:]
+                  for file in ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")]
+        names += [f"exp/tiny/{phase}/scores/test/trials.cosine", f"exp/tiny/{phase}/scores/test/trials.cosine.json"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+    for name in (*SETS, "train_augmented"):
+        (tmp_path / f"data/{name}/feats.scp").write_text(f"u {tmp_path}/fbank/{name}.ark:5\n")
+        (tmp_path / f"data/{name}/vad.scp").write_text(f"u {tmp_path}/fbank/vad_{name}.ark:5\n")
+    exp = tmp_path / "exp/tiny"
+    done = Recipe(tmp_path, exp, TABLES, "folder", "", tmp_path / "raw", "speed", "/musan", "/rirs", 0, "",
+                  exp / "softmax/final.pt", "cosine", "")
+    for stage in range(1, 8):
+        make(done, stage)
+    return done
+
+
+def make(recipe, stage):
+    """Begin and end the parts of a stage that are to be made; their names."""
+    names = [line for line in plan.begin(recipe, stage, False, False, lambda: None) if not line.startswith("stage ")]
+    for name in names:
+        plan.end(recipe, name, 1.0, "run.sh")
+    return names
+
+
+def lines(recipe, first=1, last=7, force=False, strict=False):
+    return list(plan.plan(recipe, first, last, force, strict))
+
+
+def stale(recipe):
+    return [part.name for stage in range(1, 8) for part in parts(recipe, stage) if why(part, False)]
+
+
+def fives(phases, names):
+    return [f"5/{phase}/{name}" for name in names for phase in phases]
+
+
+def test_a_recipe_that_is_done(recipe):
+    assert lines(recipe) == [f"stage {n}: up to date" for n in range(1, 8)] and stale(recipe) == []
+    assert [part.name for stage in range(1, 8) for part in parts(recipe, stage)] == [
+        "1", "2/train", "2/dev", "2/test", "2/test_b", "2/copies", "3", "4", *fives(PHASES, SETS[1:]), "6", "7"]
+    assert [make(recipe, stage) for stage in range(1, 8)] == [[]] * 7
+
+
+def test_the_files_that_each_part_is_made_from(recipe):
+    cases = {
+        "raw/speakers": ["1"], "raw/a/1.wav": [],
+        "data/train/wav.scp": ["2/train", "2/copies"], "data/train/utt2spk": ["2/copies", "6"],
+        "data/test/wav.scp": ["2/test"], "data/train_augmented/utt2spk": ["3", "4"],
+        "data/train_augmented/feats.scp": ["3", "4"], "fbank/vad_train_augmented.ark": ["3", "4"],
+        "data/dev/utt2spk": ["3", "4", "6"], "data/dev/trials": ["3", "4", "6"],
+        "data/dev/spk2utt": fives(PHASES, ["dev"]), "fbank/dev.ark": ["3", "4", *fives(PHASES, ["dev"])],
+        "data/dev/vad.scp": ["3", "4", *fives(PHASES, ["dev"])], "fbank/vad_test.ark": fives(PHASES, ["test"]),
+        "data/test/utt2dur": ["6"], "data/test/frame_shift": [],
+        "exp/tiny/softmax/initial.pt": [*fives(["untrained"], SETS[1:]), "6"],
+        "exp/tiny/softmax/final.pt": ["4", *fives(["softmax"], SETS[1:]), "6"],
+        "exp/tiny/triplet/final.pt": [*fives(["triplet"], SETS[1:]), "6"],
+        "exp/tiny/triplet/embeddings/dev/spk_embedding.scp": ["6"], "exp/tiny/results.tsv": ["7"],
+        "exp/tiny/triplet/train.jsonl": ["7"], "exp/tiny/softmax/scores/test/trials.cosine": ["7"]}
+    found = {}
+    for name in cases:
+        before = (recipe.dir / name).read_text()
+        (recipe.dir / name).write_text(before.replace("ark:5", "ark:6") if "ark:5" in before else "u2 x\n")
+        found[name] = stale(recipe)
+        (recipe.dir / name).write_text(before)
+    assert found == cases
+    new = {"raw/more": ["1"], "data/dev/segments": ["2/dev"], "data/train/augment": ["2/train", "2/copies"],
+           "data/dev/trials_b": ["6"], "data/test/enroll": ["6"], "data/test/spk2gender": ["6"],
+           "exp/tiny/triplet/llr/test/trials.cosine": ["7"]}
+    found = {}
+    for name in new:
+        (recipe.dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (recipe.dir / name).touch()
+        found[name] = stale(recipe)
+        (recipe.dir / name).unlink()
+    assert found == new
+
+
+def test_an_output_that_is_missing(recipe):
+    cases = {"data/dev/wav.scp": ["1", "2/dev"], "data/dev/trials": ["1", "3", "4", "6"],
+             "data/test/frame_shift": ["2/test"], "data/test/feats_conf.json": ["2/test"],
+             "fbank/train.ark": ["2/train"], "data/train_augmented/utt2num_frames": ["2/copies"],
+             "exp/tiny/triplet/train.jsonl": ["4", "7"], "exp/tiny/model.pt": ["6"],
+             "exp/tiny/untrained/embeddings/test/spk_embedding.ark": ["5/untrained/test", "6"],
+             "exp/tiny/triplet/scores/test/trials.cosine.json": ["6", "7"], "exp/tiny/report.html": ["7"]}
+    found = {}
+    for name in cases:
+        before = (recipe.dir / name).read_text()
+        (recipe.dir / name).unlink()
+        found[name] = stale(recipe)
+        (recipe.dir / name).write_text(before)
+    assert found == cases
+
+
+@pytest.mark.parametrize("changes, expected", [
+    ({"features": {"num_mel_bins": 40, "vad": True}}, ["2/train", "2/dev", "2/test", "2/test_b", "2/copies", "3", "4"]),
+    ({"features": {"num_mel_bins": 64, "vad": False}}, ["3", "4"]), ({"model": {"name": "rescnn"}}, ["3", "4"]),
+    ({"training": {"precision": "full", "checkpoint_minutes": 9}}, []), ({"training": {"precision": "b"}}, ["3", "4"]),
+    ({"augment": {"speeds": [0.9]}}, ["2/copies", "3", "4"]),
+    ({"embedding": {"chunk": 9}}, ["3", "4", *fives(PHASES, SETS[1:])]),
+    ({"scoring": {"cohort_top": 4}}, ["6"]), ({"softmax": {"epochs": 3}}, ["3"]), ({"triplet": {"margin": 0.2}}, ["4"]),
+])
+def test_the_sections_of_the_configuration_that_each_part_depends_on(recipe, changes, expected):
+    assert stale(recipe._replace(tables=TABLES | changes)) == [*expected, "7"]
+
+
+def test_the_options_that_each_part_depends_on(recipe):
+    other = recipe.exp / "softmax/initial.pt"
+    for options, expected in [
+            ({"corpus": "other"}, ["1"]), ({"corpus_opts": "--x"}, ["1"]), ({"musan": "/m"}, ["2/copies"]),
+            ({"rirs": "/r"}, ["2/copies"]), ({"augment": "noise"}, ["2/copies"]),
+            ({"seed": 1}, ["1", "2/copies", "3", "4"]), ({"init": str(other)}, ["3"]), ({"start": other}, ["4"]),
+            ({"augment": ""}, ["3", "4"]), ({"backends": "plda"}, ["6"]),
+            ({"learnt_from": "train"}, fives(PHASES, ["train"]))]:
+        assert stale(recipe._replace(**options)) == expected, options
+    assert stale(recipe._replace(root=recipe.dir / "data")) == ["1"]
+
+
+def test_a_corpus_with_many_files_is_known_by_their_names_alone(recipe):
+    for n in range(99):
+        (recipe.root / f"{n}.wav").touch()
+    make(recipe, 1)  # 100 files with raw/speakers
+    (recipe.root / "5.wav").write_text("changed")
+    assert stale(recipe) == ["1"]
+    (recipe.root / "99.wav").touch()
+    make(recipe, 1)
+    (recipe.root / "5.wav").write_text("changed again")
+    assert stale(recipe) == []
+    (recipe.root / "100.wav").touch()
+    assert stale(recipe) == ["1"]
+
+
+def test_the_synthetic_corpus_depends_on_no_folder(recipe):
+    alike = recipe._replace(corpus="synthetic")
+    list(plan.begin(alike, 1, True, False, lambda: None))
+    plan.end(alike, "1", 1.0, "run.sh")
+    (recipe.root / "new").touch()
+    assert stale(alike) == []
+
+
+def test_the_sets_and_models_there_are(recipe):
+    assert recipe.sets("train", "nix") == ["train", "test", "test_b"]
+    (recipe.data / "test_file").touch()
+    assert recipe.sets() == ["test", "test_b"] and list(recipe.models()) == list(PHASES)
+    (recipe.exp / "triplet/final.pt").unlink()
+    assert list(recipe.models()) == ["untrained", "softmax"]
+    assert list(recipe._replace(exp=recipe.dir / "none").models()) == list(PHASES)
+    assert recipe.train.name == "train_augmented" and recipe._replace(augment="").train.name == "train"
+
+
+def test_what_follows_in_the_plan(recipe):
+    """Of a network that is trained anew, its own embeddings alone, and what is made of these."""
+    other = recipe._replace(tables=TABLES | {"triplet": {"margin": 0.2}})
+    names = " ".join(f"triplet/{name}" for name in SETS[1:])
+    rest = " ".join(name[2:] for name in fives(PHASES[:2], SETS[1:]))
+    assert lines(other) == [
+        *[f"stage {n}: up to date" for n in (1, 2, 3)], "stage 4 again: margin 0.1 -> 0.2",
+        f"stage 5: up to date ({rest})", f"stage 5: follows stage 4 ({names})", "stage 6: follows stage 5",
+        "stage 7 again: margin 0.1 -> 0.2"]
+    assert lines(other, 5, 6) == ["stage 5: up to date", "stage 6: up to date"]
+    assert make(other, 3) == [] and make(other, 4) == ["4"]
+
+
+def test_what_is_new_is_made_alone(recipe):
+    folder = recipe.data / "test_a"
+    folder.mkdir()
+    for name in ("wav.scp", "utt2spk"):
+        (folder / name).write_text("u x\n")
+    assert lines(recipe, 2, 5) == [
+        "stage 2: up to date (train dev test test_b copies)", "stage 2: not run yet (test_a)",
+        "stage 3: up to date", "stage 4: up to date",
+        f"stage 5: up to date ({' '.join(name[2:] for name in fives(PHASES, SETS[1:]))})",
+        f"stage 5: not run yet ({' '.join(f'{phase}/test_a' for phase in PHASES)})"]
+    assert list(plan.begin(recipe, 2, False, False, lambda: None))[-1] == "2/test_a"
+    assert [line for line in lines(recipe, 2, 2) if "test_a" in line][0].startswith("stage 2 again: ")
+
+
+def test_reasons_are_grouped(recipe):
+    for name in ("dev", "test"):
+        (recipe.data / name / "wav.scp").write_text("other\n")
+    assert lines(recipe, 2, 2) == ["stage 2: up to date (train test_b copies)",
+                                   "stage 2 again: data/dev/wav.scp changed; 1 other reasons (dev test)"]
+    assert lines(recipe._replace(tables=TABLES | {"features": {"num_mel_bins": 40}}), 2, 2) == [
+        "stage 2 again: num_mel_bins 64 -> 40"]
+
+
+def test_before_anything_is_there(recipe):
+    none = recipe._replace(dir=recipe.dir / "none", exp=recipe.dir / "none/exp")
+    assert lines(none) == ["stage 1: not run yet", "stage 2: follows stage 1", "stage 3: not run yet",
+                           "stage 4: not run yet", "stage 5: follows stage 4", "stage 6: not run yet",
+                           "stage 7: not run yet"]
+    assert lines(none, 2, 2) == ["stage 2: nothing to do"]
+
+
+def test_a_stage_by_hand_is_made_whole(recipe):
+    checks = []
+    assert lines(recipe, 2, 3, force=True) == ["stage 2: --stage", "stage 3: --stage"]
+    names = list(plan.begin(recipe, 2, True, False, lambda: checks.append(len(stale(recipe)))))
+    assert names == ["2/train", "2/dev", "2/test", "2/test_b", "2/copies"] == stale(recipe) and checks == [0]
+    for name in names[:3]:
+        plan.end(recipe, name, 1.0, "run.sh")
+    assert stale(recipe) == names[3:]
+    told = list(plan.begin(recipe, 4, True, False, lambda: None))
+    assert len(told) == 2 and told[0].startswith("stage 4 builds on what is stale: stage 2 again: ")
+    assert told[1] == "4"
+    assert list(plan.begin(recipe, 2, True, False, lambda: None))[0] == "2/train"  # what comes later is not told
+
+
+def test_nothing_is_checked_where_nothing_is_made(recipe):
+    def refuse():
+        raise UserError("a mistake")
+
+    assert list(plan.begin(recipe, 3, False, False, refuse)) == ["stage 3: up to date"]
+    with pytest.raises(UserError, match="a mistake"):
+        list(plan.begin(recipe, 3, True, False, refuse))
+    assert stale(recipe) == []
+
+
+def test_programs_that_changed(recipe, monkeypatch):
+    monkeypatch.setattr(records, "program", lambda: "other programs")
+    assert [line.startswith(f"stage {n}: up to date, ") and "(v1)" in line for n, line in enumerate(lines(recipe), 1)
+            ] == [True] * 7
+    assert [line.startswith(f"stage {n} again: ") for n, line in enumerate(lines(recipe, strict=True), 1)] == [True] * 7
+    assert list(plan.begin(recipe, 3, False, True, lambda: None))[-1] == "3"
+    plan.end(recipe, "3", 1.0, "run.sh")
+    assert lines(recipe, 3, 3, strict=True) == ["stage 3: up to date"]
+
+
+def test_another_corpus_is_refused_unless_asked_for(recipe):
+    other = recipe._replace(corpus="other")
+    with pytest.raises(UserError, match="was made of another corpus"):
+        list(plan.begin(other, 1, False, False, lambda: None))
+    assert stale(recipe) == []
+    assert make(recipe._replace(seed=1), 1) == ["1"]
+    assert list(plan.begin(other, 1, True, False, lambda: None)) == ["1"]
+
+
+def test_a_part_whose_directory_is_taken_away(recipe):
+    assert "2/test_b" in list(plan.begin(recipe, 2, True, False, lambda: None))
+    for path in (recipe.data / "test_b").iterdir():
+        path.unlink()
+    (recipe.data / "test_b").rmdir()
+    with pytest.raises(UserError, match="stage 2/test_b: .* run the stage again"):
+        plan.end(recipe, "2/test_b", 1.0, "run.sh")
