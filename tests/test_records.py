@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -65,11 +66,14 @@ def test_large_files_are_told_apart_by_size_and_time(part, tmp_path, monkeypatch
     assert why(part, False) == "in/b changed"
 
 
-def test_the_names_in_a_folder(part, tmp_path):
-    whole = part._replace(inputs=[tmp_path / "in"])
+def test_the_names_in_a_folder(part, tmp_path, monkeypatch):
+    whole, listed = part._replace(inputs=[tmp_path / "in"]), Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: sorted(listed(path)))
     begin(whole)
     end(whole, 0, "")
     (tmp_path / "in/a").write_text("changed, and no name with it\n")
+    assert why(whole, False) is None
+    monkeypatch.setattr(Path, "iterdir", lambda path: sorted(listed(path), reverse=True))  # as another disk lists them
     assert why(whole, False) is None
     (tmp_path / "in/c").write_text("")
     assert why(whole, False) == "in changed"
@@ -104,6 +108,7 @@ def test_a_record_that_cannot_be_read_is_said(part, content):
 
 def test_a_file_edited_while_the_stage_runs(part, tmp_path):
     begin(part)
+    assert not part.record.exists()
     (tmp_path / "in/a").write_text("edited\n")
     with pytest.raises(UserError, match="in/a changed while stage 2/train ran: run the stage again"):
         end(part, 0, "")

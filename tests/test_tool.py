@@ -315,7 +315,7 @@ def test_damaged_rows_of_a_database(tool, place, change):
 
 
 def heard(seconds: float, speech: float, *embedding: float) -> Recording:
-    trust = Trust(seconds, speech, -20.0, 40.0, 0.0, [])
+    trust = Trust(seconds, speech, -20.0, 0.0)
     return Recording(np.array(embedding, np.float32), seconds, trust)
 
 

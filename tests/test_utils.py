@@ -10,6 +10,7 @@ import pytest
 
 from deepspeaker.command import UserError
 from deepspeaker.datadir import read_lists, read_table, write_speakers
+from deepspeaker.datadir.check import OPTIONS, check
 
 ROOT = Path(__file__).resolve().parent.parent
 UTILS = ROOT / "utils"
@@ -401,6 +402,32 @@ def test_validate_segments():
     assert "segments file exists but no wav.scp" in err
 
 
+@pytest.mark.parametrize("name, good, bad", [
+    ("utt2dur", ["0.01", "1e3"], ["0", "-1", "inf", "nan", "1 2", "x"]),
+    ("utt2num_frames", ["1", "20"], ["0", "-1", "1.5", "1 2"]),
+    ("segments", ["r1 0 0.1", "r1 2 3", "r1 0 -1", "r1 2.5 -1"],
+     ["r1 1 1", "r1 2 1", "r1 -1 1", "r1 -2 -1", "r1 0 -2", "r1 0", "r1 0 1 A"]),
+    ("reco2file_and_channel", ["f A", "f B", "f 1"], ["f C", "f 2", "f", "f A A"]),
+    ("text", ["", "<s", "h\ti", "~"], ["\x00", "h\x7fi", "h\u009fi", "a </s> b"]),
+    ("wav.scp", ["/x~", "cat ~/x |"], ["~/x"]),
+])  # fmt: skip
+def test_rows_that_are_well_formed(name, good, bad):
+    make_segments()
+    if name == "reco2file_and_channel":
+        write("d/reco2file_and_channel", "r1 f A\nr2 f A\n")
+    elif name != "segments" and name != "wav.scp":
+        write(f"d/{name}", "".join(f"{u} 7\n" for u in ids("d/utt2spk")))
+    allowed = OPTIONS | {"--no-text": True, "--no-feats": True}
+    first, rest = read(f"d/{name}").split("\n", 1)
+    for row in good:
+        write(f"d/{name}", f"{first.split()[0]} {row}\n{rest}")
+        check(Path("d"), allowed)
+    for row in bad:
+        write(f"d/{name}", f"{first.split()[0]} {row}\n{rest}")
+        with pytest.raises(UserError, match=rf"d/{name}:1"):
+            check(Path("d"), allowed)
+
+
 # ---- fix_data_dir.sh ----
 
 
@@ -471,6 +498,9 @@ def test_fix_drops_speakers():
     assert "kept 6 utterances out of 9" in tool("fix_data_dir.sh", "d")[0]
     assert ids("d/utt2spk") == ["b-1", "b-2", "b-3", "c-1", "c-2", "c-3"]
     assert read("d/spk2gender") == "b m\nc m\n" and ids("d/cmvn.scp") == ["b", "c"]
+    write("d/cmvn.scp", "b /c:1\n")
+    assert "kept 3 utterances out of 6" in tool("fix_data_dir.sh", "d")[0]
+    assert ids("d/utt2spk") == ["b-1", "b-2", "b-3"] and read("d/spk2gender") == "b m\n"
 
 
 def test_fix_segments():
