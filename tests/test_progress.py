@@ -1,0 +1,36 @@
+"""Progress of jobs: what they write, and the bar that is shown of all."""
+
+import json
+from types import SimpleNamespace
+
+from deepspeaker import progress
+from deepspeaker.progress import Reporter, watch
+
+
+def test_a_job_writes_now_and_then_and_at_its_end(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    path, seen = tmp_path / "1", []
+    reporter = Reporter(path, 5)
+    for seconds, utterances in ((0.2, 1), (0.2, 1), (0.2, 1), (0.2, 2)):
+        seen.append(json.loads(path.read_text()))
+        clock[0] += seconds
+        reporter.advance(3.0, utterances)
+    assert [*seen, json.loads(path.read_text())] == [[0, 5, 0], [0, 5, 0], [0, 5, 0], [3, 5, 9], [5, 5, 12]]
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_the_bar_ends_when_every_job_has(tmp_path, monkeypatch, capsys):
+    paths, clock = [tmp_path / "1", tmp_path / "2"], [0.0]
+    states = [{}, {0: [0, 3, 0.0]}, {0: [3, 3, 3600.0]}, {0: [3, 3, 3600.0], 1: [1, 2, 1800.0]},
+              {0: [3, 3, 3600.0], 1: [2, 2, 3600.0]}]
+
+    def sleep(_):
+        clock[0] += 10.0
+        for n, state in states.pop(0).items():
+            paths[n].write_text(json.dumps(state))
+
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    watch(paths, "features")
+    shown = capsys.readouterr().err
+    assert states == [] and "features" in shown and "5/5" in shown and "2.0 h of audio, 144 x real time" in shown

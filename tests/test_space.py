@@ -1,0 +1,60 @@
+"""How much disk features will take: 100 frames a second, num_mel_bins values each, and one for vad.scp."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import write_wav
+
+from deepspeaker import space
+from deepspeaker.command import UserError
+from deepspeaker.space import check_space, hours_of
+
+HALF_PRECISION, FULL = {"num_mel_bins": 64, "compress": True}, {"num_mel_bins": 64, "compress": False}
+
+
+@pytest.fixture
+def hour(tmp_path):
+    """A data directory with an hour of audio, by its segments."""
+    folder = tmp_path / "hour"
+    folder.mkdir()
+    (folder / "segments").write_text("a r 10 1810\nb r 1810 3610\nc r 20 -1\n")
+    return folder
+
+
+def left(monkeypatch, count):
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: SimpleNamespace(free=count))
+
+
+def test_bytes(hour, tmp_path, monkeypatch):
+    left(monkeypatch, 2e9)
+    arks = tmp_path / "fbank"
+    assert check_space(HALF_PRECISION, {"hour": hour}, arks) == (  # 360000 * (2 * 64 + 4)
+        "about 47.5 MB of features, 2.0 GB left on the disk")
+    assert check_space(FULL, {"hour": hour}, arks).startswith("about 93.6 MB")  # 360000 * (4 * 64 + 4)
+    assert check_space(HALF_PRECISION, {"hour": hour, "copy": hour, "speed": hour}, arks).startswith("about 0.1 GB")
+
+
+def test_a_disk_too_small_but_for_what_is_replaced(hour, tmp_path, monkeypatch):
+    arks, need = tmp_path / "fbank", 360000 * 132
+    left(monkeypatch, need)
+    check_space(HALF_PRECISION, {"hour": hour}, arks)
+    left(monkeypatch, need - 100)
+    arks.mkdir()
+    (arks / "fbank_other.1.ark").write_bytes(bytes(100))
+    for size in (60, 39):
+        with pytest.raises(UserError, match="need about 47.5 MB, the disk has 47.5 MB left"):
+            check_space(HALF_PRECISION, {"hour": hour}, arks)
+        (arks / f"fbank_hour.{size}.ark").write_bytes(bytes(size))
+    (arks / "vad_hour.1.ark").write_bytes(bytes(1))
+    check_space(HALF_PRECISION, {"hour": hour}, arks)
+
+
+def test_hours_of_recordings(tmp_path):
+    long, short = (write_wav(tmp_path / f"{n}.wav", np.zeros(n * 16000, np.float32)) for n in (3, 1))
+    (tmp_path / "wav.scp").write_text(f"a {long}\nb cat {long} |\nc {short}\nd {tmp_path}/none.wav\n")
+    assert hours_of(tmp_path) == pytest.approx(4 * 2 / 3600)  # two of four are known: 2 s on average
+    (tmp_path / "wav.scp").write_text("".join(f"{n:03d} {short if n % 3 == 0 else long}\n" for n in range(300)))
+    assert hours_of(tmp_path) == pytest.approx(300 * 1 / 3600)  # every third is looked at
+    (tmp_path / "wav.scp").write_text("a cat x |\n")
+    assert hours_of(tmp_path) == 0
