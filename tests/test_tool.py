@@ -305,11 +305,12 @@ NAN = "CAST(x'0000C07F' || substr(embedding, 5) AS BLOB)"
 
 @pytest.mark.parametrize("change", ["embedding = x'0102'", "embedding = 'text'", "embedding = 7", f"embedding = {NAN}",
                                     "name = x'FF'"])
-def test_damaged_rows_of_a_database(tool, place, change):
-    tool("enroll", "model.pt", "rows.db", "Ann", "a.wav")
-    with closing(sqlite3.connect(place / "rows.db")) as file, file:
+def test_damaged_rows_of_a_database(tool, tmp_path, change):
+    path = tmp_path / "rows.db"
+    tool("enroll", "model.pt", path, "Ann", "a.wav")
+    with closing(sqlite3.connect(path)) as file, file:
         file.execute(f"UPDATE recording SET {change}")
-    status, found, error = tool("identify", "model.pt", "rows.db", "a.wav")
+    status, found, error = tool("identify", "model.pt", path, "a.wav")
     assert status == 2 and found is None and error.count("\n") == 1, error
     assert "rows.db: not a database of enrolled speakers that can be used" in error, error
 
