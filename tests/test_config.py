@@ -76,6 +76,7 @@ def test_whole_numbers_are_floats_where_floats_are_expected(tmp_path):
 def test_differences_name_section_key_and_both_values():
     old, new = {"a": {"x": 1, "y": 2}, "s": 3}, {"a": {"x": 1, "y": 5}, "t": 4}
     assert differences(old, new) == ["a.y: 2 -> 5", "s: 3 -> None", "t: None -> 4"]
+    assert differences({"a": 1}, {"a": {"x": 1}}) == ["a: 1 -> {'x': 1}"]
 
 
 def test_margin_and_mining_change_with_the_step(tmp_path):

@@ -222,6 +222,11 @@ def test_before_anything_is_there(recipe):
     assert lines(none, 2, 2) == ["stage 2: nothing to do"]
 
 
+def test_experiments_share_the_data(recipe):
+    other = recipe._replace(exp=recipe.dir / "exp/other")
+    assert lines(other, 1, 3) == ["stage 1: up to date", "stage 2: up to date", "stage 3: not run yet"]
+
+
 def test_a_stage_by_hand_is_made_whole(recipe):
     checks = []
     assert lines(recipe, 2, 3, force=True) == ["stage 2: --stage", "stage 3: --stage"]

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from deepspeaker.command import UserError
+from deepspeaker.engines.line import parse, quoted
+from deepspeaker.engines.logs import begin, conclude, described, empty, how_it_ended
+
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "utils" / "run.pl"
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"
@@ -215,3 +219,37 @@ def test_unwritable_log_folder_is_an_error():
     done = run("file/x.log", "true")
     assert done.returncode == 1
     assert "file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_lines_as_kaldi_writes_them():
+    words = ["--mem", "4G", "-V", "-tc", "3", "--max-jobs-run", "2", "JOB=2:4", "-pe", "smp", "2", "x.JOB.log", "echo",
+             "a b", "JOB"]
+    line = parse(words, "")
+    assert line == ([("--mem", "4G"), ("-V",), ("-pe", "smp", "2")], 2, "JOB", range(2, 5), "x.JOB.log",
+                    'echo "a b" JOB')
+    assert line.job(3) == ('echo "a b" 3', "x.3.log")
+    assert parse(["J=7", "x.log", "true"], "").numbers == range(7, 8)
+    assert parse(["x.log", "A=1", "b"], "")[1:5] == (None, None, range(1, 2), "x.log")
+    for wrong in (["-pe", "smp"], ["-tc", "1.5", "x", "y"], ["-tc", "00", "x", "y"], ["J=1:2", "x.J.log"]):
+        with pytest.raises(UserError):
+            parse(wrong, "")
+    assert [quoted(word) for word in ("a'b", "", "a b", "it's", 'a "b"', "it's \"b\"")] == [
+        "a'b", '""', '"a b"', "it's", "'a \"b\"'", "'it'\"'\"'s \"b\"'"]
+
+
+def test_how_jobs_ended():
+    assert described(0) == ("code 0", "") and described(255) == ("code 255", "") and described(128) == ("code 128", "")
+    for status in (-9, 137):
+        assert described(status)[0] == "signal 9" and "memory" in described(status)[1]
+    for status in (-15, 143):
+        assert described(status)[0] == "signal 15" and "memory" not in described(status)[1]
+    cases = [("code 0", "", ""), ("code 3", "", "code 3"), (*described(-9), described(-9)[1])]
+    for ended, why, expected in cases:
+        empty("new/a.log")
+        assert how_it_ended("new/a.log") is None
+        begin("new/a.log", "true")
+        Path("new/a.log").write_text(Path("new/a.log").read_text() + "The job was slow\n" * 1000)
+        assert how_it_ended("new/a.log") is None
+        assert conclude("new/a.log", ended, why, time.time() - 7, "2") == expected == how_it_ended("new/a.log")
+        assert "time=7 threads=2" in Path("new/a.log").read_text()
+        assert Path("new/a.log").read_text().startswith("# true\n# Started at ")

@@ -258,6 +258,61 @@ def test_conf_of_kaldi(tmp_path):
             read_conf(path)
 
 
+@pytest.fixture
+def pretended(tmp_path, monkeypatch):
+    """A folder with programs of Slurm's names: they tell what stands in files, and end the jobs 4, 5 and 6."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    for name, values in (("LOOK", 0.01), ("ASK", (0.0, 0.0)), ("PATIENCE", 0.05)):
+        monkeypatch.setattr(f"deepspeaker.engines.slurm.{name}", values)
+    for name, text in (("sbatch", 'printf "%s\\n" "$@" >words; cat >script; [ ! -e refuse ] && echo "77;cluster"'),
+                       ("squeue", "cat queue; cd .slurm.*; touch 4 5 6"),
+                       ("scontrol", 'echo " ExitCode=0:$([ $3 = 77_11 ] && echo 9 || echo 0) "')):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    return tmp_path
+
+
+def test_what_slurm_is_told(pretended, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    array = Array(parse(["-tc", "2", "JOB=3:5", "50% x.JOB.log", "echo", "JOB"], ""), "1")
+    array.submit(["sbatch", "--mem=1"])
+    assert array.id == "77" and array.waiting == {3, 4, 5} and (array.folder / "job").read_text() == "77"
+    assert Path("words").read_text().splitlines() == [
+        "--mem=1", "--parsable", "--job-name=50% x", "--array=3-5%2", "--open-mode=append", "--output=50%% x.%a.log"]
+    assert Path("script").read_text().startswith("#!/bin/sh\nexec ") and "'echo JOB'" in Path("script").read_text()
+    assert [path.read_text() for path in sorted(Path().glob("*.log"))] == [""] * 3
+    Path("refuse").touch()
+    array = Array(parse(["x.log", "true"], ""), "1")
+    with pytest.raises(UserError, match="refused the jobs"):
+        array.submit(["sbatch"])
+    assert array.id is None
+    with pytest.raises(UserError, match="no nix on this machine"):
+        array.submit(["nix"])
+
+
+def test_how_slurm_says_that_jobs_ended(pretended, capsys):
+    array = Array(parse(["JOB=1:12", "x.JOB.log", "true"], ""), "2")
+    array.submit(["sbatch"])
+    for number, code in ((8, "3"), (9, "0"), (10, "0")):
+        Path(f"x.{number}.log").write_text(f"# true\n# Accounting: time=0 threads=2\n# Ended (code {code}) at a time\n")
+    Path("x.11.log").write_text("# true\n")
+    Path("queue").write_text(
+        "1|COMPLETED|None\n2|OUT_OF_MEMORY|OutOfMemory\n3|TIMEOUT|TimeLimit\n4|PENDING|Resources\n"
+        "5|PENDING|AssocGrpCpuLimit\n6|RUNNING|None\n7|CANCELLED|None\n8|FAILED|NonZeroExitCode\n9|TIMEOUT|TimeLimit\n"
+        "10|FAILED|NonZeroExitCode\n11|FAILED|RaisedSignal:9(Killed)\n")
+    array.wait()
+    assert array.failed.keys() == {2, 3, 7, 8, 9, 11, 12} and array.waiting == set()
+    assert "signal 9" in array.failed[2] and "signal 9" in array.failed[11] and array.failed[8] == "code 3"
+    assert array.failed[3].endswith("TIMEOUT (TimeLimit)") and array.failed[7].endswith("CANCELLED")
+    assert array.failed[9] == "code 0 (Slurm: TIMEOUT)" and "no longer known" in array.failed[12]
+    assert log("x.11.log").count("# true\n") == 1 and "threads=2" in log("x.3.log") and log("x.1.log") == ""
+    said = capsys.readouterr().err
+    assert said.count("waits: AssocGrpCpuLimit") == 1 and "Resources" not in said and said.count(" failed, log") == 7
+
+
 def slurm_recipe(*options: object) -> list[str]:
     return ["--conf", "tiny.toml", "--dir", "out", "--gpus", "0", "--train-cmd", "slurm.pl --mem 500M",
             "--cuda-cmd", "slurm.pl --mem 500M", *map(str, options)]

@@ -11,6 +11,11 @@ import pytest
 from deepspeaker.command import UserError
 from deepspeaker.datadir import read_lists, read_table, write_speakers
 from deepspeaker.datadir.check import OPTIONS, check
+from deepspeaker.datadir.durations import utterance_durations, written
+from deepspeaker.datadir.options import parse
+from deepspeaker.datadir.split import boundaries, split_evenly, subset
+from deepspeaker.datadir.subset import shortest
+from deepspeaker.datadir.tables import fields, refuse_repeated, split_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 UTILS = ROOT / "utils"
@@ -77,6 +82,40 @@ def test_utt2spk_to_spk2utt():
     assert tool("utt2spk_to_spk2utt.pl", "u")[0] == expected
     assert tool("utt2spk_to_spk2utt.pl", stdin=Path("u").read_bytes())[0] == expected
     assert tool("utt2spk_to_spk2utt.pl", stdin="\ufeffö-1 ö\u00a0ö\r\n")[0] == "ö\u00a0ö ö-1\n"
+
+
+def test_lines_and_their_ids():
+    assert split_lines(b"\xef\xbb\xbfa \r\n\nb\r\n") == [b"a ", b"", b"b"] and split_lines(b"a\nb") == [b"a", b"b"]
+    assert fields([b"a  b", b"c\td "], 2, "t") == [[b"a", b"b"], [b"c", b"d"]]
+    refuse_repeated([b"b", b"a"], "t")
+    with pytest.raises(UserError, match="t:3: a stands here for the second time"):
+        refuse_repeated([b"a", b"b", b"a", b"b"], "t")
+
+
+def test_options():
+    defaults = {"--flag": False, "--name": "x"}
+    assert parse(["--name", "-y", "--flag", "a", "--flag"], defaults, "") == (
+        {"--flag": True, "--name": "-y"}, ["a", "--flag"])
+    assert parse(["--name=", "-"], defaults, "") == ({"--flag": False, "--name": ""}, ["-"])
+    for wrong, message in (["--name"], "needs a value"), (["--flag=1"], "takes no value"), (["-x"], "invalid option"):
+        with pytest.raises(UserError, match=message):
+            parse(wrong, defaults, "")
+    assert defaults == {"--flag": False, "--name": "x"}
+
+
+@pytest.mark.parametrize("weights, parts, cuts", [
+    ([1, 1, 1, 1], 2, [0, 2, 4]), ([1, 1, 1], 2, [0, 2, 3]), ([30, 1, 1, 1], 2, [0, 1, 4]), ([1, 1, 5], 2, [0, 2, 3]),
+    ([1, 1, 30], 3, [0, 1, 2, 3]), ([5, 1, 1], 3, [0, 1, 2, 3]), ([1, 5, 1, 5], 2, [0, 2, 4]), ([2, 3, 3], 1, [0, 3]),
+    ([4, 3, 3], 2, [0, 1, 3]), ([3, 3, 4], 2, [0, 2, 3])])
+def test_boundaries(weights, parts, cuts):
+    assert boundaries(weights, parts) == cuts
+
+
+def test_parts_and_subsets_of_lines():
+    lines = [b"%d" % n for n in range(8)]
+    assert [len(part) for part in split_evenly(lines, 3)] == [3, 3, 2] and split_evenly(lines, 8)[7] == [b"7"]
+    assert subset(lines, 3) == [b"0", b"2", b"5"] and subset(lines, 8, "last") == lines
+    assert subset(lines, 0, "last") == [] and subset(lines, 8) == lines
 
 
 @pytest.mark.parametrize("line", ["a-1", "a-1 a x", ""])
@@ -568,6 +607,12 @@ def test_copy_with_other_ids():
     assert read("e/wav.scp").startswith("p-a-1-noise /x y/a-1.wav\n")
     assert read("e/spk2gender").startswith("p-a m\n")
     assert read("e/utt2uniq").startswith("p-a-1-noise a-1\n")
+    write("d/cmvn.scp", "a /c:1\nb /c:2\nc /c:3\n")
+    write("d/utt2uniq", "".join(f"{u} same\n" for u in ids("d/utt2spk")))
+    tool("copy_data_dir.sh", "--spk-prefix=p-", "--utt-prefix=p-", "d", "g")
+    assert read("g/cmvn.scp").startswith("p-a /c:1\n") and read("g/utt2uniq").startswith("p-a-1 same\n")
+    tool("copy_data_dir.sh", "--spk-suffix=x", "d", "h")
+    assert read("h/utt2spk").startswith("a-1 ax\n") and read("h/wav.scp") == read("d/wav.scp")
     make_segments()
     tool("copy_data_dir.sh", "--utt-suffix", "-noise", "d", "f")
     assert read("f/segments").startswith("a-1-noise r1 0 0.5\n") and read("f/wav.scp") == read("d/wav.scp")
@@ -615,6 +660,12 @@ def test_combine_fixes_unless_told_not_to():
     assert "kept 5 utterances out of 6" in tool("combine_data.sh", "all", "d1", "d2")[0]
     tool("combine_data.sh", "--skip-fix", "true", "all", "d1", "d2")
     assert len(ids("all/utt2spk")) == 6
+    for name, statistics in (("d1", "1"), ("d2", "2")):
+        write(f"{name}/frame_shift", "0.02\n")
+        write(f"{name}/cmvn.scp", f"s /c:{statistics}\n")
+    tool("combine_data.sh", "--skip-fix", "true", "all", "d1", "d2")
+    assert read("all/cmvn.scp") == "s /c:1\n" and read("all/frame_shift") == "0.02\n"
+    assert "--skip-fix maybe" in tool("combine_data.sh", "--skip-fix", "maybe", "all", "d1", "d2", fails=True)[1]
 
 
 def test_combine_errors_keep_the_old_directory():
@@ -728,6 +779,18 @@ def test_split_data_only_when_needed():
     write("d/text", "".join(f"{u} new\n" for u in ids("d/utt2spk")))
     tool("split_data.sh", "d", 2)
     assert Path("d/split2/1/text").exists()
+    made = Path("d/split2/2/text").stat().st_mtime_ns
+    for later, kept in ((0, True), (1, False)):
+        write("d/split2/1/wav.scp", "")  # a mark
+        os.utime("d/split2/1/wav.scp", ns=(made, made))
+        for copy in Path("d/split2").glob("?/text"):
+            os.utime(copy, ns=(made, made))
+        os.utime("d/text", ns=(made + later, made + later))
+        tool("split_data.sh", "d", 2)
+        assert (read("d/split2/1/wav.scp") == "") == kept
+    Path("d/split2/2/text").unlink()
+    tool("split_data.sh", "d", 2)
+    assert Path("d/split2/2/text").exists()
 
 
 def test_split_data_errors():
@@ -778,6 +841,32 @@ def test_durations_skip_when_complete():
         assert "complete" in tool(f"data/{script}", "d")[0]
         write(f"d/{name}", drop_line(read(f"d/{name}")))
         assert "9 of 9 failed" in tool(f"data/{script}", "d", fails=True)[1]
+
+
+def test_durations_of_frames():
+    make_dir(speakers="a", utt2num_frames="150")
+    Path("d/wav.scp").unlink()
+    assert set(utterance_durations(Path("d"), 1).values()) == {1.5}
+    write("d/frame_shift", "0.02\n")
+    assert set(utterance_durations(Path("d"), 1).values()) == {3.0}
+    assert set(utterance_durations(Path("d"), 1, 0.03).values()) == {4.5}
+    for text in ("0", "x", "inf"):
+        write("d/frame_shift", text)
+        with pytest.raises(UserError, match="expected seconds above 0"):
+            utterance_durations(Path("d"), 1)
+    assert [written(seconds) for seconds in (100.0, 0.5, 1 / 3, 2.0000001)] == [b"100", b"0.5", b"0.333333", b"2"]
+
+
+def test_the_shortest_utterances():
+    make_dir(speakers="a", utt2dur="2")
+    utterances = [b"a-3", b"a-2", b"a-1"]
+    assert shortest(Path("d"), utterances, 2) == [b"a-1", b"a-2"]
+    write("d/utt2dur", "a-1 10\na-2 9\na-3 10\n")
+    assert shortest(Path("d"), utterances, 2) == [b"a-2", b"a-1"]
+    write("d/utt2num_frames", "a-1 3\na-2 4\n")
+    with pytest.raises(UserError, match="no length of a-3"):
+        shortest(Path("d"), utterances, 2)
+    assert shortest(Path("d"), utterances[1:], 1) == [b"a-1"]
 
 
 def test_utt2dur_of_segments_needs_no_audio():
