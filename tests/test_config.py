@@ -63,6 +63,30 @@ def test_refused_by_name(tmp_path, pattern, replacement, message):
         load_config(changed(tmp_path, pattern, replacement))
 
 
+@pytest.mark.parametrize("good, bad", [
+    (["features.low_freq=0", "features.low_freq=7600"], ["features.low_freq=-1", "features.low_freq=8000"]),
+    (["features.high_freq=8000", "features.high_freq=0", "features.high_freq=21"],
+     ["features.high_freq=8001", "features.high_freq=20", "features.high_freq=-1"]),
+    (["features.num_mel_bins=1"], ["features.sample_rate=0"]), (["embedding.min_frames=1"], ["embedding.min_frames=0"]),
+    (["scoring.cohort_top=2", "scoring.plda_dim=1"], ["scoring.cohort_top=1"]),
+    (["scoring.calibration_prior=0.001"], ["scoring.calibration_prior=0", "scoring.calibration_prior=1"]),
+    (["triplet.utterances=2", "softmax.utterances=1"], ["triplet.utterances=1", "softmax.utterances=0"]),
+    (["softmax.epochs=1", "triplet.speakers=1"], ["softmax.epochs=0", "triplet.steps_per_epoch=0"]),
+    (['triplet.schedule=["1 all","2 hard"]', "triplet.schedule=[]"], ['triplet.schedule=["2 all","2 hard"]'])])
+def test_the_bounds_of_values(good, bad):
+    config = set_values(load_config(ROOT / "egs/voxceleb/conf/demo.toml"), [
+        "features.low_freq=20", "features.high_freq=7601", "features.num_mel_bins=4"])
+    for change in good:
+        set_values(config, [change])
+    for change in bad:
+        with pytest.raises(UserError):
+            set_values(config, [change])
+    frames = config.triplet.min_frames
+    set_values(config, [f"triplet.max_frames={frames}"])
+    with pytest.raises(UserError):
+        set_values(config, [f"triplet.max_frames={frames - 1}"])
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such configuration file: .*none.toml"):
         load_config(tmp_path / "none.toml")

@@ -28,7 +28,7 @@ from deepspeaker.archive import read_vectors
 from deepspeaker.command import UserError
 from deepspeaker.model import Recording
 from deepspeaker.speech import Trust
-from deepspeaker.tool import database, main
+from deepspeaker.tool import bulk, database, main
 
 ENVIRONMENT = environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
 
@@ -353,6 +353,32 @@ def test_names(name, good):
     else:
         with pytest.raises(UserError, match="cannot be used"):
             database.check_name(name)
+
+
+def test_files_are_embedded_a_few_at_once_the_largest_first(tmp_path):
+    seen, threads = [], torch.get_num_threads()
+    sizes = [10, 3_000_000, 999_990, 20, 5_000_000, *range(100, 130)]
+    files = [str(tmp_path / str(n)) for n in range(len(sizes))]
+    for file, size in zip(files, sizes, strict=True):
+        with open(file, "wb") as made:
+            made.truncate(size)
+
+    def embed_files(paths, any_sound):
+        seen.append(([sizes[files.index(path)] for path in paths], any_sound))
+        return [f"of {path}" for path in paths]
+
+    found = dict(bulk.embed_all(SimpleNamespace(embed_files=embed_files), files, True))
+    assert found == {n: f"of {file}" for n, file in enumerate(files)} and torch.get_num_threads() == threads
+    assert sorted(seen, reverse=True) == [([5_000_000], True), ([3_000_000, 999_990], True), (
+        [*range(129, 113, -1)], True), ([*range(113, 99, -1), 20, 10], True)]
+
+
+def test_ids_of_files():
+    assert bulk.ids(["x/a b.wav", "c.flac"]) == ["a_b", "c"]
+    assert bulk.ids(["x/a.wav", "y/a.wav"]) == ["x/a.wav", "y/a.wav"]
+    for files in (["a.wav", "a.wav"], ["a b.wav", "a_b.wav", "x/a b.wav", "x/a_b.wav"], [" .wav", " "]):
+        with pytest.raises(UserError, match="an id for each file"):
+            bulk.ids(files)
 
 
 def test_embed_checks_what_it_shall_write_before_any_work(tool, place):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deepspeaker.command import UserError
 from deepspeaker.datadir import read_lists, read_table, write_speakers, write_table
 from deepspeaker.files import replacing
-from deepspeaker.split import dev_size, split_dev
+from deepspeaker.split import choose_dev, choose_test, dev_size, split_dev
 from deepspeaker.trials import make_trials, read_trials, share, write_trials
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
@@ -109,6 +109,17 @@ def test_share_is_as_even_as_rooms_allow(total, rooms):
 @pytest.mark.parametrize(("speakers", "size"), [(5994, 120), (1211, 40), (351, 35), (120, 12), (12, 2)])
 def test_dev_size(speakers, size):
     assert dev_size(speakers) == size
+
+
+def test_the_fewest_speakers_that_can_be_split_off():
+    names = [f"s{n}" for n in range(101)]
+    chosen = choose_dev({name: [f"{name}-{n}" for n in range(4)] for name in names[:4]}, 0, "x")
+    assert len(chosen) == 2 and all(len(utterances) == 4 for utterances in chosen.values())
+    assert [len(choose_test(dict.fromkeys(names[:count], "ab"), 0)) for count in (7, 49, 60, 101)] == [5, 5, 6, 10]
+    for speakers in (dict.fromkeys(names[:6], "ab"),
+                     dict.fromkeys(names[:20], "a") | dict.fromkeys(names[:4], "ab")):
+        with pytest.raises(UserError, match="speakers have at least 2 utterances"):
+            choose_test(speakers, 0)
 
 
 def test_split_dev_is_disjoint_by_speaker_and_loses_no_other(tmp_path):
