@@ -10,6 +10,7 @@ import pytest
 from conftest import noise, write_wav
 
 from deepspeaker.check_data import KINDS, check_data
+from deepspeaker.check_data.audio import parallel, repeated
 from deepspeaker.check_data.findings import EXAMPLES
 from deepspeaker.features import num_frames
 from deepspeaker.frames import FRAME_LENGTH
@@ -184,6 +185,14 @@ def test_duplicates(good):
     count, examples = found(good)["duplicate"]
     assert count == 3 and [example.split(": ")[0] for example in examples] == [
         "s02-u04 is s02-u03", "s03-u00 is s02-u03", "s04-u00 is s02-u03"]
+
+
+def test_every_file_is_looked_at():
+    paths = [str(n) for n in range(130)]
+    assert parallel(int, paths, 2, "numbers") == dict(zip(paths, range(130), strict=True))
+    assert parallel(int, [], 2, "numbers") == {}
+    groups = [["1", "21", "3", "11"], ["31", "5", "15"]]
+    assert repeated(groups, lambda path: path[-1]) == [["1", "21", "11"], ["5", "15"]]
 
 
 def test_training_audio_in_a_test_set(good, data_dir):

@@ -65,6 +65,13 @@ def test_verify_of_samples_and_files(tmp_path):
     assert other.score == pytest.approx(model.score(*(model.embed(voice(n), RATE) for n in (1, 2))), abs=1e-3)
 
 
+def test_a_ratio_that_reaches_the_threshold_is_the_same_speaker(tmp_path):
+    model = deepspeaker.load(model_file(tmp_path / "model.pt"))
+    first, second = (Recording(each, 2.0) for each in unit(RNG.standard_normal((2, 8))))
+    llr = model.compare(first, second, 0.0).llr
+    assert model.compare(first, second, llr).same and not model.compare(first, second, np.nextafter(llr, np.inf)).same
+
+
 @pytest.mark.parametrize("samples, message", [
     (np.zeros((2, 9)), "found shape"), (np.zeros(9, np.int16), "int16"), (np.full(9, np.nan), "found nan"),
     (np.full(9, 300.0), "found 300"), (np.zeros(9), "shorter than one frame"), (np.zeros(0), "found shape")])

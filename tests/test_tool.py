@@ -296,7 +296,8 @@ def test_bad_model_and_database(tool, place):
         status, _, error = tool("list", "model.pt", name)
         assert status == 2 and reason in error and error.count("\n") == 1, error
     assert not (place / "nix.db").exists()
-    for words in (["--prior", 0], ["--prior", 2], ["--cost-miss", 0], ["--cost-fa", -1], ["--cost-miss", "inf"]):
+    for words in (["--prior", 0], ["--prior", 1], ["--prior", 2], ["--cost-miss", 0], ["--cost-fa", 0],
+                  ["--cost-fa", -1], ["--cost-miss", "inf"], ["--cost-fa", "inf"]):
         assert tool("verify", "model.pt", "a.wav", "b.wav", *words)[0] == 2
 
 
