@@ -265,8 +265,9 @@ def pretended(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     for name, values in (("LOOK", 0.01), ("ASK", (0.0, 0.0)), ("PATIENCE", 0.05)):
         monkeypatch.setattr(f"deepspeaker.engines.slurm.{name}", values)
-    for name, text in (("sbatch", 'printf "%s\\n" "$@" >words; cat >script; [ ! -e refuse ] && echo "77;cluster"'),
-                       ("squeue", "cat queue; cd .slurm.*; touch 4 5 6"),
+    for name, text in (("sbatch", 'env >seen; printf "%s\\n" "$@" >words; cat >script\n[ ! -e refuse ] && '
+                        'echo "77;cluster"'),
+                       ("squeue", "cat queue; [ -e asked ] && cd .slurm.* && touch 4 5 6; touch asked"),
                        ("scontrol", 'echo " ExitCode=0:$([ $3 = 77_11 ] && echo 9 || echo 0) "')):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -277,6 +278,7 @@ def pretended(tmp_path, monkeypatch):
 
 def test_what_slurm_is_told(pretended, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_CONF", "/mine.conf")
     array = Array(parse(["-tc", "2", "JOB=3:5", "50% x.JOB.log", "echo", "JOB"], ""), "1")
     array.submit(["sbatch", "--mem=1"])
     assert array.id == "77" and array.waiting == {3, 4, 5} and (array.folder / "job").read_text() == "77"
@@ -284,11 +286,15 @@ def test_what_slurm_is_told(pretended, monkeypatch):
         "--mem=1", "--parsable", "--job-name=50% x", "--array=3-5%2", "--open-mode=append", "--output=50%% x.%a.log"]
     assert Path("script").read_text().startswith("#!/bin/sh\nexec ") and "'echo JOB'" in Path("script").read_text()
     assert [path.read_text() for path in sorted(Path().glob("*.log"))] == [""] * 3
+    seen = Path("seen").read_text()
+    assert "SLURM_CONF=/mine.conf\n" in seen and "SLURM_JOB_ID" not in seen and "PATH=" in seen
+    monkeypatch.delenv("SLURM_JOB_ID")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     Path("refuse").touch()
     array = Array(parse(["x.log", "true"], ""), "1")
     with pytest.raises(UserError, match="refused the jobs"):
         array.submit(["sbatch"])
-    assert array.id is None
+    assert array.id is None and "SLURM_TIME_FORMAT=relative" in Path("seen").read_text()
     with pytest.raises(UserError, match="no nix on this machine"):
         array.submit(["nix"])
 
