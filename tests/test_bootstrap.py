@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeaker.metrics import compare, compute_metrics, eer, llr_metrics, score_metrics
-from deepspeaker.metrics.bootstrap import SortedSpeakers, draws, interval, resampled
+from deepspeaker.metrics.bootstrap import SortedSpeakers, draws, enough_speakers, interval, resampled
 from deepspeaker.metrics.rates import rank
 
 
@@ -83,6 +83,17 @@ def test_too_few_speakers_have_no_interval():
     assert found["eer_low"] is None and found["eer_high"] is None
     row = compare(scores, scores, labels, pairs)["eer"]
     assert row["difference"] == 0 and row["low"] is None and row["high"] is None
+
+
+def test_enough_speakers_are_five_with_target_trials():
+    pairs, labels = all_pairs(8, 2)
+    for speakers, enough in ((4, False), (5, True)):
+        kept = ~labels | (pairs[:, 0] < speakers)
+        assert enough_speakers(labels[kept], pairs[kept]) is enough
+
+
+def test_an_interval_is_the_middle_of_the_draws_that_have_a_value():
+    assert interval(np.array([np.nan, *range(100, -1, -1), np.nan])) == (2.5, 97.5)
 
 
 def test_draws_without_targets_have_no_value():

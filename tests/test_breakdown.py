@@ -56,6 +56,20 @@ def test_models_have_the_speaker_of_their_utterances(folder):
         "up to 3.625": [False, True], "over 3.875": [True, False]}
 
 
+def test_a_side_of_which_too_little_is_known(folder):
+    """A duration that is missing, of an utterance or of one of a model's; a model of both rooms."""
+    kept = [line for line in (folder / "utt2dur").open() if not line.startswith("a-1")]
+    (folder / "utt2dur").write_text("".join(kept))
+    trials, sides = read(folder)
+    unknown = grouping(f"{folder}/utt2dur", trials, sides).groups["unknown"]
+    assert unknown.tolist() == ["a-1" in pair for pair in names(trials)]
+    (folder / "enroll").write_text("A a-1 a-2\nB b-1 b-2\nC c-1\n")
+    (folder / "trials").write_text("A d-1 nontarget\nB d-1 nontarget\nC d-1 nontarget\n")
+    trials, sides = read(folder, folder / "enroll")
+    for table, expected in (("utt2dur", [True, False, False]), ("utt2room:2", [True, True, False])):
+        assert grouping(f"{folder}/{table}", trials, sides).groups["unknown"].tolist() == expected
+
+
 @pytest.mark.parametrize("file, text, message", [
     ("trials", "a-1 b-1 target\na-1 a-2 nontarget\na-1 c-1 nontarget\n",
      "2 trials contradict .*utt2spk .*: a-1 b-1, a-1 a-2"),
@@ -100,8 +114,9 @@ def test_tables_of_speakers_of_utterances_and_their_columns(folder):
     assert list(grouping(f"{folder}/utt2room", trials, sides).groups) == ["both studio", "same"]
     room = grouping(f"{folder}/utt2room:2", trials, sides)
     assert room.name == "utt2room, column 2" and list(room.groups) == ["both 1", "both 2", "same", "different"]
-    assert all("up to" in name or "to" in name or "over" in name
-               for name in grouping(f"{folder}/utt2dur", trials, sides).groups)
+    durations = grouping(f"{folder}/utt2dur", trials, sides).groups  # of id n, from 0: n + 1.5 s; its 13 - n pairs
+    assert {name: int(mask.sum()) for name, mask in durations.items()} == {
+        "up to 2.5": 25, "2.5 to 4.5": 21, "4.5 to 7.5": 24, "over 7.5": 21}
     with pytest.raises(UserError, match="utt2room: no line has 3 fields after the key"):
         grouping(f"{folder}/utt2room:3", trials, sides)
 
@@ -154,6 +169,18 @@ def test_either_utterance_of_a_trial_is_a_probe(folder):
     scores = np.where(trials.targets, 1.0, 0.0)
     found, speakers = identification_ranks(scores, trials, sides)
     assert found.tolist() == [1] * 14 and sorted(speakers.tolist()) == sorted([*range(7)] * 2)
+
+
+def test_the_probe_of_a_model_is_the_utterance(folder):
+    """Each utterance is compared with six models or all seven, and two of them are more like g-2 than its own."""
+    (folder / "enroll").write_text("".join(f"{s} {s}-1\n" for s in SPEAKERS))
+    pairs = [(model, f"{s}-2") for model in SPEAKERS for s in SPEAKERS if (model, s) != ("a", "b")]
+    (folder / "trials").write_text("".join(f"{m} {u} {'target' if m == u[0] else 'nontarget'}\n" for m, u in pairs))
+    trials, sides = read(folder, folder / "enroll")
+    scores = np.array([0.5 if model == utterance[0] else 0.9 if (model, utterance) in (("a", "g-2"), ("c", "g-2"))
+                       else 0.1 for model, utterance in pairs])
+    found, speakers = identification_ranks(scores, trials, sides)
+    assert sorted(zip(speakers.tolist(), found.tolist(), strict=True)) == [*((n, 1) for n in range(6)), (6, 3)]
 
 
 def test_compute_metrics_prints_everything(folder, call):

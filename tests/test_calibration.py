@@ -67,7 +67,7 @@ def test_thresholds():
     assert score_threshold(calibration, 0.5) == 1
     assert apply(calibration, {"score": np.array([score_threshold(calibration, 0.01, 10)])}) == pytest.approx(
         threshold(0.01, 10))
-    for weights in ({"score": -1}, {"score": 1, "q": 1}):
+    for weights in ({"score": -1}, {"score": 0}, {"score": 1, "q": 1}):
         with pytest.raises(UserError, match="no threshold on scores"):
             score_threshold(Calibration(0.5, -2, weights), 0.5)
 

@@ -12,7 +12,7 @@ from deepspeaker import metrics
 from deepspeaker.command import UserError
 from deepspeaker.metrics import compute_metrics, rates
 from deepspeaker.metrics.likelihood import cllr, min_cllr
-from deepspeaker.metrics.rates import act_dcf, eer, eer_kaldi, error_rates, min_dcf, miss_at, rank
+from deepspeaker.metrics.rates import act_dcf, eer, eer_kaldi, eer_threshold, error_rates, min_dcf, miss_at, rank
 
 
 def trials(targets, nontargets):
@@ -25,7 +25,7 @@ lists = st.tuples(*[st.lists(st.integers(-5, 5), min_size=1, max_size=12)] * 2)
 def test_worked_by_hand():
     ranking = rank(*trials([2, 0.5, 3], [1, -1, 0.7]))
     assert eer_kaldi(ranking) == pytest.approx(1 / 3)
-    assert eer(ranking) == pytest.approx(1 / 3)
+    assert eer(ranking) == pytest.approx(1 / 3) and eer_threshold(ranking) == 0.7  # accepts neither 0.5 nor 0.7
     for prior in (0.01, 0.001, 0.5):
         assert min_dcf(ranking, prior) == pytest.approx(1 / 3)
     assert miss_at(ranking, 0.7) == 0 and miss_at(ranking, 0.5) == pytest.approx(1 / 3)
@@ -84,25 +84,26 @@ def test_eer_kaldi_step_by_step(pair):
     assert eer_kaldi(rank(scores, labels)) == pytest.approx(i / len(target))
 
 
-def costs_at_every_threshold(scores, labels, prior, cost_miss):
-    return [cost_miss * prior * np.mean(scores[labels] <= t) + (1 - prior) * np.mean(scores[~labels] > t)
-            for t in [-np.inf, *scores]]
+def least_cost(scores, labels, prior, cost_miss=1.0, cost_false_accept=1.0):
+    weights = cost_miss * prior, cost_false_accept * (1 - prior)
+    return min(weights[0] * np.mean(scores[labels] <= t) + weights[1] * np.mean(scores[~labels] > t)
+               for t in [-np.inf, *scores]) / min(weights)
 
 
-@given(lists, st.sampled_from([0.01, 0.3, 0.9]), st.sampled_from([1.0, 5.0]))
-def test_min_dcf_by_trying_every_threshold(pair, prior, cost_miss):
+@given(lists, st.sampled_from([0.01, 0.3, 0.9]), *[st.sampled_from([1.0, 5.0])] * 2)
+def test_min_dcf_by_trying_every_threshold(pair, prior, cost_miss, cost_false_accept):
     scores, labels = trials(*pair)
-    expected = min(costs_at_every_threshold(scores, labels, prior, cost_miss)) / min(cost_miss * prior, 1 - prior)
-    assert min_dcf(rank(scores, labels), prior, cost_miss) == pytest.approx(expected)
+    expected = least_cost(scores, labels, prior, cost_miss, cost_false_accept)
+    assert min_dcf(rank(scores, labels), prior, cost_miss, cost_false_accept) == pytest.approx(expected)
 
 
-def test_min_dcf_in_blocks(monkeypatch):
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_min_dcf_in_blocks(size, monkeypatch):
     rng = np.random.default_rng(0)
     scores, labels = trials(rng.normal(1, 1, 300).round(1), rng.normal(-1, 1, 500).round(1))
-    monkeypatch.setattr(rates, "BLOCK", 7)
-    for prior in (0.5, 0.01):
-        expected = min(costs_at_every_threshold(scores, labels, prior, 1)) / min(prior, 1 - prior)
-        assert min_dcf(rank(scores, labels), prior) == pytest.approx(expected)
+    monkeypatch.setattr(rates, "BLOCK", size)
+    for prior in (0.5, 0.1, 0.01):
+        assert min_dcf(rank(scores, labels), prior) == pytest.approx(least_cost(scores, labels, prior))
 
 
 @given(lists, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
