@@ -253,8 +253,12 @@ def test_the_programs(tmp_path, call):
                    tmp_path / "enroll", tmp_path / "trials", tmp_path / "test.scp", tmp_path / "scores")):
         done = call(f"steps/{words[0]}", *words[1:])
         assert done.returncode == 0, done.stderr
-    centre, projection, (_, within, between) = trained_slowly(vectors[:100].astype(float), labels[:100], 3)
-    np.testing.assert_allclose(read_plda(tmp_path / "plda").centre, centre)
+    centre, projection, truth = trained_slowly(vectors[:100].astype(float), labels[:100], 3)
+    trained = read_plda(tmp_path / "plda")
+    for found, expected in zip((trained.centre, trained.projection, *covariances(trained)),
+                               (centre, projection, *truth), strict=True):
+        np.testing.assert_allclose(np.abs(found), np.abs(expected))  # the signs of the directions are arbitrary
+    _, within, between = truth
     x = lengthened((vectors[100:] - vectors[100:].mean(0, dtype=float)) @ projection.T)
     variances, directions = scipy.linalg.eigh(np.cov(x.T, bias=True), within + between)
     assert variances[0] < 1 < variances[-1]
