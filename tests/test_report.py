@@ -13,7 +13,7 @@ from conftest import ROOT, environment, tiny_conf
 
 from deepspeaker.archive import write_vectors
 from deepspeaker.report import facts, make_report
-from deepspeaker.report.systems import scored_lists, worst_errors
+from deepspeaker.report.systems import differences, scored_lists, worst_errors
 
 HOSTILE = '"><script>document.title="run"</script><img/src=x/onerror="document.title=1">'
 PHASES = {"untrained": 0.5, "softmax": 2.0, "triplet": 3.0}  # how far apart the classes are
@@ -135,6 +135,16 @@ def test_differences_and_worst_errors(experiment):
     (scored,) = scored_lists(exp, data)
     system = scored.systems[-1]
     assert (system.phase, system.backend) == ("triplet", "plda")
+    rows = differences(scored)
+    assert [(row["first"], row["second"]) for row in rows] == [
+        ("untrained, cosine", "softmax, cosine"), ("softmax, cosine", "triplet, cosine"),
+        ("triplet, cosine", "triplet, plda")]
+    for row, (before, after) in zip(rows, ((0, 1), (1, 2), (2, 3)), strict=True):
+        assert row.keys() == {"first", "second", "eer", "min_dcf_0.01"}
+        values = [scored.systems[n].metrics["eer"] for n in (before, after)]
+        assert [row["eer"]["a"], row["eer"]["b"]] == values and row["eer"]["difference"] == values[1] - values[0]
+    assert -50 < rows[0]["eer"]["low"] < rows[0]["eer"]["difference"] < rows[0]["eer"]["high"] < 0
+    assert rows[2]["eer"]["low"] == rows[2]["eer"]["high"] == 0  # the two back-ends have the same scores here
     worst = worst_errors(scored, system)
     assert worst["false accepts"][0]["score"] == system.scores[~scored.labels].max()
     assert worst["false rejects"][0]["score"] == system.scores[scored.labels].min()

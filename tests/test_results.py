@@ -1,0 +1,42 @@
+"""results.tsv: which rows it has, in which order, and how figures are written."""
+
+import json
+
+import pytest
+
+from deepspeaker.command import UserError
+from deepspeaker.results import collect, write_results
+
+
+def test_rows_are_ordered_by_set_list_phase_and_backend(tmp_path):
+    files = ["triplet/scores/test/trials.plda", "triplet/scores/test/trials.cosine",
+             "softmax/scores/test/trials.hard.plda", "softmax/scores/test/trials.cosine",
+             "untrained/scores/test/trials.cosine",
+             "untrained/scores/test_2/trials.cosine"]
+    for n, name in enumerate(files):
+        path = tmp_path / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"eer": n}))
+        (tmp_path / name).touch()
+    assert [tuple(row.values()) for row in collect(tmp_path)] == [
+        ("test", "trials", "untrained", "cosine", 4), ("test", "trials", "softmax", "cosine", 3),
+        ("test", "trials", "triplet", "cosine", 1), ("test", "trials", "triplet", "plda", 0),
+        ("test", "trials.hard", "softmax", "plda", 2), ("test_2", "trials", "untrained", "cosine", 5)]
+
+
+def test_no_metrics_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no metrics under .*stage 6"):
+        collect(tmp_path)
+
+
+def test_rates_have_three_decimals_costs_four_and_what_is_missing_a_dash(tmp_path):
+    row = {"set": "test", "trials": "trials", "phase": "softmax", "backend": "cosine", "eer": 1.23456, "n_target": 10,
+           "n_nontarget": 90, "n_lost": 0, "min_dcf_0.01": 0.123456, "min_dcf_0.001": 1, "eer_low": None,
+           "miss_at_fa_0.01": 7.77777, "act_dcf_0.01": 12, "cllr": 0.5, "min_cllr": 0.25, "top_1": 99, "other": 3}
+    write_results(tmp_path / "results.tsv", [row])
+    assert [line.split("\t") for line in (tmp_path / "results.tsv").read_text().split("\n")] == [
+        ["set", "trials", "phase", "backend", "eer", "min_dcf_0.01", "min_dcf_0.001", "n_target", "n_nontarget",
+         "n_lost", "eer_low", "eer_high", "min_dcf_0.01_low", "min_dcf_0.01_high", "min_dcf_0.05", "miss_at_fa_0.01",
+         "act_dcf_0.01", "cllr", "min_cllr", "top_1", "top_5"],
+        ["test", "trials", "softmax", "cosine", "1.235", "0.1235", "1.0000", "10", "90", "0", "-", "-", "-", "-", "-",
+         "7.778", "12.0000", "0.5000", "0.2500", "99.000", "-"], [""]]
