@@ -46,6 +46,8 @@ def test_trials_come_back_as_written(tmp_path):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("a b target\na b\n", "trials:2: expected"), ("a b tgt\n", "trials:1: expected"), ("", "holds no trials"),
+    ("a b target\nc b target\nc b target\na b nontarget\n",
+     "1 trials are both target and nontarget: a b .lines 1 and 4.; leave"),
 ])
 def test_malformed_trials_name_file_and_line(tmp_path, text, message):
     (tmp_path / "trials").write_text(text)
