@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deepspeaker.metrics import compare, compute_metrics, eer, llr_metrics, score_metrics
 from deepspeaker.metrics.bootstrap import SortedSpeakers, draws, enough_speakers, interval, resampled
+from deepspeaker.metrics.breakdown import Grouping, breakdown
 from deepspeaker.metrics.rates import rank
 
 
@@ -94,6 +95,22 @@ def test_enough_speakers_are_five_with_target_trials():
 
 def test_an_interval_is_the_middle_of_the_draws_that_have_a_value():
     assert interval(np.array([np.nan, *range(100, -1, -1), np.nan])) == (2.5, 97.5)
+
+
+def test_as_many_speakers_are_drawn_as_there_are():
+    """Each has six target trials, so all draws have as many as the list."""
+    pairs, labels = all_pairs(6, 4)
+    scores, total = np.arange(len(labels), dtype=float), lambda drawn: drawn.target_below[-1]
+    found = resampled(scores, labels, pairs, {"n": total}, resamples=50)
+    assert found["n"].tolist() == [36] * 50
+
+
+def test_a_group_of_all_trials_has_the_lists_interval():
+    pairs, labels = all_pairs(6, 3)
+    scores = draw_scores(pairs, labels, np.random.default_rng(0))
+    (row,) = breakdown(Grouping("x", {"all": labels | ~labels}), scores, labels, pairs)
+    expected = interval(resampled(scores, labels, pairs, {"eer": score_metrics()["eer"]})["eer"])
+    assert (row["eer_low"], row["eer_high"]) == pytest.approx(expected) and 0 < row["eer_low"] < row["eer"]
 
 
 def test_draws_without_targets_have_no_value():

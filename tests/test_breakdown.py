@@ -133,7 +133,8 @@ def test_rates_of_groups_at_the_threshold_of_all():
     assert only_b["false_accept"] == 20 and only_b["miss"] is None  # accepted above 2: the 3
     a, b, both = breakdown(mixed, scores, labels, pairs)
     assert (a["miss"], a["false_accept"], a["eer"]) == (0, 50, 0) and (b["miss"], b["false_accept"]) == (100, 0)
-    assert both["n_target"] == 3 and both["eer_low"] is None
+    assert (both["n_target"], both["n_nontarget"], both["eer_low"]) == (3, 5, None)
+    assert both["eer"] == pytest.approx(100 / 3)  # the target of 1 is missed by then
 
 
 def test_ranks_by_comparing_with_everyone():

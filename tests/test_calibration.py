@@ -67,7 +67,7 @@ def test_thresholds():
     assert threshold(0.01, cost_miss=10, cost_false_accept=1) == pytest.approx(math.log(9.9))
     assert threshold(1e-320, cost_miss=1e-300) == pytest.approx(320 * math.log(10) + 300 * math.log(10), rel=1e-4)
     calibration = Calibration(0.5, -2, {"score": 2})
-    assert score_threshold(calibration, 0.5) == 1
+    assert score_threshold(calibration, 0.5) == 1 and score_threshold(Calibration(0.5, -2, {"score": 0.5}), 0.5) == 4
     assert apply(calibration, {"score": np.array([score_threshold(calibration, 0.01, 10)])}) == pytest.approx(
         threshold(0.01, 10))
     for weights in ({"score": -1}, {"score": 0}, {"score": 1, "q": 1}):
@@ -154,7 +154,8 @@ def test_the_programs_with_qualities(tmp_path, call):
     assert call("steps/train_calibration.py", "--prior", 0.2, trials, scores, tmp_path / "c.json", "--quality",
                 *files).returncode == 0
     calibration = read_calibration(tmp_path / "c.json")
-    assert calibration.prior == 0.2 and len(calibration.weights) == 5
+    assert calibration.prior == 0.2 and [*calibration.weights] == [
+        "score", "cohort_mean_larger", "cohort_mean_smaller", "log_duration_larger", "log_duration_smaller"]
     apply_it = "steps/calibrate_scores.py", tmp_path / "c.json", trials, scores
     done = call(*apply_it, tmp_path / "llr", "--quality", *files)
     assert done.returncode == 0, done.stderr

@@ -158,6 +158,8 @@ def test_kaldis_file_byte_by_byte(tmp_path):
     (tmp_path / "plda/transform.mat").write_bytes(  # as Kaldi's ivector-compute-lda leaves it
         b"\0BFM \x04\x02\0\0\0\x04\x03\0\0\0" + np.array([[1, 2, 3], [4, 5, 6]], "<f4").tobytes())
     np.testing.assert_array_equal(read_plda(tmp_path / "plda").projection, trained.projection)
+    (tmp_path / "plda/mean.vec").write_bytes(b"\0BFV \x04\x03\0\0\0" + np.array([0.5, -1, 2], "<f4").tobytes())
+    np.testing.assert_array_equal(read_plda(tmp_path / "plda").centre, trained.centre)
 
 
 def test_other_programs_read_the_files(tmp_path):

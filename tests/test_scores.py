@@ -45,6 +45,9 @@ def test_numbers_of_ids_that_are_known(tmp_path):
     (block,) = read_blocks(tmp_path / "ids", 1, "x")
     assert numbering.known(block, 0).tolist() == [*range(8), -1, -1, *range(8)] and numbering.ids == ids
     assert numbering.numbers(block, 0).tolist() == [*range(8), 8, 9, *range(8)]
+    (tmp_path / "short").write_text("b\nabcdefgh\n")  # beside no longer ids
+    (block,) = read_blocks(tmp_path / "short", 1, "x")
+    assert numbering.known(block, 0).tolist() == [1, 3]
 
 
 def test_text_that_is_not_utf_8_names_its_line(tmp_path):
