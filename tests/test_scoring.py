@@ -15,7 +15,7 @@ from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.scorer import best_models, score_pairs
-from deepspeaker.scoring.task import read_embeddings, read_identification, read_task
+from deepspeaker.scoring.task import read_embeddings, read_identification, read_labelled, read_task
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = {"a-1": np.array([1, 0], np.float32), "a-2": np.array([0, 1], np.float32),
@@ -161,6 +161,15 @@ def test_embeddings_that_are_not_finite_or_of_mixed_dimension(models):
     write_vectors(models / "mixed", EMBEDDINGS | {"a-2": np.ones(3, np.float32)})
     with pytest.raises(UserError, match=r"vectors of different dimensions: 2 \(.*\), 3 \(a-2\)"):
         read_embeddings(models / "mixed.scp")
+
+
+def test_embeddings_with_the_numbers_of_their_speakers(models):
+    found, speakers = read_labelled(models / "embedding.scp", models / "utt2spk")
+    np.testing.assert_array_equal(found, [EMBEDDINGS[name] for name in ("a-1", "a-2", "b-1")])
+    assert speakers.tolist() == [0, 0, 1]
+    (models / "utt2spk").write_text("b-1 b\n")
+    with pytest.raises(UserError, match="2 utterances are not in .*utt2spk: a-1, a-2"):
+        read_labelled(models / "embedding.scp", models / "utt2spk")
 
 
 def test_a_cohort_by_list(models, call):
