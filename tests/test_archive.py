@@ -42,7 +42,7 @@ def test_double_precision(tmp_path):
 def test_others_read_what_we_write(tmp_path, compress):
     path = tmp_path / "a.ark"
     with path.open("wb") as file:
-        offsets = {key: append(file, key, MATRIX + n, compress) for n, key in enumerate(["b", "a-longer-key"])}
+        offsets = {key: append(file, key, MATRIX + n, compress) for n, key in enumerate(["b", "a-longer-key", "ä-李"])}
     (tmp_path / "a.scp").write_text("".join(f"{key} {path}:{offset}\n" for key, offset in offsets.items()))
     ours = {key: open_matrix(f"{path}:{offset}", key).rows() for key, offset in offsets.items()}
     theirs = kaldiio.load_scp(str(tmp_path / "a.scp"))
@@ -140,6 +140,26 @@ def test_wrong_specifiers(tmp_path):
             open_matrix(specifier, "utt")
     with pytest.raises(UserError, match="expected a vector"):
         open_vector(f"{path}:4", "utt")
+
+
+@pytest.mark.parametrize("method", [None, 1, 3, 5])
+def test_a_matrix_that_lacks_its_last_byte(tmp_path, method):
+    path = written(tmp_path, method)
+    assert open_matrix(f"{path}:4", "utt").rows().shape == (50, 7)
+    cut = tmp_path / "cut.ark"
+    cut.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"^utt: malformed archive .*cut.ark:4: its header announces shape"):
+        open_matrix(f"{cut}:4", "utt")
+
+
+def test_a_matrix_whose_sizes_have_8_bytes(tmp_path):
+    content = written(tmp_path, None).read_bytes()
+    for place in (9, 14):  # behind "utt ", 0, "BFM "
+        path = tmp_path / f"{place}.ark"
+        assert content[place] == 4
+        path.write_bytes(content[:place] + b"\x08" + content[place + 1:])
+        with pytest.raises(UserError, match="its sizes are not 4-byte integers"):
+            open_matrix(f"{path}:4", "utt")
 
 
 @settings(max_examples=300, deadline=None)

@@ -112,6 +112,12 @@ def test_stereo_is_mixed_and_other_rates_are_converted(tmp_path):
     np.testing.assert_allclose(samples[1000:-1000], expected[1000:-1000], atol=1e-3)
 
 
+def test_channels_are_averaged(tmp_path):
+    three = np.stack([noise(0.1, n) for n in (1, 2, 3)], 1)
+    found = read_audio(str(write_wav(tmp_path / "a.wav", three, subtype="FLOAT")), RATE)
+    np.testing.assert_allclose(found.samples, (three[:, 0] + three[:, 1] + three[:, 2]) / 3, atol=1e-7)
+
+
 def test_one_of_several_channels(tmp_path):
     left, right = noise(0.5, 1), noise(0.5, 2)
     right[7] = np.nan  # of no concern to whoever takes the left one
@@ -141,9 +147,11 @@ def test_segment_of_a_recording(tmp_path):
     samples = noise(2.0, 1)
     path = str(write_wav(tmp_path / "a.wav", samples, subtype="FLOAT"))
     np.testing.assert_array_equal(read_audio(path, RATE, 0.25, 1.5).samples, samples[4000:24000])
-    np.testing.assert_array_equal(read_audio(path, RATE, 1.5, 2.2).samples, samples[24000:])
-    with pytest.raises(UserError, match="segment 1.5..9.0 s does not lie in .*, which has 2.00 s"):
-        read_audio(path, RATE, 1.5, 9.0)
+    for end in (2.2, 2.5):
+        np.testing.assert_array_equal(read_audio(path, RATE, 1.5, end).samples, samples[24000:])
+    for start, end in ((1.5, 9.0), (1.5, 2.51), (1.5, 1.5), (1.5, 1.0)):
+        with pytest.raises(UserError, match=f"segment {start}..{end} s does not lie in .*, which has 2.00 s"):
+            read_audio(path, RATE, start, end)
 
 
 def test_pipe(tmp_path):
@@ -231,6 +239,18 @@ def test_bad_files(tmp_path):
     (tmp_path / "cut.flac").write_bytes(flac[:len(flac) // 2])
     with pytest.raises(UserError, match="truncated|is not audio"):
         read_audio(str(tmp_path / "cut.flac"), RATE)
+
+
+@pytest.mark.parametrize("before", [b"LIST\x03\0\0\0abc\0", b"LIST\x04\0\0\0abcd"])
+def test_a_wav_cut_short_is_told_behind_other_chunks(tmp_path, before):
+    """A chunk of odd size is followed by a byte that its size does not count."""
+    path = write_wav(tmp_path / "a.wav", noise(0.1, 1))
+    plain = path.read_bytes()
+    path.write_bytes(plain[:36] + before + plain[36:])
+    assert len(read_audio(str(path), RATE).samples) == 1600
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="announces 3200 bytes of samples, 3199 are there"):
+        read_audio(str(path), RATE)
 
 
 def test_pipe_can_be_ffmpegs(tmp_path):

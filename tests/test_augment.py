@@ -68,12 +68,13 @@ def test_babble_is_several_talkers_of_one_power(tmp_path):
     np.testing.assert_array_equal(augment(speech, RATE, f"add 13 0 {silence}"), speech)
 
 
-def test_reverberation_leaves_the_direct_sound_in_place(tmp_path):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_reverberation_leaves_the_direct_sound_in_place(tmp_path, sign):
     speech, response = noise(0.5, 1), np.zeros(3000)
-    response[100], response[100 + 800] = 0.5, 0.25  # an echo of half the strength after 50 ms
+    response[100], response[100 + 800] = 0.5 * sign, 0.25  # an echo of half the strength after 50 ms
     path = write_wav(tmp_path / "rir.wav", np.stack([response, response * 0], 1), subtype="FLOAT")
     wet = augment(speech, RATE, f"reverb {path}")
-    expected = speech.copy()
+    expected = sign * speech
     expected[800:] += 0.5 * speech[:-800]
     expected *= np.sqrt(np.mean(speech ** 2) / np.mean(expected ** 2))
     np.testing.assert_allclose(wet, expected, atol=1e-5)

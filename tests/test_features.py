@@ -21,14 +21,14 @@ SIGNALS = {
 }
 
 
-def reference(samples, rate, bins, snip_edges):
+def reference(samples, rate, bins, snip_edges, low_freq=20, high_freq=0):
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
     options.frame_opts.samp_freq = rate
     options.frame_opts.snip_edges = snip_edges
     options.mel_opts.num_bins = bins
-    options.mel_opts.low_freq = 20
-    options.mel_opts.high_freq = 0
+    options.mel_opts.low_freq = low_freq
+    options.mel_opts.high_freq = high_freq
     fbank = kaldi_native_fbank.OnlineFbank(options)
     fbank.accept_waveform(rate, (samples * 32768).tolist())
     fbank.input_finished()
@@ -47,6 +47,14 @@ def test_fbank_is_kaldis(name, rate, bins, snip_edges):
     near = expected > expected.max(1, keepdims=True) - np.log(1e6)  # within 60 dB of the frame's strongest
     difference = np.abs(fbank.numpy() - expected)[near]
     assert difference.max() <= 0.01 and difference.mean() <= 1e-3
+
+
+@pytest.mark.parametrize("low_freq, high_freq", [(0, 0), (150, 0), (20, 3400), (300, 3900)])
+def test_lowest_and_highest_frequency_are_kaldis(low_freq, high_freq):
+    samples = SIGNALS["noise"].astype(np.float32)
+    expected = reference(samples, RATE, 30, True, low_freq, high_freq)
+    fbank, _ = compute_fbank(torch.from_numpy(samples), RATE, 30, float(low_freq), float(high_freq), True)
+    np.testing.assert_allclose(fbank, expected, atol=0.01)
 
 
 def test_batch_gives_what_single_signals_give():
@@ -71,6 +79,14 @@ def test_energy_and_vad_frame_by_frame():
     for t, voiced in enumerate(voiced_frames(energy).tolist()):
         around = [e > threshold for e in slow[max(0, t - 2):t + 3]]
         assert voiced == (sum(around) / len(around) >= 0.12)
+
+
+@pytest.mark.parametrize("energy, voiced", [(9.7, []), (9.9, [8, 9, 10, 11, 12])])
+def test_vad_threshold(energy, voiced):
+    """Frame 3 lifts the mean far above the median; frame 10 lies below or above 5.5 + 0.5 * (128 + x) / 16."""
+    log_energy = torch.full((16,), 2.0)
+    log_energy[3], log_energy[10] = 100.0, energy
+    assert voiced_frames(log_energy).nonzero().squeeze(1).tolist() == [1, 2, 3, 4, 5, *voiced]
 
 
 def test_some_frames_are_unvoiced():
