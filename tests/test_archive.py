@@ -152,6 +152,16 @@ def test_a_matrix_that_lacks_its_last_byte(tmp_path, method):
         open_matrix(f"{cut}:4", "utt")
 
 
+@pytest.mark.parametrize("kind, size", [("f4", 28), ("f8", 56)])
+def test_a_vector_that_lacks_its_last_byte(tmp_path, kind, size):
+    whole, cut = tmp_path / "whole.ark", tmp_path / "cut.ark"
+    kaldiio.save_ark(str(whole), {"utt": MATRIX[0].astype(kind)})
+    np.testing.assert_array_equal(open_vector(f"{whole}:4", "utt"), MATRIX[0])
+    cut.write_bytes(whole.read_bytes()[:-1])
+    with pytest.raises(UserError, match=rf"announces shape \(7,\), {size} bytes; the file has {size - 1} from there"):
+        open_vector(f"{cut}:4", "utt")
+
+
 def test_a_matrix_whose_sizes_have_8_bytes(tmp_path):
     content = written(tmp_path, None).read_bytes()
     for place in (9, 14):  # behind "utt ", 0, "BFM "

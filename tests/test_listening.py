@@ -1,0 +1,87 @@
+"""Samples and sound files as users give them: what is taken as it is, what is converted, what is refused."""
+
+import io
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, noise, write_wav
+
+from deepspeaker import listening
+from deepspeaker.command import UserError
+from deepspeaker.listening import as_samples, read_file
+
+
+@pytest.mark.parametrize("samples, rate, words", [
+    (np.zeros((2, 9)), RATE, r"found shape \(2, 9\) of float64"), (np.zeros((9, 1)), RATE, "found shape"),
+    (np.float64(1.0), RATE, "found shape"), (np.zeros(9, np.int16), RATE, "of int16"),
+    (np.zeros(0), RATE, r"found shape \(0,\)"), (np.array([0.0, np.inf]), RATE, "found inf"),
+    (np.array([0.0, np.nan]), RATE, "found nan"), (np.array([0.0, 2.1]), RATE, r"-1\.\.1, found 2\.1"),
+    (np.array([0.0, -2.1]), RATE, "found 2.1"), (np.zeros(9), 0, "expected a sampling rate in Hz, found 0")])
+def test_samples_that_are_refused(samples, rate, words):
+    with pytest.raises(UserError, match=words):
+        as_samples(samples, rate, RATE)
+
+
+def test_samples_of_another_type_and_rate():
+    samples = np.array([0.5, -2.0, 2.0])
+    found = as_samples(samples, RATE, RATE)
+    assert found.dtype == np.float32 and found.tolist() == samples.tolist()
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    found = as_samples(tone, 8000, RATE)
+    assert found.dtype == np.float32 and len(found) == RATE
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
+    np.testing.assert_allclose(found[1000:-1000], expected[1000:-1000], atol=1e-3)
+
+
+def test_files(tmp_path):
+    samples = noise(0.5, 1)
+    path = write_wav(tmp_path / "a.wav", np.stack([samples, 0.5 * samples], 1), subtype="FLOAT")
+    np.testing.assert_allclose(read_file(path, RATE), 0.75 * samples, atol=1e-6)
+    assert len(read_file(path, 8000)) == 4000
+    (tmp_path / "cat a.wav |").write_bytes(b"x")
+    for name, words in (("none.wav", "none.wav: no such file"), (".", "not a file"),
+                        ("cat a.wav |", r"commands are not run")):
+        with pytest.raises(UserError, match=words):
+            read_file(tmp_path / name, RATE)
+
+
+def test_a_reason_begins_with_the_file(tmp_path):
+    loud = write_wav(tmp_path / "loud.wav", 100 * noise(0.1, 1), subtype="FLOAT")
+    text = tmp_path / "text.wav"
+    text.write_text("this is no sound")
+    for path, words in ((loud, ": expected samples within"), (text, " is not audio")):
+        with pytest.raises(UserError, match=f"^{path}{words}"):
+            read_file(path, RATE)
+
+
+@pytest.mark.parametrize("seconds, refused", [(1800, False), (1801, True)])
+def test_longest_file(tmp_path, seconds, refused):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(seconds * 100, np.float32), 100, "PCM_U8")
+    if refused:
+        with pytest.raises(UserError, match="long.wav: 30 minutes long; at most 30"):
+            read_file(path, RATE)
+    else:
+        assert len(read_file(path, 100)) == 180000
+
+
+def test_standard_input(tmp_path, monkeypatch):
+    content = write_wav(tmp_path / "a.wav", noise(0.5, 1), subtype="FLOAT").read_bytes()
+
+    def read(given):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
+        return read_file("-", RATE)
+
+    np.testing.assert_array_equal(read(content), noise(0.5, 1))
+    for given, words in ((b"", "^standard input is empty$"), (b"this is no sound", "^standard input is not audio"),
+                         (b"\0\0\0\x18ftypM4A nothing of the kind", "^standard input is not audio")):
+        with pytest.raises(UserError, match=words) as error:
+            read(given)
+        assert "/sound" not in str(error.value)
+    monkeypatch.setattr(listening, "MOST_PIPED", len(content))
+    assert len(read(content)) == 8000
+    with pytest.raises(UserError, match="standard input has more than"):
+        read(content + b"x")
