@@ -259,3 +259,27 @@ def test_pipe_can_be_ffmpegs(tmp_path):
     path = write_wav(tmp_path / "a.flac", noise(1.0, 1))
     entry = f"ffmpeg -v 8 -i {path} -f wav -acodec pcm_s16le -|"
     np.testing.assert_allclose(read_audio(entry, RATE).samples, read_audio(str(path), RATE).samples, atol=1e-4)
+
+
+def test_probe(tmp_path):
+    stereo = np.stack([noise(0.5, 1), noise(0.5, 2)], 1)
+    for name in ("a.wav", "a.flac"):
+        path = write_wav(tmp_path / name, stereo)
+        assert audio.probe(path) == (8000, RATE, 2) and audio.probe(path).seconds == 0.5
+        cut = tmp_path / f"cut-{name}"
+        cut.write_bytes(path.read_bytes()[:-2000])
+        with pytest.raises(audio.Truncated, match=f"{cut} is truncated"):
+            audio.probe(cut)
+    content = (tmp_path / "a.wav").read_bytes()
+    for bad, words in ((b"", "is empty"), (content[:40] + b"\0\0\0\0", "no samples"), (b"x" * 99, "is not audio")):
+        (tmp_path / "bad.wav").write_bytes(bad)
+        with pytest.raises(UserError, match=words):
+            audio.probe(tmp_path / "bad.wav")
+
+
+@pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF])
+def test_file_of_unknown_length(tmp_path, length):
+    path = write_wav(tmp_path / "a.wav", noise(0.5, 1))
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + struct.pack("<I", length) + content[44:])
+    assert len(read_audio(str(path), RATE).samples) == 8000

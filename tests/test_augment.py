@@ -72,7 +72,7 @@ def test_babble_is_several_talkers_of_one_power(tmp_path):
 def test_reverberation_leaves_the_direct_sound_in_place(tmp_path, sign):
     speech, response = noise(0.5, 1), np.zeros(3000)
     response[100], response[100 + 800] = 0.5 * sign, 0.25  # an echo of half the strength after 50 ms
-    path = write_wav(tmp_path / "rir.wav", np.stack([response, response * 0], 1), subtype="FLOAT")
+    path = write_wav(tmp_path / "rir.wav", np.stack([response, response[::-1]], 1), subtype="FLOAT")
     wet = augment(speech, RATE, f"reverb {path}")
     expected = sign * speech
     expected[800:] += 0.5 * speech[:-800]
@@ -248,3 +248,35 @@ def test_masks():
         assert ((run[:, 1:] & ~run[:, :-1]).sum(1) + run[:, 0] <= 1).all()  # one run each
     assert ((y == 0) == (frames[:, :, None] | bins[:, None])).all()
     assert mask(x, 0, 0, uniform) is x
+
+
+def test_masks_by_hand():
+    """Half of 0 to 4 frames from the first on, as no run is longer than the window; 3 bins, the last ones."""
+    uniform = torch.tensor([[[0.5], [0.0]], [[0.99], [0.99]]])
+    expected = torch.ones(1, 4, 6)
+    expected[0, :2], expected[0, :, 3:] = 0, 0
+    assert torch.equal(mask(torch.ones(1, 4, 6), 10, 3, uniform), expected)
+
+
+@pytest.mark.parametrize("kind, folder, levels, most", [
+    ("noise", "noise", {0, 5, 10, 15}, 1), ("music", "music", {5, 8, 10, 15}, 1),
+    ("babble", "speech", {13, 15, 17, 20}, 7)])
+def test_what_many_utterances_get(tmp_path, kind, folder, levels, most):
+    for place in ("noise", "music", "speech"):
+        for n, name in enumerate(("b.wav", "a.FLAC", "c.wav", "d.ogg", "e.wav", "f.wav", "g.wav", "h.wav")):
+            write_wav(tmp_path / "musan" / place / name, noise(0.1 + 0.1 * n, n), subtype=None)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    names = [f"s-{n:03d}" for n in range(300)]
+    for file in ("wav.scp", "utt2spk"):
+        (source / file).write_text("".join(f"{name} s\n" for name in names))
+    assert noisy_copy(source, target, kind, tmp_path / "musan", 0) == 300
+    drawn = [shlex.split(line) for line in read_table(target / "augment").values()]
+    assert {int(words[1]) for words in drawn} == levels
+    assert {len(words[3::2]) for words in drawn} == ({1} if most == 1 else {3, 4, 5, 6, 7})
+    files = sorted((tmp_path / "musan" / folder).iterdir())
+    assert {file for words in drawn for file in words[3::2]} == {str(file) for file in files}
+    for words in drawn:
+        assert len(set(words[3::2])) == len(words[3::2])
+        for second, file in zip(words[2::2], words[3::2], strict=True):
+            assert float(second) <= 0.1 + 0.1 * "bacdefgh".index(Path(file).stem)

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import ROOT, environment, noise, write_wav
 
 from deepspeaker.archive import open_matrix, open_vector
 from deepspeaker.command import UserError
 from deepspeaker.config import load_config
 from deepspeaker.datadir import read_table
+from deepspeaker.features import compute_fbank, voiced_frames
 from deepspeaker.make_features import Places, join_shares, make_share, sources
 
 
@@ -195,3 +197,49 @@ def test_memory_of_long_recordings(tmp_path, directory, conf, hours, rate, chann
     assert peaks[0] < most and peaks[1] < 0.5, peaks
     frames = json.loads((tmp_path / "piece_set.1.json").read_text())["utterances"]["u"][2]
     assert frames == 498
+
+
+def test_tables_and_archives(tmp_path, directory, conf, monkeypatch):
+    """What a directory holds after stage 2, in pieces of two, against the functions of the front-end."""
+    monkeypatch.setattr("deepspeaker.make_features.PIECE", 2)
+    sounds = {f"u{n}": noise(0.3 + 0.0123 * n, n) for n in range(5)}
+    wavs = {key: write_wav(tmp_path / f"{key}.wav", x, subtype="FLOAT") for key, x in sounds.items()}
+    folder = directory(wav_scp="".join(f"{key} {wav}\n" for key, wav in wavs.items()), utt2spk="u u\n")
+    config = load_config(conf({"features.low_freq": 100.0, "features.high_freq": 7000.0, "features.snip_edges": False,
+                               "features.compress": False})).features
+    work = tmp_path / "work"
+    run_all(folder, config, work, jobs=3)
+    (work / "raw_fbank_setting.ark").touch()
+    lines, _ = run_all(folder, config, work)
+    assert lines[0].startswith("5 utterances") and "0 converted, 0 bad" in lines[0]
+    assert sorted(path.name for path in work.glob("*.ark")) == sorted(
+        [f"{kind}_set.1.{n}.ark" for kind in ("raw_fbank", "vad") for n in (1, 2, 3)] + ["raw_fbank_setting.ark"])
+    assert not list(work.glob("piece*")) and (folder / "frame_shift").read_text() == "0.01\n"
+    assert list(read_table(folder / "utt2dur").values()) == ["0.300", "0.312", "0.325", "0.337", "0.349"]
+    feats, vad = read_table(folder / "feats.scp"), read_table(folder / "vad.scp")
+    for key, samples in sounds.items():
+        fbank, energy = compute_fbank(torch.from_numpy(samples), 16000, 64, 100.0, 7000.0, False)
+        np.testing.assert_array_equal(open_matrix(feats[key], key).rows(), fbank)
+        np.testing.assert_array_equal(open_vector(vad[key], key), voiced_frames(energy).float())
+        assert read_table(folder / "utt2num_frames")[key] == str(len(fbank))
+
+
+def test_more_than_a_twentieth_of_bad_audio_stops_it(tmp_path, directory, conf):
+    good, short = write_wav(tmp_path / "g.wav", noise(0.1, 1)), write_wav(tmp_path / "s.wav", noise(0.024, 1))
+    folder = directory(wav_scp="".join(f"u{n:02d} {good}\n" for n in range(19)) + f"u19 {short}\n", utt2spk="u u\n")
+    config = load_config(conf()).features
+    run_all(folder, config, tmp_path / "a")
+    before = (folder / "feats.scp").read_text()
+    assert read_table(folder / "bad_utts") == {"u19": "shorter than one frame: 384 samples at 16000 Hz"}
+    (folder / "wav.scp").write_text((folder / "wav.scp").read_text().replace(f"u18 {good}", f"u18 {short}"))
+    with pytest.raises(UserError, match="2 of 20 utterances of .* cannot be used, more than 5 %"):
+        run_all(folder, config, tmp_path / "b")
+    assert (folder / "feats.scp").read_text() == before
+
+
+def test_a_segment_of_an_unknown_recording(directory):
+    folder = directory(wav_scp="r x.wav\ns cat x.wav |\n", segments="u q 0 1\n", utt2spk="u u\n")
+    with pytest.raises(UserError, match="u is of recording q, which is not in wav.scp"):
+        sources(folder)
+    with pytest.raises(UserError, match="1 entries are commands, such as that of s"):
+        sources(folder, pipes=False)

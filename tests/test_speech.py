@@ -100,3 +100,11 @@ def test_a_voice_is_found_behind_other_sound():
     check_voice(tensor(np.concatenate([tone, siren(1.5)])), RATE, torch.ones(440, dtype=torch.bool))
     with pytest.raises(UserError, match="no speech found in 4.5 s: nothing in it has the gliding pitch"):
         check_voice(tensor(np.concatenate([tone, tone[:RATE * 3 // 2]])), RATE, torch.ones(440, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("samples, words", [
+    (0.1 * np.sin(np.arange(RATE) * 2 * np.pi / 100), "gliding pitch of a voice"),
+    (siren(0.4), "0.4 s of speech found in 0.4 s")])
+def test_judgement_refuses_what_is_no_speech(samples, words):
+    with pytest.raises(UserError, match=words):
+        judge(tensor(samples), RATE, compute_fbank(tensor(samples), RATE, 40, 20.0, 0.0, True)[1])
