@@ -174,3 +174,24 @@ def test_two_utterances_of_a_recording_are_closer_than_two_speakers():
                      for take in (1, 2))
     distances = np.linalg.norm(np.array(first)[:, None] - np.array(second), axis=-1)
     assert np.diag(distances).mean() < 0.5 * distances[~np.eye(5, dtype=bool)].mean()
+
+
+def test_fixed_numbers_of_a_speaker_a_recording_and_an_utterance():
+    """Results on the synthetic corpus compare only as long as it stays what it is."""
+    person, heard = draw_speaker(np.random.default_rng((1,))), draw_recording(np.random.default_rng((2,)))
+    assert person.gender == "m"
+    np.testing.assert_allclose(
+        [person.pitch, person.pitch_range, person.tilt, person.breath, person.pace, person.hiss, *person.vowels[0, :4],
+         person.sonorants[-1, 0], person.bandwidths.sum()],
+        [135.5765, 0.137654, 5.506527, 0.126842, 0.144404, 1.074101, 295.8945, 2233.719, 3399.679, 3824.862, 277.6281,
+         880.2596], rtol=1e-4)
+    np.testing.assert_allclose(
+        [heard.pitch, heard.tilt, heard.snr, heard.level, np.abs(heard.gain).sum(), np.abs(heard.noise).sum(),
+         np.abs(heard.echo).mean()], [1.039605, 0.897495, 29.75091, 0.0963114, 203.2242, 38.16998, 1.001184], rtol=1e-4)
+    samples = draw_utterance(np.random.default_rng((3,)), person, heard)
+    assert samples.dtype == np.int16 and len(samples) == 52096
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    for values, decibels in ((power, [8.77, -3.94, -22.23, -15.84, -15.87, -22.79, -30.16, -40.74]),
+                             (samples.astype(float) ** 2, [-9.72, 3.61, -10.76, -8.28, 3.14, 0.84, 3.0, -10.35])):
+        parts = [part.mean() / values.mean() for part in np.array_split(values, 8)]
+        np.testing.assert_allclose(10 * np.log10(parts), decibels, atol=0.05)
