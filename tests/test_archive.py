@@ -44,6 +44,7 @@ def test_others_read_what_we_write(tmp_path, compress):
     with path.open("wb") as file:
         offsets = {key: append(file, key, MATRIX + n, compress) for n, key in enumerate(["b", "a-longer-key", "ä-李"])}
     (tmp_path / "a.scp").write_text("".join(f"{key} {path}:{offset}\n" for key, offset in offsets.items()))
+    assert open_matrix(f"{path}:{offsets['b']}", "b").stored.dtype == (np.uint16 if compress else np.float32)
     ours = {key: open_matrix(f"{path}:{offset}", key).rows() for key, offset in offsets.items()}
     theirs = kaldiio.load_scp(str(tmp_path / "a.scp"))
     for key, value in kaldi_native_io.SequentialFloatMatrixReader(f"scp:{tmp_path}/a.scp"):
@@ -116,6 +117,7 @@ def test_vectors(tmp_path):
     vectors = {"b": MATRIX[0], "a": MATRIX[1]}
     write_vectors(tmp_path / "v.x", vectors)
     assert [line.split()[0] for line in (tmp_path / "v.x.scp").open()] == ["a", "b"]
+    assert [key for key, _ in kaldiio.load_ark(str(tmp_path / "v.x.ark"))] == ["a", "b"]
     for key, value in read_vectors(tmp_path / "v.x.scp").items():
         np.testing.assert_array_equal(value, vectors[key])
     assert {key: value.tolist() for key, value in kaldiio.load_scp(str(tmp_path / "v.x.scp")).items()} == {
