@@ -81,6 +81,24 @@ def test_margin_is_added_to_the_angle():
     assert (everywhere.diff() < 0).all()
 
 
+@pytest.mark.parametrize("margin", [0.2, 0.5])
+def test_beyond_pi_the_margin_goes_on_linearly_in_the_cosine(margin):
+    beyond = torch.tensor([math.pi - margin / 2, math.pi], dtype=torch.float64).cos()
+    torch.testing.assert_close(with_margin(beyond, margin), beyond - margin * math.sin(margin))
+    just = with_margin(torch.tensor([-math.cos(margin) + 1e-9], dtype=torch.float64), margin)
+    assert just.item() == pytest.approx(-1, abs=1e-6)  # cos(pi)
+
+
+def test_accuracy_is_without_margin():
+    loss = Softmax(3, 3)
+    with torch.no_grad():
+        loss.weight.copy_(torch.diag(torch.tensor([1.0, 5.0, 0.1])))  # their lengths do not matter
+    embeddings = F.normalize(torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.9]]))
+    speakers = torch.tensor([0, 0, 0, 0])
+    gauges = loss(embeddings, speakers, torch.arange(4), margin=0.5, scale=30.0)[1]
+    assert gauges["accuracy"] == 0.5
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.2])
 def test_softmax(margin):
     torch.manual_seed(0)
