@@ -1,5 +1,5 @@
 """What test_distributed.py starts through torchrun, or alone: some steps of training in float64, batch normalisation on
-its running statistics. Writes the parameters of each process to OUT.RANK.
+its running statistics. Writes the parameters of each process, and what it has of the others, to OUT/RANK.pt.
 
     tests/distributed_steps.py CONF PHASE TRAIN DEV OUT
 """
@@ -14,6 +14,7 @@ import torch
 from deepspeaker import distributed, training
 from deepspeaker.batches import TrainingSet
 from deepspeaker.config import load_config
+from deepspeaker.development import DevelopmentSet
 
 
 def main(conf, phase, train, dev, out):
@@ -30,7 +31,21 @@ def main(conf, phase, train, dev, out):
         batch = training._draw(run, data, run.step)
         gauges.append(training._step(run, batch._replace(features=batch.features.double())))
         run.step += 1
-    torch.save({"parameters": run.learner.state_dict(), "gauges": gauges}, out / f"{distributed.rank()}.pt")
+    facts = {"parameters": {name: value.clone() for name, value in run.learner.state_dict().items()}, "gauges": gauges}
+    run.learner.model.float()
+    facts["dev_eer"] = DevelopmentSet(Path(dev), config).eer(run.learner.model, device)
+    torch.save(facts | among_others(distributed.rank()), out / f"{distributed.rank()}.pt")
+
+
+def among_others(rank):
+    own = torch.nn.BatchNorm1d(2)
+    own.running_mean.fill_(rank + 1)
+    distributed.align_buffers(own)
+    numbers = (rank + 3, 3 - rank)
+    return {"rank": rank, "size": distributed.size(), "share": list(range(6))[distributed.share(6)],
+            "maximum": [distributed.maximum(number) for number in numbers],
+            "objects": distributed.gather_objects(numbers), "buffer": own.running_mean.tolist(),
+            "gathered": distributed.gather(torch.tensor([[rank + 0.5]])).tolist()}
 
 
 main(*sys.argv[1:])

@@ -12,7 +12,9 @@ import pytest
 import torch
 from conftest import ROOT, environment, finish, hear_interrupts, same, train_command, weights
 
+from deepspeaker import distributed
 from deepspeaker.checkpoint import load
+from deepspeaker.command import UserError
 
 STEPS = str(ROOT / "tests/distributed_steps.py")
 EVEN = {"softmax.speakers": 4, "softmax.utterances": 1, "triplet.speakers": 4, "triplet.utterances": 2,
@@ -23,6 +25,9 @@ EVEN = {"softmax.speakers": 4, "softmax.utterances": 1, "triplet.speakers": 4, "
 def torchrun(processes, *words):
     launcher = [sys.executable, str(ROOT / "steps/torchrun.py"), "--standalone", "--nproc-per-node", str(processes)]
     return [*launcher, *map(str, words)]
+
+
+AMONG_OTHERS = ("rank", "size", "share", "maximum", "objects", "buffer", "gathered")
 
 
 @pytest.mark.parametrize("phase", ["softmax", "triplet"])
@@ -36,14 +41,32 @@ def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
     start = load(tmp_path / "one/initial.pt")["model"]
     moved = [(one["parameters"][f"model.{name}"] - value).abs().max() for name, value in start.items()]
     assert max(moved) > 1e-3
+    assert [one[key] for key in AMONG_OTHERS] == [0, 1, [0, 1, 2, 3, 4, 5], [3, 3], [(3, 3)], [1, 1], [[0.5]]]
     for rank in (0, 1):
         two = torch.load(tmp_path / f"two/{rank}.pt")
+        assert [two[key] for key in AMONG_OTHERS] == [
+            rank, 2, [[0, 1, 2], [3, 4, 5]][rank], [4, 3], [(3, 3), (4, 2)], [1, 1], [[0.5], [1.5]]]
+        assert two["dev_eer"] == pytest.approx(one["dev_eer"])
         for name, value in one["parameters"].items():
             torch.testing.assert_close(two["parameters"][name], value, atol=1e-6, rtol=0)
         for a, b in zip(one["gauges"], two["gauges"], strict=True):
             assert a.keys() == b.keys()
             for name in a:
                 torch.testing.assert_close(a[name], b[name], equal_nan=True, check_dtype=False, msg=name)
+
+
+def test_a_gpu_for_each_process(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    for number in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", number)
+        assert distributed.start("cuda") == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="a GPU for 3 processes of this machine was asked for, PyTorch finds 2"):
+        distributed.start("cuda")
+    assert taken == [0, 1] and distributed.start("cpu") == torch.device("cpu")
 
 
 LONG = {**EVEN, "softmax.epochs": 3, "softmax.steps_per_epoch": 40, "training.checkpoint_minutes": 0.0005,

@@ -1,10 +1,17 @@
 """Gauges of training."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
+from deepspeaker.batches import Batch
+from deepspeaker.command import UserError
 from deepspeaker.gauges import ALARM_STEPS, CollapseAlarm, spread
+from deepspeaker.meter import Meter
 
 
 def test_spread_is_that_of_all_pairs():
@@ -46,3 +53,54 @@ def test_the_alarm_rings_after_so_many_steps_in_a_row():
         assert not alarm.rings(loss, cosine)
         for _ in range(ALARM_STEPS - 1):
             assert not alarm.rings(0.1, 1.0)
+
+
+BATCH = Batch(torch.tensor([1.0, np.nan, 3.0]).view(3, 1, 1), torch.arange(3), torch.tensor([2, 0, 1]))
+
+
+def meter(phase="softmax"):
+    """Of a run at step 7 with data of three utterances."""
+    settings = SimpleNamespace(learning_rate_at=lambda step: 0.25 + step)
+    run = SimpleNamespace(step=7, phase=phase, settings=settings, alarm=CollapseAlarm(0.1), out_dir=Path("exp/x"))
+    features = SimpleNamespace(utterances=["u0", "u1", "u2"], table=SimpleNamespace(path="feats.scp"))
+    return Meter(run, SimpleNamespace(features=features))
+
+
+def gauges(**values):
+    return {name: torch.tensor(value) for name, value in {"loss": 1.0, "gradient_norm": 2.0, **values}.items()}
+
+
+def test_means_of_an_epoch_and_what_the_progress_bar_shows():
+    found = meter()
+    assert found.shown() == {}
+    for loss, same in ((1.0, 0.5), (2.0, np.nan), (6.0, 0.25)):
+        found.add(BATCH, gauges(loss=loss, same=same, different=np.nan))
+    assert found.shown() == {"loss": "2.000"}  # the last step is read when the next has been started
+    found.read()
+    found.read()
+    assert found.shown() == {"loss": "6.000", "same": "0.250"}
+    assert found.means() == {"loss": 3.0, "gradient_norm": 2.0, "same": 0.375}
+
+
+@pytest.mark.parametrize("bad", [{"loss": np.nan}, {"gradient_norm": np.inf}])
+def test_training_that_fails_ends_at_the_step_after(bad):
+    found = meter()
+    found.add(BATCH, gauges(**bad))
+    found._run.step = 8
+    with pytest.raises(UserError, match="at step 7: the features of u0 hold values that are no numbers"):
+        found.add(BATCH, gauges())
+    found.add(BATCH._replace(features=torch.ones(3, 1, 1)), gauges(**bad))
+    with pytest.raises(UserError, match="at step 8, learning rate 8.25: lower"):
+        found.read()
+
+
+def test_only_triplets_collapse():
+    for phase in ("softmax", "triplet"):
+        found = meter(phase)
+        for _ in range(ALARM_STEPS):
+            found.add(BATCH, gauges(loss=0.1, cosine=0.95))
+        if phase == "triplet":
+            with pytest.raises(UserError, match=r"collapsed at step 7: .* \(0.1000\) .* cosine 0.950"):
+                found.read()
+        else:
+            found.read()

@@ -27,6 +27,7 @@ from deepspeaker.config import PhaseConfig, load_config
 from deepspeaker.dataset import FeatureSet
 from deepspeaker.embedding import embed
 from deepspeaker.metrics import eer
+from deepspeaker.models import build_model
 from deepspeaker.run import set_aside
 from deepspeaker.signals import StopRequest
 
@@ -347,6 +348,40 @@ def test_a_step_moves_against_the_clipped_gradient_at_the_rate_of_the_step(conf)
     assert torch.equal(speakers, batch.speakers) and torch.equal(utterances, batch.utterances)
     assert [each[3] for each in heard] == [{"margin": m, "scale": 30.0} for m in (0.3, 0.3, 0.0)]
     assert heard[1][4] == drawn != heard[2][4]  # what a network draws follows from the step
+
+
+def test_a_signal_is_noted_within_the_block_and_acts_as_before_behind_it():
+    heard = []
+    before = {number: signal.signal(number, lambda number, _: heard.append(number))
+              for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with StopRequest() as stop:
+            assert stop.signal == 0
+            for number in before:
+                signal.raise_signal(number)
+                assert stop.signal == number
+        assert not heard
+        for number in before:
+            signal.raise_signal(number)
+        assert heard == list(before) and stop.signal == signal.SIGINT
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_dev_trials_of_utterances_without_features_are_left_out(ready):
+    conf, _, dev = ready()
+    config = load_config(conf)
+    whole = training.DevelopmentSet(dev, config)
+    lines = (dev / "trials").read_text()
+    (dev / "trials").write_text(f"s00-u00 gone target\ngone s00-u00 target\n{lines}")
+    torch.manual_seed(0)
+    model = build_model(64, config.model.name, config.model.options).eval()
+    eers = [found.eer(model, torch.device("cpu")) for found in (whole, training.DevelopmentSet(dev, config))]
+    assert eers[0] == eers[1] > 0
+    (dev / "trials").write_text("s00-u00 gone target\ngone s00-u00 target\n")
+    with pytest.raises(UserError, match="no trial of .*/trials names utterances that have features"):
+        training.DevelopmentSet(dev, config)
 
 
 def test_the_mean_of_the_last_epochs(ready, tmp_path):
