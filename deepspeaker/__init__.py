@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepspeaker.model import Model, load
+    from deepspeaker.inference.model import Model, load
 
 __version__ = "0.1.0"
 __all__ = ["Model", "load"]
@@ -13,6 +13,6 @@ def __getattr__(name: str) -> object:
     """What a user needs of a trained model, imported when it is first asked for: it brings torch along."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from deepspeaker import model
+    from deepspeaker.inference import model
 
     return getattr(model, name)

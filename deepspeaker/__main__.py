@@ -2,7 +2,7 @@
 
 import sys
 
-from deepspeaker.tool import main
+from deepspeaker.inference.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

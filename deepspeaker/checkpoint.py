@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.command import UserError
+from deepspeaker.atomic import atomic
 from deepspeaker.config import Config, config_from_tables
-from deepspeaker.files import atomic
+from deepspeaker.errors import UserError
 from deepspeaker.models import build_model
 
 
@@ -84,7 +84,7 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, learnt: dict) -> None:
     """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`.
 
-    `learnt`: what deepspeaker.release.gather returns.
+    `learnt`: what deepspeaker.inference.model_file.gather returns.
     """
     content = load(trained)
     latest = config.as_tables()

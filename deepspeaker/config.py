@@ -15,8 +15,8 @@ from types import UnionType
 
 import torch
 
-from deepspeaker.command import UserError
-from deepspeaker.files import atomic
+from deepspeaker.atomic import atomic
+from deepspeaker.errors import UserError
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models import MODELS, build_model
 from deepspeaker.scoring import BACKENDS

@@ -33,7 +33,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, run
 from deepspeaker.corpus import (
     DataSet,
     audio_files,
@@ -45,9 +44,10 @@ from deepspeaker.corpus import (
     utterance_id,
     write_sets,
 )
+from deepspeaker.corpus.holdout import complete
 from deepspeaker.datadir import lines
-from deepspeaker.split import complete
-from deepspeaker.trials import Trial
+from deepspeaker.datadir.trials import Trial
+from deepspeaker.errors import UserError, run
 
 EXPECTED = "CN-Celeb_flac/{data,eval/{enroll,test,lists}}, CN-Celeb2_flac/data"
 CORPUS = re.compile(r"cn-?celeb(?P<number>[12]?)(_.*)?", re.IGNORECASE)

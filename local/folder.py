@@ -24,7 +24,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, examples, run
 from deepspeaker.corpus import (
     EXTENSIONS,
     DataSet,
@@ -38,7 +37,8 @@ from deepspeaker.corpus import (
     utterance_id,
     write_sets,
 )
-from deepspeaker.split import complete
+from deepspeaker.corpus.holdout import complete
+from deepspeaker.errors import UserError, examples, run
 
 EXPECTED = f"<speaker>/**/*.{{{','.join(kind[1:] for kind in EXTENSIONS)}}}"
 

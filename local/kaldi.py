@@ -28,14 +28,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, run
 from deepspeaker.corpus import corpus_parser, preparing, require_root, subfolders
+from deepspeaker.corpus.holdout import complete
 from deepspeaker.datadir import read_lists
 from deepspeaker.datadir.check import ROWS, check_rows
 from deepspeaker.datadir.fix import fixed, ordered, read_file
 from deepspeaker.datadir.tables import KNOWN_FILES, read_lines, require_values, shown, write_files
-from deepspeaker.split import complete
-from deepspeaker.trials import read_trials, write_trials
+from deepspeaker.datadir.trials import read_trials, write_trials
+from deepspeaker.errors import UserError, run
 
 EXPECTED = "train/{wav.scp,utt2spk} and test*/{wav.scp,utt2spk}"
 LEFT_OUT = ("spk2utt", "feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "utt2dur")  # made anew, here or in stage 2

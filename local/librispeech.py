@@ -39,10 +39,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, run
 from deepspeaker.corpus import DataSet, audio_files, corpus_parser, preparing, require_root, subfolders, write_sets
+from deepspeaker.corpus.holdout import complete
 from deepspeaker.datadir import lines
-from deepspeaker.split import complete
+from deepspeaker.errors import UserError, run
 
 EXPECTED = "[LibriSpeech/]<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac"
 SPEAKER = re.compile("[0-9]+")

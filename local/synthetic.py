@@ -33,9 +33,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, run
-from deepspeaker.synthesis import SAMPLE_RATE, draw_recording, draw_speaker, draw_utterance
-from deepspeaker.trials import nontarget_pairs
+from deepspeaker.corpus.synthesis import SAMPLE_RATE, draw_recording, draw_speaker, draw_utterance
+from deepspeaker.datadir.trials import nontarget_pairs
+from deepspeaker.errors import UserError, run
 from local.voxceleb import prepare
 
 VERSION = 1  # of the sound: raised whenever the same options would give other bytes

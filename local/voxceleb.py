@@ -32,10 +32,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import UserError, run
 from deepspeaker.corpus import DataSet, is_audio, preferred, refuse_missing, write_corpus
 from deepspeaker.datadir import lines
-from deepspeaker.trials import Trial
+from deepspeaker.datadir.trials import Trial
+from deepspeaker.errors import UserError, run
 
 TRAIN = {"voxceleb1": ("voxceleb1",), "voxceleb2": ("voxceleb2",), "both": ("voxceleb1", "voxceleb2")}
 FORMATS = ("wav", "flac", "aac", "m4a")  # names of the level above the speakers

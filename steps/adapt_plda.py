@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
+from deepspeaker.scoring.inputs import read_embeddings
 from deepspeaker.scoring.plda import adapt
 from deepspeaker.scoring.plda_files import read_plda, write_plda
-from deepspeaker.scoring.task import read_embeddings
 
 
 def main():

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import UserError, run
+from deepspeaker.errors import UserError, run
 
 
 def main():
@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of what each utterance gets (default 0)")
     args = parser.parse_args()
 
-    from deepspeaker.copies import MUSAN, noisy_copy, reverberant_copy, speed_copy
+    from deepspeaker.corpus.augmented_copies import MUSAN, noisy_copy, reverberant_copy, speed_copy
 
     if args.speed is not None:
         if not 0.5 <= args.speed <= 2:

@@ -12,8 +12,8 @@ import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
-from deepspeaker.space import check_space
+from deepspeaker.errors import run
+from deepspeaker.recipe.disk_space import check_space
 
 
 def main():

@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.checkpoint import write_model
-from deepspeaker.command import run
 from deepspeaker.config import load_config
-from deepspeaker.release import gather
-from deepspeaker.results import collect, write_results
+from deepspeaker.errors import run
+from deepspeaker.inference.model_file import gather
+from deepspeaker.recipe.results import collect, write_results
 from deepspeaker.scoring import BACKENDS
 
 

@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
 from deepspeaker.metrics import compare
 from deepspeaker.metrics.describe import read_alike
 from deepspeaker.metrics.sides import trial_sides
-from deepspeaker.scoring.scores import read_scored
+from deepspeaker.scoring.score_files import read_scored
 
 
 def main():

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
-from deepspeaker.join_embeddings import join_shares
+from deepspeaker.errors import run
+from deepspeaker.extraction.join_embeddings import join_shares
 
 
 def main():
@@ -33,7 +33,7 @@ def main():
     if args.join:
         print(join_shares(args.data_dir, args.out_dir, args.nj))
         return
-    from deepspeaker.make_embeddings import embed_share
+    from deepspeaker.extraction.make_embeddings import embed_share
 
     print(embed_share(args.checkpoint, args.conf, args.data_dir, args.out_dir, args.job, args.nj, args.device))
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
 
 
 def main():
@@ -35,7 +35,7 @@ def main():
     import torch
 
     from deepspeaker.config import load_config
-    from deepspeaker.make_features import Places, join_shares, make_share
+    from deepspeaker.extraction.make_features import Places, join_shares, make_share
 
     config = load_config(args.conf).features
     places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir)

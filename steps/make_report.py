@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
 
 
 def main():
@@ -22,9 +22,9 @@ def main():
     parser.add_argument("--conf", type=Path, required=True)
     args = parser.parse_args()
 
+    from deepspeaker.atomic import atomic
     from deepspeaker.config import load_config
-    from deepspeaker.files import atomic
-    from deepspeaker.report import make_report
+    from deepspeaker.recipe.report import make_report
 
     page = make_report(args.data, args.exp_dir.resolve(), load_config(args.conf))
     report = args.exp_dir / "report.html"

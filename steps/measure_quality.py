@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
 from deepspeaker.datadir import read_table
+from deepspeaker.errors import run
+from deepspeaker.scoring.inputs import read_embeddings, read_task
 from deepspeaker.scoring.quality import QUALITIES, measure
-from deepspeaker.scoring.scores import write_scores
-from deepspeaker.scoring.task import read_embeddings, read_task
+from deepspeaker.scoring.score_files import write_scores
 
 
 def main():

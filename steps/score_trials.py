@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import UserError, run
+from deepspeaker.errors import UserError, run
 from deepspeaker.scoring import BACKENDS, make_scorer
+from deepspeaker.scoring.inputs import read_embeddings, read_identification, read_task
 from deepspeaker.scoring.plda_files import read_plda
+from deepspeaker.scoring.score_files import write_best, write_scores
 from deepspeaker.scoring.scorer import best_models, score_pairs
-from deepspeaker.scoring.scores import write_best, write_scores
-from deepspeaker.scoring.task import read_embeddings, read_identification, read_task
 
 
 def main():

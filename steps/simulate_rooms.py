@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
 
 
 def main():
@@ -22,7 +22,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    from deepspeaker.rooms import simulate_rooms
+    from deepspeaker.audio.simulated_rooms import simulate_rooms
 
     simulate_rooms(args.rirs_dir, args.rooms, args.seed)
     print(f"{args.rirs_dir}: impulse responses of {2 * args.rooms} simulated rooms")

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import UserError, run
+from deepspeaker.errors import UserError, run
 
 PORTS = range(20000, 30000)  # one follows from the number of the Slurm job
 

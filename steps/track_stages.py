@@ -14,9 +14,9 @@ import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker import plan
-from deepspeaker.command import UserError, run
-from deepspeaker.stages import SECTIONS, Recipe
+from deepspeaker.errors import UserError, run
+from deepspeaker.recipe import plan
+from deepspeaker.recipe.stages import SECTIONS, Recipe
 
 
 def main():

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
 
 
 def main():
@@ -36,9 +36,9 @@ def main():
 
     import torch
 
-    from deepspeaker import distributed
     from deepspeaker.config import load_config
-    from deepspeaker.training import fit
+    from deepspeaker.training import distributed
+    from deepspeaker.training.loop import fit
 
     device = distributed.start(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     args.out_dir.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
+from deepspeaker.errors import run
 from deepspeaker.scoring.calibration import fit, write_calibration
-from deepspeaker.scoring.scores import read_measured
+from deepspeaker.scoring.score_files import read_measured
 
 
 def main():

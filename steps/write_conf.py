@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.checkpoint import load_model
-from deepspeaker.command import run
 from deepspeaker.config import load_config, set_values, write_config
+from deepspeaker.errors import run
 
 
 def main():

@@ -104,7 +104,7 @@ def conf(tmp_path):
 
 def make_features(directory: Path, config, scratch: Path) -> None:
     """What stage 2 does, in this process."""
-    from deepspeaker.make_features import Places, join_shares, make_share
+    from deepspeaker.extraction.make_features import Places, join_shares, make_share
 
     places = Places(directory.name, scratch, scratch)
     make_share(directory, config.features, places, 1, 1)

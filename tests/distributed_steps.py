@@ -11,10 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from deepspeaker import distributed, training
-from deepspeaker.batches import TrainingSet
 from deepspeaker.config import load_config
-from deepspeaker.development import DevelopmentSet
+from deepspeaker.training import distributed
+from deepspeaker.training import loop as training
+from deepspeaker.training.batches import TrainingSet
+from deepspeaker.training.dev_set import DevelopmentSet
 
 
 def main(conf, phase, train, dev, out):

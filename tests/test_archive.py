@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepspeaker.archive import MatrixTable, _map, append, open_matrix, open_vector, read_vectors, write_vectors
-from deepspeaker.command import UserError
 from deepspeaker.datadir import write_table
+from deepspeaker.datadir.archive import MatrixTable, _map, append, open_matrix, open_vector, read_vectors, write_vectors
+from deepspeaker.errors import UserError
 
 MATRIX = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
 

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
 
-from deepspeaker import audio
-from deepspeaker.audio import read_audio
-from deepspeaker.command import UserError
+from deepspeaker.audio import reading
+from deepspeaker.audio.reading import read_audio
+from deepspeaker.errors import UserError
 
 
 @pytest.mark.parametrize("ending, subtype, tolerance", [
@@ -54,7 +54,7 @@ def test_m4a_through_pyav(tmp_path, monkeypatch):
     whole = read_audio(str(path), RATE).samples
     assert abs(len(whole) - 2 * RATE) < 3000 and abs(np.abs(whole[4000:-4000]).max() - 0.5) < 0.1
     np.testing.assert_array_equal(read_audio(str(path), RATE, 0.5, 1.0).samples, whole[8000:16000])
-    monkeypatch.setattr(audio, "BLOCK", 1)
+    monkeypatch.setattr(reading, "BLOCK", 1)
     np.testing.assert_array_equal(read_audio(str(path), RATE).samples, whole)
 
 
@@ -137,7 +137,7 @@ def test_blocks_change_nothing(tmp_path, monkeypatch):
     path = str(write_wav(tmp_path / "a.wav", stereo, 44100, "PCM_24"))
     whole = read_audio(path, RATE)
     assert len(whole.samples) == 3.5 * RATE
-    monkeypatch.setattr(audio, "BLOCK", 1)
+    monkeypatch.setattr(reading, "BLOCK", 1)
     again = read_audio(path, RATE)
     np.testing.assert_allclose(again.samples, whole.samples, atol=1e-6)
     assert again.converted == whole.converted == "2 channels mixed, 44100 Hz to 16000 Hz"
@@ -189,7 +189,7 @@ def test_pipe_that_never_ends():
 
 
 def test_pipe_that_never_ends_writing(monkeypatch):
-    monkeypatch.setattr(audio, "MOST_PIPED", 1 << 22)
+    monkeypatch.setattr(reading, "MOST_PIPED", 1 << 22)
     with pytest.raises(UserError, match="writes more than 4194304 bytes"):
         read_audio("cat /dev/zero |", RATE)
 
@@ -265,16 +265,16 @@ def test_probe(tmp_path):
     stereo = np.stack([noise(0.5, 1), noise(0.5, 2)], 1)
     for name in ("a.wav", "a.flac"):
         path = write_wav(tmp_path / name, stereo)
-        assert audio.probe(path) == (8000, RATE, 2) and audio.probe(path).seconds == 0.5
+        assert reading.probe(path) == (8000, RATE, 2) and reading.probe(path).seconds == 0.5
         cut = tmp_path / f"cut-{name}"
         cut.write_bytes(path.read_bytes()[:-2000])
-        with pytest.raises(audio.Truncated, match=f"{cut} is truncated"):
-            audio.probe(cut)
+        with pytest.raises(reading.Truncated, match=f"{cut} is truncated"):
+            reading.probe(cut)
     content = (tmp_path / "a.wav").read_bytes()
     for bad, words in ((b"", "is empty"), (content[:40] + b"\0\0\0\0", "no samples"), (b"x" * 99, "is not audio")):
         (tmp_path / "bad.wav").write_bytes(bad)
         with pytest.raises(UserError, match=words):
-            audio.probe(tmp_path / "bad.wav")
+            reading.probe(tmp_path / "bad.wav")
 
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF])

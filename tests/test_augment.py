@@ -10,16 +10,16 @@ import pytest
 import torch
 from conftest import RATE, ROOT, noise, write_wav
 
-from deepspeaker.archive import open_matrix
-from deepspeaker.audio import read_audio
-from deepspeaker.augment import augment, mask
-from deepspeaker.command import UserError
+from deepspeaker.audio.augment import augment, mask
+from deepspeaker.audio.reading import read_audio
+from deepspeaker.audio.simulated_rooms import simulate_rooms
 from deepspeaker.config import load_config
-from deepspeaker.copies import noisy_copy, reverberant_copy, speed_copy
+from deepspeaker.corpus.augmented_copies import noisy_copy, reverberant_copy, speed_copy
 from deepspeaker.datadir import read_table
+from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
-from deepspeaker.make_features import Places, join_shares, make_share
-from deepspeaker.rooms import simulate_rooms
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.make_features import Places, join_shares, make_share
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])

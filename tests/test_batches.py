@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import make_features
 
-from deepspeaker import resident
-from deepspeaker.archive import _map, append
-from deepspeaker.batches import Ahead, TrainingSet, _choose
-from deepspeaker.command import UserError
 from deepspeaker.config import BatchConfig, load_config
-from deepspeaker.dataset import FeatureSet
-from deepspeaker.resident import resident_bytes
+from deepspeaker.datadir.archive import _map, append
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.training import gpu_archive
+from deepspeaker.training.batches import Ahead, TrainingSet, _choose
+from deepspeaker.training.gpu_archive import resident_bytes
 
 
 def even(speakers, utterances, min_frames=30, max_frames=50):
@@ -135,7 +135,7 @@ def test_all_unvoiced_means_all_frames(features, tmp_path):
 def test_archives_on_a_device_give_the_same_batches(features, vad, compress, monkeypatch):
     directory, config = features({"features.vad": vad, "features.compress": compress}, seconds=0.7)
     mapped, moved = TrainingSet(directory, config), TrainingSet(directory, config)
-    monkeypatch.setattr(resident, "CHUNK", 10_000)
+    monkeypatch.setattr(gpu_archive, "CHUNK", 10_000)
     moved.upload(torch.device("cpu"))
     assert resident_bytes(mapped.features.table) == 16 * 68 * 64 * (2 if compress else 4)
     for step in range(30):  # some windows longer than the utterance

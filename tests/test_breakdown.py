@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from deepspeaker.command import UserError
+from deepspeaker.datadir.trials import read_trial_list
+from deepspeaker.errors import UserError
 from deepspeaker.metrics.breakdown import breakdown, by_category, by_number
 from deepspeaker.metrics.identification import identification, ranks
 from deepspeaker.metrics.sides import grouping, identification_ranks, trial_sides
-from deepspeaker.trials import read_trial_list
 
 SPEAKERS = "abcdefg"
 

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from deepspeaker.archive import write_vectors
-from deepspeaker.command import UserError
+from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.errors import UserError
 from deepspeaker.scoring.calibration import (
     Calibration,
     apply,
@@ -18,8 +18,8 @@ from deepspeaker.scoring.calibration import (
     write_calibration,
 )
 from deepspeaker.scoring.enrolment import Models
+from deepspeaker.scoring.inputs import Sides
 from deepspeaker.scoring.quality import measure
-from deepspeaker.scoring.task import Sides
 
 
 def gaussian(n=200_000, seed=0):

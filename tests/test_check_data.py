@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import noise, write_wav
 
-from deepspeaker.check_data import KINDS, check_data
-from deepspeaker.check_data.audio import parallel, repeated
-from deepspeaker.check_data.findings import EXAMPLES
-from deepspeaker.features import num_frames
-from deepspeaker.frames import FRAME_LENGTH
+from deepspeaker.audio.frames import FRAME_LENGTH
+from deepspeaker.corpus.check import KINDS, check_data
+from deepspeaker.corpus.check_audio import parallel, repeated
+from deepspeaker.corpus.check_findings import EXAMPLES
+from deepspeaker.extraction.fbank import num_frames
 
 
 def found(*directories, train=None):

@@ -5,9 +5,9 @@ import re
 import pytest
 from conftest import ROOT
 
-from deepspeaker.command import UserError
 from deepspeaker.config import load_config, set_values, write_config
-from deepspeaker.settings import differences
+from deepspeaker.errors import UserError
+from deepspeaker.provenance import differences
 
 CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
 TEXT = (ROOT / "egs/voxceleb/conf/demo.toml").read_text()

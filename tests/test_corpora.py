@@ -10,7 +10,7 @@ from conftest import ROOT, environment, noise, write_wav
 from corpora import BOM, FEW, contents, lay_out, names, of_speakers, prepare, speakers
 
 from deepspeaker.datadir import read_lists, read_table
-from deepspeaker.trials import read_trials
+from deepspeaker.datadir.trials import read_trials
 
 # folder
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from deepspeaker.archive import append
-from deepspeaker.command import UserError
 from deepspeaker.config import FeatureConfig, load_config
 from deepspeaker.datadir import write_table
-from deepspeaker.dataset import FeatureSet
+from deepspeaker.datadir.archive import append
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.feature_set import FeatureSet
 
 COUNTS = {"a": 5, "b": 9, "c": 7}
 VOICED = {"a": [0, 1, 1, 0, 1], "b": [0] * 9, "c": [1, 0, 0, 1, 0, 0, 0]}

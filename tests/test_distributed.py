@@ -12,9 +12,9 @@ import pytest
 import torch
 from conftest import ROOT, environment, finish, hear_interrupts, same, train_command, weights
 
-from deepspeaker import distributed
 from deepspeaker.checkpoint import load
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
+from deepspeaker.training import distributed
 
 STEPS = str(ROOT / "tests/distributed_steps.py")
 EVEN = {"softmax.speakers": 4, "softmax.utterances": 1, "triplet.speakers": 4, "triplet.utterances": 2,

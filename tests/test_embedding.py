@@ -2,12 +2,13 @@
 
 import torch
 
-from deepspeaker import embedding, make_embeddings
-from deepspeaker.archive import read_vectors
 from deepspeaker.checkpoint import save
 from deepspeaker.config import EmbeddingConfig, load_config
-from deepspeaker.embedding import embed, embed_together
-from deepspeaker.join_embeddings import join_shares
+from deepspeaker.datadir.archive import read_vectors
+from deepspeaker.extraction import embed as embedding
+from deepspeaker.extraction import make_embeddings
+from deepspeaker.extraction.embed import embed, embed_together
+from deepspeaker.extraction.join_embeddings import join_shares
 from deepspeaker.models import build_model
 
 torch.manual_seed(0)
@@ -35,7 +36,7 @@ def test_short_utterances_are_repeated():
 
 
 def test_together_as_alone(monkeypatch):
-    monkeypatch.setattr("deepspeaker.embedding.BATCH", 300)
+    monkeypatch.setattr("deepspeaker.extraction.embed.BATCH", 300)
     config = EmbeddingConfig(min_frames=40)
     utterances = [FEATURES[:frames] for frames in (20, 130, 41, 100, 129, 1, 64)]
     found = embed_together(MODEL, utterances, "mean", config)

@@ -10,9 +10,10 @@ from test_models import BODIES
 from tools import model_file, voice
 
 import deepspeaker
-from deepspeaker.command import UserError
 from deepspeaker.config import load_config
-from deepspeaker.tool import export, main
+from deepspeaker.errors import UserError
+from deepspeaker.inference import export_onnx
+from deepspeaker.inference.cli import main
 
 DEPLOY = {f"features.{key}": value
           for key, value in load_config(ROOT / "egs/voxceleb/conf/deploy.toml").as_tables()["features"].items()}
@@ -47,7 +48,7 @@ def test_sherpa_onnx_runs_it(tmp_path, capsys):
     pytest.param({"features.vad": False}, id="all frames", marks=pytest.mark.long)])
 def test_from_samples(tmp_path, changes):
     path, out = model_file(tmp_path / "model.pt", changes), tmp_path / "model.onnx"
-    done = export.export_onnx(deepspeaker.load(path), out, front_end=True)
+    done = export_onnx.export_onnx(deepspeaker.load(path), out, front_end=True)
     assert done.difference < 1e-4 and "starts at samples" in done.deployment and not onnx.load(out).metadata_props
     samples = voice(1, seconds=2.3)
     np.testing.assert_allclose(run(out, samples=samples), deepspeaker.load(path).embed(samples, RATE), atol=1e-3)
@@ -58,13 +59,13 @@ def test_from_samples(tmp_path, changes):
 @pytest.mark.parametrize("name", ["resnet", "ecapa"])
 def test_modern_bodies(tmp_path, name):
     path, out = model_file(tmp_path / "model.pt", {"model": {"name": name, **BODIES[name]}}), tmp_path / "model.onnx"
-    assert export.export_onnx(deepspeaker.load(path), out, front_end=False).difference < 1e-4
+    assert export_onnx.export_onnx(deepspeaker.load(path), out, front_end=False).difference < 1e-4
 
 
 @pytest.mark.long
 def test_batches_of_features_and_why_sherpa_cannot(tmp_path):
     path, out = model_file(tmp_path / "model.pt"), tmp_path / "model.onnx"
-    done = export.export_onnx(deepspeaker.load(path), out, front_end=False)
+    done = export_onnx.export_onnx(deepspeaker.load(path), out, front_end=False)
     assert "num_mel_bins is 64, its own 80" in done.deployment and "snip_edges is True" in done.deployment
     features = np.random.default_rng(0).standard_normal((3, 77, 64)).astype(np.float32)
     one_by_one = np.concatenate([run(out, features=features[n:n + 1]) for n in range(3)])
@@ -75,15 +76,15 @@ def test_batches_of_features_and_why_sherpa_cannot(tmp_path):
 def test_a_wrong_export_is_deleted(tmp_path, monkeypatch):
     path, out = model_file(tmp_path / "model.pt"), tmp_path / "model.onnx"
     model = deepspeaker.load(path)
-    write = export.torch.onnx.export
+    write = export_onnx.torch.onnx.export
 
     def spoil(*args, **options):
         write(*args, **options)
         model.network.affine.bias.data += 0.1
 
-    monkeypatch.setattr(export.torch.onnx, "export", spoil)
+    monkeypatch.setattr(export_onnx.torch.onnx, "export", spoil)
     with pytest.raises(UserError, match="differs from the model by .* it is deleted"):
-        export.export_onnx(model, out, front_end=False)
+        export_onnx.export_onnx(model, out, front_end=False)
     assert not list(tmp_path.glob("*.onnx")) and not list(tmp_path.glob(".*"))
 
 
@@ -92,10 +93,10 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         raise ImportError(name)
 
     model = deepspeaker.load(model_file(tmp_path / "model.pt"))
-    monkeypatch.setattr(export.importlib, "import_module", refuse)
+    monkeypatch.setattr(export_onnx.importlib, "import_module", refuse)
     with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime"):
-        export.export_onnx(model, tmp_path / "x.onnx", front_end=False)
+        export_onnx.export_onnx(model, tmp_path / "x.onnx", front_end=False)
     monkeypatch.undo()
     for name in ("x.txt", "nowhere/x.onnx"):
         with pytest.raises(UserError, match="expected a name that ends in .onnx"):
-            export.export_onnx(model, tmp_path / name, front_end=False)
+            export_onnx.export_onnx(model, tmp_path / name, front_end=False)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import RATE, noise
 
-from deepspeaker.features import compute_fbank, frame_sizes, normalize, num_frames, voiced_frames
+from deepspeaker.extraction.fbank import compute_fbank, frame_sizes, normalize, num_frames, voiced_frames
 
 rng = np.random.default_rng(0)
 SIGNALS = {

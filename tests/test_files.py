@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepspeaker.files import atomic, replacing
+from deepspeaker.atomic import atomic, replacing
 
 
 @pytest.mark.parametrize("mode, content, stored", [("w", "é\n", b"\xc3\xa9\n"), ("wb", b"\xff", b"\xff")])

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepspeaker.batches import Batch
-from deepspeaker.command import UserError
-from deepspeaker.gauges import ALARM_STEPS, CollapseAlarm, spread
-from deepspeaker.meter import Meter
+from deepspeaker.errors import UserError
+from deepspeaker.training.batches import Batch
+from deepspeaker.training.gauges import ALARM_STEPS, CollapseAlarm, spread
+from deepspeaker.training.meter import Meter
 
 
 def test_spread_is_that_of_all_pairs():

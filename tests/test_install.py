@@ -20,7 +20,7 @@ def test_pip_install(tmp_path):
         shutil.copy(ROOT / name, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", target]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, source], check=True)
-    assert (target / "deepspeaker/report/page.html").exists()
+    assert (target / "deepspeaker/recipe/report/page.html").exists()
     there = environment(PYTHONPATH=str(target))
 
     def run(*words):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.command import UserError
-from deepspeaker.jobs import merge, part, share
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.jobs import merge, part, share
 
 
 def test_shares():

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
 
-from deepspeaker import listening
-from deepspeaker.command import UserError
-from deepspeaker.listening import as_samples, read_file
+from deepspeaker.errors import UserError
+from deepspeaker.inference import sound_files
+from deepspeaker.inference.sound_files import as_samples, read_file
 
 
 @pytest.mark.parametrize("samples, rate, words", [
@@ -81,7 +81,7 @@ def test_standard_input(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=words) as error:
             read(given)
         assert "/sound" not in str(error.value)
-    monkeypatch.setattr(listening, "MOST_PIPED", len(content))
+    monkeypatch.setattr(sound_files, "MOST_PIPED", len(content))
     assert len(read(content)) == 8000
     with pytest.raises(UserError, match="standard input has more than"):
         read(content + b"x")

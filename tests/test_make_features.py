@@ -16,12 +16,12 @@ import soundfile
 import torch
 from conftest import ROOT, environment, noise, write_wav
 
-from deepspeaker.archive import open_matrix, open_vector
-from deepspeaker.command import UserError
 from deepspeaker.config import load_config
 from deepspeaker.datadir import read_table
-from deepspeaker.features import compute_fbank, voiced_frames
-from deepspeaker.make_features import Places, join_shares, make_share, sources
+from deepspeaker.datadir.archive import open_matrix, open_vector
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
+from deepspeaker.extraction.make_features import Places, join_shares, make_share, sources
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_memory_of_long_recordings(tmp_path, directory, conf, hours, rate, chann
 
 def test_tables_and_archives(tmp_path, directory, conf, monkeypatch):
     """What a directory holds after stage 2, in pieces of two, against the functions of the front-end."""
-    monkeypatch.setattr("deepspeaker.make_features.PIECE", 2)
+    monkeypatch.setattr("deepspeaker.extraction.make_features.PIECE", 2)
     sounds = {f"u{n}": noise(0.3 + 0.0123 * n, n) for n in range(5)}
     wavs = {key: write_wav(tmp_path / f"{key}.wav", x, subtype="FLOAT") for key, x in sounds.items()}
     folder = directory(wav_scp="".join(f"{key} {wav}\n" for key, wav in wavs.items()), utt2spk="u u\n")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from deepspeaker import metrics
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 from deepspeaker.metrics import compute_metrics, rates
 from deepspeaker.metrics.likelihood import cllr, min_cllr
 from deepspeaker.metrics.rates import act_dcf, eer, eer_kaldi, eer_threshold, error_rates, min_dcf, miss_at, rank

@@ -10,13 +10,13 @@ from conftest import RATE, ROOT, environment, write_wav
 from tools import model_file, voice
 
 import deepspeaker
-from deepspeaker.archive import read_vectors
-from deepspeaker.audio import read_audio
-from deepspeaker.command import UserError
+from deepspeaker.audio.reading import read_audio
 from deepspeaker.config import load_config
-from deepspeaker.make_embeddings import embed_share
-from deepspeaker.make_features import Places, join_shares, make_share
-from deepspeaker.model import Recording
+from deepspeaker.datadir.archive import read_vectors
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.make_embeddings import embed_share
+from deepspeaker.extraction.make_features import Places, join_shares, make_share
+from deepspeaker.inference.model import Recording
 from deepspeaker.scoring.plda import train
 
 RNG = np.random.default_rng(0)

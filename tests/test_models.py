@@ -4,8 +4,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from deepspeaker.command import UserError
 from deepspeaker.config import load_config
+from deepspeaker.errors import UserError
 from deepspeaker.models import build_model
 from deepspeaker.models.ecapa import Res2
 from deepspeaker.models.padding import pad

@@ -2,10 +2,10 @@
 
 import pytest
 
-from deepspeaker import plan, records
-from deepspeaker.command import UserError
-from deepspeaker.records import why
-from deepspeaker.stages import FEATURES, Recipe, parts
+from deepspeaker.errors import UserError
+from deepspeaker.recipe import plan, records
+from deepspeaker.recipe.records import why
+from deepspeaker.recipe.stages import FEATURES, Recipe, parts
 
 SETS = ("train", "dev", "test", "test_b")
 PHASES = ("untrained", "softmax", "triplet")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from deepspeaker.archive import write_vectors
-from deepspeaker.command import UserError
+from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.errors import UserError
 from deepspeaker.metrics import eer
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models

@@ -3,8 +3,8 @@
 import json
 from types import SimpleNamespace
 
-from deepspeaker import progress
-from deepspeaker.progress import Reporter, watch
+from deepspeaker.extraction import progress
+from deepspeaker.extraction.progress import Reporter, watch
 
 
 def test_a_job_writes_now_and_then_and_at_its_end(tmp_path, monkeypatch):

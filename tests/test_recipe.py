@@ -205,7 +205,7 @@ def test_a_disk_too_small_for_the_features(finished, tmp_path, call):
 
 
 def test_scores_are_cosines_of_the_embeddings(finished):
-    from deepspeaker.archive import read_vectors
+    from deepspeaker.datadir.archive import read_vectors
 
     exp = finished[0] / "exp/tiny/triplet"
     embeddings = read_vectors(exp / "embeddings/test/embedding.scp")
@@ -227,8 +227,8 @@ def test_speakers_are_apart(finished):
 
 
 def test_the_number_of_jobs_changes_no_byte(finished, call, tmp_path):
-    from deepspeaker.archive import open_matrix
     from deepspeaker.datadir import read_table
+    from deepspeaker.datadir.archive import open_matrix
 
     first = finished[0] / "data/test"
     again = tmp_path / "test"
@@ -287,7 +287,7 @@ def test_a_test_set_more(copy):
 
 
 def test_enrolment_by_several_utterances(copy):
-    from deepspeaker.archive import read_vectors
+    from deepspeaker.datadir.archive import read_vectors
 
     test = copy / "data/test"
     speakers = {line.split()[0]: line.split()[1:] for line in (test / "spk2utt").open()}
@@ -335,8 +335,8 @@ def test_every_backend_is_calibrated_on_dev(copy):
 
 def test_the_model_decides_as_stage_6_does(finished, call):
     from deepspeaker import load
-    from deepspeaker.archive import read_vectors
     from deepspeaker.datadir import read_table
+    from deepspeaker.datadir.archive import read_vectors
 
     exp, wavs = finished[0] / "exp/tiny", read_table(finished[0] / "data/test/wav.scp")
     model = load(exp / "model.pt")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker import records
-from deepspeaker.command import UserError
-from deepspeaker.records import NOT_RUN, Part, begin, end, why
+from deepspeaker.errors import UserError
+from deepspeaker.recipe import records
+from deepspeaker.recipe.records import NOT_RUN, Part, begin, end, why
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from deepspeaker.archive import write_vectors
-from deepspeaker.command import UserError
 from deepspeaker.config import ScoringConfig
-from deepspeaker.release import counts, gather
+from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.errors import UserError
+from deepspeaker.inference.model_file import counts, gather
 from deepspeaker.scoring.calibration import Calibration, write_calibration
 
 RESULTS = [{"phase": "softmax", "eer": 2.0}, {"phase": "triplet", "eer": 1.0}]

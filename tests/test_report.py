@@ -11,9 +11,9 @@ import pytest
 from browser import browser, missing
 from conftest import ROOT, environment, tiny_conf
 
-from deepspeaker.archive import write_vectors
-from deepspeaker.report import facts, make_report
-from deepspeaker.report.systems import differences, scored_lists, worst_errors
+from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.recipe.report import facts, make_report
+from deepspeaker.recipe.report.systems import differences, scored_lists, worst_errors
 
 HOSTILE = '"><script>document.title="run"</script><img/src=x/onerror="document.title=1">'
 PHASES = {"untrained": 0.5, "softmax": 2.0, "triplet": 3.0}  # how far apart the classes are

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from deepspeaker.command import UserError
-from deepspeaker.results import collect, write_results
+from deepspeaker.errors import UserError
+from deepspeaker.recipe.results import collect, write_results
 
 
 def test_rows_are_ordered_by_set_list_phase_and_backend(tmp_path):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.command import UserError
-from deepspeaker.engines.line import parse, quoted
+from deepspeaker.engines.command_line import parse, quoted
 from deepspeaker.engines.logs import begin, conclude, described, empty, how_it_ended
+from deepspeaker.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "utils" / "run.pl"

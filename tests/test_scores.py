@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeaker import columns
-from deepspeaker.columns import Numbering, read_blocks
-from deepspeaker.command import UserError
-from deepspeaker.scoring.scores import read_scored, read_scores, write_scores
-from deepspeaker.trials import read_trial_list
+from deepspeaker.datadir import text_columns
+from deepspeaker.datadir.text_columns import Numbering, read_blocks
+from deepspeaker.datadir.trials import read_trial_list
+from deepspeaker.errors import UserError
+from deepspeaker.scoring.score_files import read_scored, read_scores, write_scores
 
 
 @given(st.text(alphabet="ab \t\r\n\f\v\x01\x1c\u00a0ä", max_size=60), st.integers(1, 9))
@@ -20,7 +20,7 @@ def test_columns_are_those_of_python(tmp_path_factory, text, size):
     lines = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n") if text else []
     rows = [line.encode().split() for line in lines]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "BLOCK", size)
+        patch.setattr(text_columns, "BLOCK", size)
         wrong = [number for number, row in enumerate(rows, 1) if len(row) != 2]
         if wrong:
             with pytest.raises(UserError, match=rf"file:{wrong[0]}: expected 'x y', found"):

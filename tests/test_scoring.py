@@ -5,17 +5,17 @@ import sys
 import numpy as np
 import pytest
 
-from deepspeaker.archive import write_vectors
-from deepspeaker.command import UserError
-from deepspeaker.join_embeddings import speaker_means
+from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.join_embeddings import speaker_means
 from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring import scorer as scorer_module
 from deepspeaker.scoring.asnorm import asnorm, statistics
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models
+from deepspeaker.scoring.inputs import read_embeddings, read_identification, read_labelled, read_task
 from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.scorer import best_models, score_pairs
-from deepspeaker.scoring.task import read_embeddings, read_identification, read_labelled, read_task
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = {"a-1": np.array([1, 0], np.float32), "a-2": np.array([0, 1], np.float32),

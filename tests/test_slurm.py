@@ -16,10 +16,10 @@ from test_recipe import TINY_CORPUS, recipe, rows
 from test_run_pl import DATE
 
 from deepspeaker.checkpoint import load
-from deepspeaker.command import UserError
-from deepspeaker.engines.line import parse
+from deepspeaker.engines.command_line import parse
 from deepspeaker.engines.slurm import Array
 from deepspeaker.engines.slurm_conf import read_conf
+from deepspeaker.errors import UserError
 
 SLURM = ROOT / "utils/slurm.pl"
 SHIPPED = ROOT / "egs/voxceleb/conf/slurm.conf"

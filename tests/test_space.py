@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import write_wav
 
-from deepspeaker import space
-from deepspeaker.command import UserError
-from deepspeaker.space import check_space, hours_of
+from deepspeaker.errors import UserError
+from deepspeaker.recipe import disk_space
+from deepspeaker.recipe.disk_space import check_space, hours_of
 
 HALF_PRECISION, FULL = {"num_mel_bins": 64, "compress": True}, {"num_mel_bins": 64, "compress": False}
 
@@ -23,7 +23,7 @@ def hour(tmp_path):
 
 
 def left(monkeypatch, count):
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: SimpleNamespace(free=count))
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda folder: SimpleNamespace(free=count))
 
 
 def test_bytes(hour, tmp_path, monkeypatch):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from conftest import RATE
 
-from deepspeaker import speech
-from deepspeaker.command import UserError
-from deepspeaker.features import compute_fbank
-from deepspeaker.speech import Trust, check_voice, glides, judge, net_speech, pitch
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.fbank import compute_fbank
+from deepspeaker.inference import speech_check as speech
+from deepspeaker.inference.speech_check import Trust, check_voice, glides, judge, net_speech, pitch
 
 
 def siren(seconds: float) -> np.ndarray:

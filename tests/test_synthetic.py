@@ -14,9 +14,7 @@ import pytest
 import soundfile
 from conftest import hear_interrupts
 
-from deepspeaker.command import UserError
-from deepspeaker.datadir import read_lists, read_table
-from deepspeaker.synthesis import (
+from deepspeaker.corpus.synthesis import (
     FREQUENCIES,
     HOP,
     SAMPLE_RATE,
@@ -29,7 +27,9 @@ from deepspeaker.synthesis import (
     spectra,
     tract_response,
 )
-from deepspeaker.trials import read_trials
+from deepspeaker.datadir import read_lists, read_table
+from deepspeaker.datadir.trials import read_trials
+from deepspeaker.errors import UserError
 from local.synthetic import Corpus, ensure_corpus
 
 PROGRAM = Path(__file__).resolve().parents[1] / "local" / "synthetic.py"

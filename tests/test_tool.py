@@ -24,11 +24,13 @@ from conftest import RATE, ROOT, environment, noise, write_wav
 from tools import model_file, voice
 
 import deepspeaker
-from deepspeaker.archive import read_vectors
-from deepspeaker.command import UserError
-from deepspeaker.model import Recording
-from deepspeaker.speech import Trust
-from deepspeaker.tool import bulk, database, main
+from deepspeaker.datadir.archive import read_vectors
+from deepspeaker.errors import UserError
+from deepspeaker.inference import bulk
+from deepspeaker.inference import speaker_database as database
+from deepspeaker.inference.cli import main
+from deepspeaker.inference.model import Recording
+from deepspeaker.inference.speech_check import Trust
 
 ENVIRONMENT = environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
 
@@ -393,14 +395,14 @@ def test_embed_checks_what_it_shall_write_before_any_work(tool, place):
 
 
 def test_embed_loses_no_file_to_another(tool, place, monkeypatch):
-    read = deepspeaker.model.read_file
+    read = deepspeaker.inference.model.read_file
 
     def fail(path, rate):
         if path == "b.wav":
             raise TypeError("something that nobody thought of")
         return read(path, rate)
 
-    monkeypatch.setattr(deepspeaker.model, "read_file", fail)
+    monkeypatch.setattr(deepspeaker.inference.model, "read_file", fail)
     status, found, error = tool("embed", "model.pt", "a.wav", "b.wav", "-o", "most.npy")
     assert status == 2 and found["embedded"] == 1 and "b.wav: something that nobody thought of" in error
     (place / "x.raw").write_bytes(bytes(32000))
@@ -423,7 +425,7 @@ def test_debug_shows_where(place, call):
 CALLS = """
 import sys
 from deepspeaker import load
-from deepspeaker.tool import database
+from deepspeaker.inference import speaker_database as database
 model = load("model.pt")
 heard = model.listen("a.wav")
 for n in range(int(sys.argv[2])):

@@ -18,24 +18,24 @@ import torch
 from conftest import environment, finish, hear_interrupts, make_features, same, train_command, weights
 from test_models import BODIES
 
-from deepspeaker import training
-from deepspeaker.archive import append
-from deepspeaker.batches import Batch
 from deepspeaker.checkpoint import load, load_model, save
-from deepspeaker.command import UserError
 from deepspeaker.config import PhaseConfig, load_config
-from deepspeaker.dataset import FeatureSet
-from deepspeaker.embedding import embed
+from deepspeaker.datadir.archive import append
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.embed import embed
+from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.metrics import eer
 from deepspeaker.models import build_model
-from deepspeaker.run import set_aside
-from deepspeaker.signals import StopRequest
+from deepspeaker.training import loop
+from deepspeaker.training.batches import Batch
+from deepspeaker.training.state import set_aside
+from deepspeaker.training.stop import StopRequest
 
 
 def fit(conf, train, dev, out, phase="softmax", init=None, seed=0):
     """As steps/train.py does it, in this process."""
     out.mkdir(exist_ok=True)
-    training.fit(load_config(conf), phase, train, dev, out, init, seed, torch.device("cpu"))
+    loop.fit(load_config(conf), phase, train, dev, out, init, seed, torch.device("cpu"))
 
 
 def slow_dev_eer(path, dev):
@@ -128,7 +128,7 @@ def test_stopped_at_the_end_of_an_epoch_it_is_judged_all_the_same(ready, tmp_pat
 
     conf, train, dev = ready()
     out = tmp_path / "out"
-    monkeypatch.setattr(training, "StopRequest", AtStepThree)
+    monkeypatch.setattr(loop, "StopRequest", AtStepThree)
     with pytest.raises(SystemExit) as left:
         fit(conf, train, dev, out)
     assert left.value.code == 143 and [path.name for path in out.glob("step-*")] == ["step-00000003.pt"]
@@ -283,7 +283,7 @@ def test_other_data_than_the_run_began_with_are_refused(ready, tmp_path):
 def test_the_epoch_with_the_best_dev_eer_is_kept(ready, tmp_path, monkeypatch):
     conf, train, dev = ready({"softmax.epochs": 4})
     out, eers = tmp_path / "out", iter([30.0, 10.0, 20.0, 10.0])
-    monkeypatch.setattr(training.DevelopmentSet, "eer", lambda *_: next(eers))
+    monkeypatch.setattr(loop.DevelopmentSet, "eer", lambda *_: next(eers))
     fit(conf, train, dev, out)
     final = load(out / "final.pt")
     assert (final["epoch"], final["dev_eer"]) == (2, 10.0)
@@ -312,7 +312,7 @@ def test_the_network_sees_normalised_windows_with_masks_of_their_own(conf):
     for name, step, seed, longest in (("plain", 0, 0, 0), ("masked", 0, 0, 6), ("again", 0, 0, 6), ("next", 1, 0, 6),
                                       ("other", 0, 1, 6)):
         run = begun(conf, {"augment.time_mask": longest, "augment.frequency_mask": longest // 3}, step, seed)
-        shown[name] = training._network_input(run, batch)
+        shown[name] = loop._network_input(run, batch)
     torch.testing.assert_close(shown["plain"], batch.features - batch.features.mean(1, keepdim=True))
     hidden = shown["masked"] == 0
     assert torch.equal(shown["masked"][~hidden], shown["plain"][~hidden])
@@ -335,14 +335,14 @@ def test_a_step_moves_against_the_clipped_gradient_at_the_rate_of_the_step(conf)
                                       "softmax.margin_start_step": 5}
     run = begun(conf, changes, step=5)
     run.parallel = parallel
-    gauges = training._step(run, batch)
+    gauges = loop._step(run, batch)
     torch.testing.assert_close(run.learner[0].detach(), torch.tensor([0.0, -0.03, -0.04]))
     assert gauges["loss"] == 7 and not gauges["loss"].requires_grad
     assert gauges["gradient_norm"] == 5 and gauges["accuracy"] == 0.25
-    training._step(run, batch)  # its gradient is its own
+    loop._step(run, batch)  # its gradient is its own
     torch.testing.assert_close(run.learner[0].detach(), torch.tensor([0.0, -0.06, -0.08]))
     run.step = 4
-    training._step(run, batch)
+    loop._step(run, batch)
     features, speakers, utterances, arguments, drawn = heard[0]
     torch.testing.assert_close(features, batch.features - batch.features.mean(1, keepdim=True))
     assert torch.equal(speakers, batch.speakers) and torch.equal(utterances, batch.utterances)
@@ -372,16 +372,16 @@ def test_a_signal_is_noted_within_the_block_and_acts_as_before_behind_it():
 def test_dev_trials_of_utterances_without_features_are_left_out(ready):
     conf, _, dev = ready()
     config = load_config(conf)
-    whole = training.DevelopmentSet(dev, config)
+    whole = loop.DevelopmentSet(dev, config)
     lines = (dev / "trials").read_text()
     (dev / "trials").write_text(f"s00-u00 gone target\ngone s00-u00 target\n{lines}")
     torch.manual_seed(0)
     model = build_model(64, config.model.name, config.model.options).eval()
-    eers = [found.eer(model, torch.device("cpu")) for found in (whole, training.DevelopmentSet(dev, config))]
+    eers = [found.eer(model, torch.device("cpu")) for found in (whole, loop.DevelopmentSet(dev, config))]
     assert eers[0] == eers[1] > 0
     (dev / "trials").write_text("s00-u00 gone target\ngone s00-u00 target\n")
     with pytest.raises(UserError, match="no trial of .*/trials names utterances that have features"):
-        training.DevelopmentSet(dev, config)
+        loop.DevelopmentSet(dev, config)
 
 
 def test_the_mean_of_the_last_epochs(ready, tmp_path):

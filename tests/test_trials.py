@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeaker.command import UserError
+from deepspeaker.atomic import replacing
+from deepspeaker.corpus.holdout import choose_dev, choose_test, dev_size, split_dev
 from deepspeaker.datadir import read_lists, read_table, write_speakers, write_table
-from deepspeaker.files import replacing
-from deepspeaker.split import choose_dev, choose_test, dev_size, split_dev
-from deepspeaker.trials import make_trials, read_trials, share, write_trials
+from deepspeaker.datadir.trials import make_trials, read_trials, share, write_trials
+from deepspeaker.errors import UserError
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir import read_lists, read_table, write_speakers
 from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.datadir.durations import utterance_durations, written
@@ -16,6 +15,7 @@ from deepspeaker.datadir.options import parse
 from deepspeaker.datadir.split import boundaries, split_evenly, subset
 from deepspeaker.datadir.subset import shortest
 from deepspeaker.datadir.tables import fields, refuse_repeated, split_lines
+from deepspeaker.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 UTILS = ROOT / "utils"

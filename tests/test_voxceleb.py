@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir import read_lists, read_table
-from deepspeaker.trials import read_trials
+from deepspeaker.datadir.trials import read_trials
+from deepspeaker.errors import UserError
 from local.voxceleb import prepare
 
 PROGRAM = Path(__file__).resolve().parents[1] / "local" / "voxceleb.py"

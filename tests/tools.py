@@ -8,8 +8,8 @@ from conftest import RATE, tiny_conf
 
 from deepspeaker.checkpoint import save, write_model
 from deepspeaker.config import load_config
+from deepspeaker.corpus.synthesis import draw_recording, draw_speaker, draw_utterance
 from deepspeaker.models import build_model
-from deepspeaker.synthesis import draw_recording, draw_speaker, draw_utterance
 
 
 def voice(speaker: int, utterance: int = 0, seconds: float = 3.0) -> np.ndarray:

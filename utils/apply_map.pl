@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, parse
 from deepspeaker.datadir.tables import BOM, nth_field, read_lines, shown
+from deepspeaker.errors import UserError
 
 USAGE = "apply_map.pl [-f fields] [--permissive] map < in > out"
 

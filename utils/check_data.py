@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.check_data import check_data
-from deepspeaker.command import run
+from deepspeaker.corpus.check import check_data
+from deepspeaker.errors import run
 
 
 def jobs(text: str) -> int:

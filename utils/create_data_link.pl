@@ -11,8 +11,8 @@ from zlib import crc32
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, parse
+from deepspeaker.errors import UserError
 
 USAGE = "create_data_link.pl archive1 [archive2 ...]"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.durations import written
 from deepspeaker.datadir.options import door, expect, parse
 from deepspeaker.datadir.tables import fields, read_bytes, shown, split_lines, write_output
+from deepspeaker.errors import UserError
 
 USAGE = (
     "extend_segment_times.py [--start-padding S] [--end-padding S] [--last-segment-end-padding S] "

@@ -10,10 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, number, parse
 from deepspeaker.datadir.split import owners, share
 from deepspeaker.datadir.tables import keys, read_keys, read_lines, write_output
+from deepspeaker.errors import UserError
 
 USAGE = "filter_scps.pl [-f field] [--no-warn] JOB=1:n id-list.JOB in.scp out.JOB.scp"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import run
 from deepspeaker.datadir import read_table
-from deepspeaker.trials import make_trials, write_trials
+from deepspeaker.datadir.trials import make_trials, write_trials
+from deepspeaker.errors import run
 
 
 def count(text: str) -> int:

@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
-from deepspeaker.engines.line import Line, parse, report
+from deepspeaker.engines.command_line import Line, parse, report
 from deepspeaker.engines.logs import Running, empty, signal_name, start
 from deepspeaker.engines.processes import Interrupted, adopt_orphans, end_all, handle_signals, interrupt
+from deepspeaker.errors import run
 
 
 def run_jobs(line: Line, running: dict[int, Running]) -> int:

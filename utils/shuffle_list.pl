@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, parse
 from deepspeaker.datadir.tables import read_bytes, split_lines, write_output
+from deepspeaker.errors import UserError
 
 USAGE = "shuffle_list.pl [--srand N] [list] > shuffled"
 

@@ -24,12 +24,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import UserError, run
-from deepspeaker.engines.line import parse, report
+from deepspeaker.engines.command_line import parse, report
 from deepspeaker.engines.logs import signal_name
 from deepspeaker.engines.processes import Interrupted, handle_signals, interrupt
 from deepspeaker.engines.slurm import Array
 from deepspeaker.engines.slurm_conf import read_conf
+from deepspeaker.errors import UserError, run
 
 CONF = Path("conf/slurm.conf")
 RECIPE = Path(__file__).resolve().parents[1] / "egs/voxceleb"

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import UserError, run
-from deepspeaker.engines.line import numbered
+from deepspeaker.engines.command_line import numbered
 from deepspeaker.engines.logs import start
 from deepspeaker.engines.processes import adopt_orphans, handle_signals
+from deepspeaker.errors import UserError, run
 
 
 def wait_for_orphans() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.command import run
+from deepspeaker.corpus.holdout import split_dev
 from deepspeaker.datadir import read_table
-from deepspeaker.split import split_dev
+from deepspeaker.errors import run
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import door, expect, number, parse
 from deepspeaker.datadir.split import split_by_speaker, split_evenly
 from deepspeaker.datadir.tables import lengths, read_lines, read_pairs, write_output
+from deepspeaker.errors import UserError
 
 USAGE = "split_scp.pl [-j N n] [--one-based] [--utt2spk=F [--utt2dur=F]] in.scp out1.scp out2.scp ..."
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.command import run
-from deepspeaker.progress import watch
+from deepspeaker.errors import run
+from deepspeaker.extraction.progress import watch
 
 
 def main():

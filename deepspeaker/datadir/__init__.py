@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from deepspeaker.command import UserError
-from deepspeaker.files import atomic
+from deepspeaker.atomic import atomic
+from deepspeaker.errors import UserError
 
 BLANKS = " \t\r\n\f\v"  # what separates fields: a no-break space, say, may be part of a speaker's name
 

@@ -5,7 +5,6 @@ import re
 import sys
 from pathlib import Path
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import expect, parse, shell_door
 from deepspeaker.datadir.tables import (
     BOM,
@@ -19,6 +18,7 @@ from deepspeaker.datadir.tables import (
     shown,
     utt2spk_pairs,
 )
+from deepspeaker.errors import UserError
 
 USAGE = "validate_data_dir.sh [--no-feats] [--no-text] [--no-wav] [--no-spk-sort] [--non-print] data-dir"
 OPTIONS = dict.fromkeys(("--no-feats", "--no-text", "--no-wav", "--no-spk-sort", "--non-print"), False)

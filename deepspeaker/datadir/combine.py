@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from deepspeaker.command import UserError
+from deepspeaker.atomic import replacing
 from deepspeaker.datadir.durations import utterance_durations, written
 from deepspeaker.datadir.fix import fixed
 from deepspeaker.datadir.options import expect, parse, shell_door
@@ -20,7 +20,7 @@ from deepspeaker.datadir.tables import (
     spk2utt_lines,
     write_files,
 )
-from deepspeaker.files import replacing
+from deepspeaker.errors import UserError
 
 USAGE = 'combine_data.sh [--extra-files "file1 file2"] [--skip-fix true|false] new-dir source-dir1 ...'
 

@@ -4,7 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.datadir.options import expect, parse, shell_door
 from deepspeaker.datadir.tables import (
@@ -20,6 +19,7 @@ from deepspeaker.datadir.tables import (
     require,
     spk2utt_lines,
 )
+from deepspeaker.errors import UserError
 
 USAGE = (
     "copy_data_dir.sh [--utt-prefix S] [--utt-suffix S] [--spk-prefix S] [--spk-suffix S] "

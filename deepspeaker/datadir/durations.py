@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from deepspeaker.command import UserError
+from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.tables import (
     fields,
@@ -20,7 +20,7 @@ from deepspeaker.datadir.tables import (
     shown,
     write_files,
 )
-from deepspeaker.frames import FRAME_SHIFT
+from deepspeaker.errors import UserError
 
 # --cmd and --read-entire-file are for callers that hand them to Kaldi's scripts: these durations need no
 # jobs, and a command's output is always read to its end.
@@ -32,7 +32,7 @@ def seconds(entry: str) -> float:
     """Length of the audio that a wav.scp entry stands for: a path, or a command with a | at its end."""
     import soundfile  # here alone, and what imports it: the other tools start without it
 
-    from deepspeaker.audio import SAMPLE_RATE, pipe_output, read_audio
+    from deepspeaker.audio.reading import SAMPLE_RATE, pipe_output, read_audio
 
     if entry.endswith("|"):
         source = io.BytesIO(pipe_output(entry))

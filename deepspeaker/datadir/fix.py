@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import expect, parse, shell_door
 from deepspeaker.datadir.tables import (
     KNOWN_FILES,
@@ -23,6 +22,7 @@ from deepspeaker.datadir.tables import (
     spk2utt_lines,
     write_files,
 )
+from deepspeaker.errors import UserError
 
 USAGE = "fix_data_dir.sh [--utt-extra-files NAMES] [--spk-extra-files NAMES] data-dir"
 FILTERING = (

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from deepspeaker.command import UserError, run
+from deepspeaker.errors import UserError, run
 
 
 def parse(args: list[str], defaults: dict[str, object], usage: str) -> tuple[dict, list[str]]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.tables import (
     DIRECTORY_FILES,
@@ -24,6 +23,7 @@ from deepspeaker.datadir.tables import (
     spk2utt_lines,
     write_files,
 )
+from deepspeaker.errors import UserError
 
 USAGE = "split_data.sh [--per-utt] data-dir number-of-parts"
 

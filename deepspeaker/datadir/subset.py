@@ -5,7 +5,6 @@ import random
 import sys
 from pathlib import Path
 
-from deepspeaker.command import UserError
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.split import parts_of, subset
 from deepspeaker.datadir.tables import (
@@ -19,6 +18,7 @@ from deepspeaker.datadir.tables import (
     shown,
     spk2utt_lines,
 )
+from deepspeaker.errors import UserError
 
 FLAGS = ("--first", "--last", "--per-spk", "--speakers", "--shortest")
 USAGE = (

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import IO
 
-from deepspeaker.command import UserError
-from deepspeaker.files import atomic
+from deepspeaker.atomic import atomic
+from deepspeaker.errors import UserError
 
 BOM = b"\xef\xbb\xbf"
 

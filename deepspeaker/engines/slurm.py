@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepspeaker.command import UserError
-from deepspeaker.engines.line import Line
+from deepspeaker.engines.command_line import Line
 from deepspeaker.engines.logs import begin, conclude, described, empty, how_it_ended
+from deepspeaker.errors import UserError
 
 JOB = Path(__file__).resolve().parents[2] / "utils" / "slurm_job.py"
 LOOK = 0.2  # seconds between two looks for the files of jobs that have ended well

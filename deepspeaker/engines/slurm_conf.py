@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 
 
 class Conf(NamedTuple):

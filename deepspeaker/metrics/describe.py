@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 from deepspeaker.metrics import compute_metrics
 from deepspeaker.metrics.bootstrap import enough_speakers
 from deepspeaker.metrics.breakdown import breakdown
 from deepspeaker.metrics.identification import identification
 from deepspeaker.metrics.sides import grouping, identification_ranks, trial_sides
-from deepspeaker.scoring.scores import Scored, read_scored
+from deepspeaker.scoring.score_files import Scored, read_scored
 
 
 def read_alike(scores: str | os.PathLike, trials: str | os.PathLike, like: Scored) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 from deepspeaker.scoring.calibration import threshold
 
 BLOCK = 1 << 20  # thresholds looked at together: bounds the memory

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError, examples
 from deepspeaker.datadir import read_lists, read_table
+from deepspeaker.datadir.trials import TrialList
+from deepspeaker.errors import UserError, examples
 from deepspeaker.metrics.breakdown import Grouping, by_category, by_number
 from deepspeaker.metrics.identification import ranks
-from deepspeaker.trials import TrialList
 
 MOST_CATEGORIES = 10  # different numbers, up to which they are categories
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 from deepspeaker.models.padding import Ends, clear, each
 from deepspeaker.models.pooling import build_pooling, full, mean, unit
 

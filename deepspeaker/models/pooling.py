@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 
 ATTENTION = 128  # hidden units of attentive pooling (Desplanques et al. 2020)
 

@@ -7,7 +7,7 @@ most alike count. The score is the mean of (s - mean) / standard deviation for t
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models, unit
 from deepspeaker.scoring.scorer import BLOCK, Scorer

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError
-from deepspeaker.files import atomic
+from deepspeaker.atomic import atomic
+from deepspeaker.errors import UserError
 
 RIDGE = 1e-6  # weight of the squares of the standardised weights: finite where scores separate the labels
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 
 
 def look_up(what: str, name: str, table: Mapping[str, Callable]) -> Callable:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 from deepspeaker.scoring.enrolment import Models, averaged, unit
 from deepspeaker.scoring.scorer import Scorer
 

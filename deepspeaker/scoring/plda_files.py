@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeaker.command import UserError
-from deepspeaker.files import replacing
+from deepspeaker.atomic import replacing
+from deepspeaker.errors import UserError
 from deepspeaker.scoring.plda import Plda
 
 BINARY, OPEN, CLOSE = b"\0B", b"<Plda> ", b"</Plda> "

@@ -9,8 +9,8 @@ import numpy as np
 
 from deepspeaker.scoring.asnorm import statistics
 from deepspeaker.scoring.cosine import cosine
+from deepspeaker.scoring.inputs import Sides, refuse_unknown
 from deepspeaker.scoring.needs import look_up, supply
-from deepspeaker.scoring.task import Sides, refuse_unknown
 
 
 def log_duration(sides: Sides, *, utt2dur: Mapping[str, str]) -> Sequence[np.ndarray]:

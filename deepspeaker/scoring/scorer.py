@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.command import UserError
+from deepspeaker.errors import UserError
 
 PAIRS = 1 << 18  # values of each side gathered at once: they stay in the processor's cache
 BLOCK = 1 << 22  # scores of all pairs held at once

@@ -31,12 +31,12 @@ import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from deepspeaker.archive import MatrixTable, append  # noqa: E402
-from deepspeaker.audio import read_audio  # noqa: E402
+from deepspeaker.audio.reading import read_audio  # noqa: E402
 from deepspeaker.config import load_config  # noqa: E402
 from deepspeaker.datadir import write_table  # noqa: E402
-from deepspeaker.features import compute_fbank  # noqa: E402
-from deepspeaker.make_features import Places, make_share  # noqa: E402
+from deepspeaker.datadir.archive import MatrixTable, append  # noqa: E402
+from deepspeaker.extraction.fbank import compute_fbank  # noqa: E402
+from deepspeaker.extraction.make_features import Places, make_share  # noqa: E402
 
 RATE, BINS, FILES, ROUNDS = 16000, 64, 500, 4
 WINDOW, BATCH = 200, 64  # frames of a window, windows of a batch

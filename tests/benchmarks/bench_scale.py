@@ -33,8 +33,8 @@ import numpy as np  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+from deepspeaker.audio.frames import FRAME_SHIFT  # noqa: E402
 from deepspeaker.datadir import write_speakers, write_table  # noqa: E402
-from deepspeaker.frames import FRAME_SHIFT  # noqa: E402
 
 CONF = ROOT / "egs/voxceleb/conf/small.toml"
 SIZES = {"VoxCeleb1": 153_516, "VoxCeleb1+2": 1_281_762}  # utterances
@@ -148,7 +148,7 @@ def make_network(path: Path) -> None:
 def make_embeddings(folder: Path, meta: Path | None) -> None:
     """Random vectors of all utterances as a job of stage 5 leaves them, and as joined those of the test set; the trials
     of VoxCeleb1-O and others as many as VoxCeleb1-E's."""
-    from deepspeaker.archive import write_vectors
+    from deepspeaker.datadir.archive import write_vectors
 
     rng, (dev, test) = np.random.default_rng(0), lists(meta)
     every = [name.replace("/", "-") for name in (*dev, *test)]
@@ -167,7 +167,7 @@ def make_tables(folder: Path, meta: Path | None, count: int) -> None:
     import struct
 
     from deepspeaker.config import load_config
-    from deepspeaker.dataset import features_record, write_record
+    from deepspeaker.extraction.feature_set import features_record, write_record
 
     known = [(name.replace("/", "-"), seconds) for part in lists(meta) for name, seconds in part.items()]
     seconds = {f"{name}{'x' * (n // len(known))}": each for n in range(0, count, len(known))
@@ -202,8 +202,8 @@ def make_tables(folder: Path, meta: Path | None, count: int) -> None:
 
 def open_training_set(directory: Path) -> None:
     """As training does: which utterances there are, of whom, how long; and once through all headers."""
-    from deepspeaker.batches import TrainingSet
     from deepspeaker.config import load_config
+    from deepspeaker.training.batches import TrainingSet
 
     data = TrainingSet(directory, load_config(CONF).features)
     data.features.counts(np.arange(len(data.features)))

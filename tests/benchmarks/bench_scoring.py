@@ -28,13 +28,13 @@ import numpy as np  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from deepspeaker.archive import write_vectors  # noqa: E402
+from deepspeaker.datadir.archive import write_vectors  # noqa: E402
 from deepspeaker.metrics import compute_metrics, score_metrics  # noqa: E402
 from deepspeaker.metrics.bootstrap import RESAMPLES, draws, resampled  # noqa: E402
 from deepspeaker.metrics.rates import eer, min_dcf, rank  # noqa: E402
 from deepspeaker.scoring.cosine import cosine  # noqa: E402
+from deepspeaker.scoring.inputs import read_task  # noqa: E402
 from deepspeaker.scoring.scorer import score_pairs  # noqa: E402
-from deepspeaker.scoring.task import read_task  # noqa: E402
 
 UTTERANCES, SPEAKERS, DIMENSIONS, TRIALS, COHORT = 20_000, 1_000, 512, 1_000_000, 6_000
 LOOP = 3_000  # trials of the loop that is compared with

@@ -33,10 +33,10 @@ from tools import voice  # noqa: E402
 
 from deepspeaker.checkpoint import save, write_model  # noqa: E402
 from deepspeaker.config import load_config, set_values  # noqa: E402
-from deepspeaker.model import load  # noqa: E402
+from deepspeaker.inference import speaker_database  # noqa: E402
+from deepspeaker.inference.bulk import embed_all  # noqa: E402
+from deepspeaker.inference.model import load  # noqa: E402
 from deepspeaker.models import build_model  # noqa: E402
-from deepspeaker.tool import database  # noqa: E402
-from deepspeaker.tool.bulk import embed_all  # noqa: E402
 
 RATE, FILES, ROUNDS, PAIRS, PROCESSES, CALLS = 16000, 1000, 2, 20, 4, 50
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -105,20 +105,20 @@ def embed(path: Path, wavs: list[Path]) -> Figures:
 def enrol(path: Path, folder: Path) -> Figures:
     program = f"""
 import sys
-from deepspeaker.model import load
-from deepspeaker.tool import database
+from deepspeaker.inference.model import load
+from deepspeaker.inference import speaker_database
 model = load({str(path)!r})
 heard = model.listen({str(folder / "pair0.wav")!r})
 for n in range({CALLS // 2}):
-    database.enroll({str(folder / "people.db")!r}, model, f"p{{sys.argv[1]}}-{{n}}", [heard])
-    people = database.recordings({str(folder / "people.db")!r}, model)
+    speaker_database.enroll({str(folder / "people.db")!r}, model, f"p{{sys.argv[1]}}-{{n}}", [heard])
+    people = speaker_database.recordings({str(folder / "people.db")!r}, model)
     assert f"p{{sys.argv[1]}}-{{n}}" in people and len(model.llr([*people.values()], heard)) == len(people)
 """
     start = time.perf_counter()
     processes = [subprocess.Popen([sys.executable, "-c", program, str(n)], env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"})
                  for n in range(PROCESSES)]
     failed = sum(process.wait() != 0 for process in processes)
-    found = database.speakers(folder / "people.db", load(path))
+    found = speaker_database.speakers(folder / "people.db", load(path))
     return {"database_calls": PROCESSES * CALLS, "database_failed_processes": failed,
             "database_lost": PROCESSES * CALLS // 2 - len(found), "database_seconds": time.perf_counter() - start}
 

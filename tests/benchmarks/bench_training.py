@@ -29,12 +29,13 @@ import torch.nn.functional as F
 from torch.utils import benchmark
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepspeaker import distributed, training
-from deepspeaker.archive import append
-from deepspeaker.batches import Ahead, TrainingSet
 from deepspeaker.config import BatchConfig, config_from_tables, load_config
+from deepspeaker.datadir.archive import append
 from deepspeaker.losses.triplet import MINING, triplet_loss
 from deepspeaker.models import build_model
+from deepspeaker.training import distributed
+from deepspeaker.training import loop as training
+from deepspeaker.training.batches import Ahead, TrainingSet
 
 CONF = Path(__file__).resolve().parents[2] / "egs/voxceleb/conf"
 BINS, FILES, UTTERANCES, SPEAKERS = 64, 32, 148_642, 1_211

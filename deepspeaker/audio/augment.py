@@ -1,0 +1,104 @@
+"""Augmentation: of samples when audio is read (the file `augment` of a data directory), of windows on the device.
+
+A line of `augment` is `utterance operation; operation; ...`, applied in this order. Words with blanks are quoted as in
+a shell. An operation is one of
+
+    speed FACTOR                           FACTOR times faster, pitch and formants with it (Ko et al. 2015)
+    add SNR SECOND FILE [SECOND FILE ...]  each FILE from SECOND on, from its start again where it ends; all of one
+                                           power, their sum SNR decibels below the utterance
+    reverb FILE                            convolved with the impulse response FILE, its direct sound staying in place
+"""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from deepspeaker.audio.reading import probe, read_audio
+from deepspeaker.errors import UserError
+
+SEPARATOR = "; "  # between operations
+
+
+def augment(samples: np.ndarray, rate: int, description: str) -> np.ndarray:
+    """Samples (S,) float32 changed as the value of a line of `augment` says. UserError for what is no such line."""
+    for operation in description.split(SEPARATOR):
+        try:
+            name, *arguments = shlex.split(operation)
+            change = OPERATIONS[name]
+        except (KeyError, ValueError):
+            raise UserError(f"augment: expected one of {', '.join(OPERATIONS)}, found {operation!r}") from None
+        try:
+            samples = change(samples, rate, *arguments)
+        except (TypeError, ValueError):
+            raise UserError(f"augment: malformed operation {operation!r}") from None
+    return np.ascontiguousarray(samples, np.float32)
+
+
+def change_speed(samples: np.ndarray, rate: int, factor: str) -> np.ndarray:
+    """(S,) -> (S / factor,)"""
+    return soxr.resample(samples, float(factor) * rate, rate)
+
+
+def add(samples: np.ndarray, rate: int, snr: str, second: str, file: str, *more: str) -> np.ndarray:
+    """(S,) -> (S,), other sounds with it; nothing is added where one of the two is digital silence."""
+    places = [second, file, *more]
+    sounds = [_excerpt(name, rate, float(start), len(samples))
+              for start, name in zip(places[::2], places[1::2], strict=True)]
+    noise = np.sum([sound / max(_rms(sound), 1e-9) for sound in sounds], axis=0)
+    gain = _rms(samples) / max(_rms(noise), 1e-9) * 10 ** (-float(snr) / 20)
+    return samples + gain * noise
+
+
+def reverberate(samples: np.ndarray, rate: int, file: str) -> np.ndarray:
+    """(S,) -> (S,) of the same power. Of an impulse response with several channels the first is taken."""
+    from scipy.signal import fftconvolve  # here alone: it takes half a second to import
+
+    response = read_audio(_no_command(file), rate, channel=0).samples
+    direct = int(np.abs(response).argmax())
+    wet = fftconvolve(samples, response)[direct:direct + len(samples)]
+    return wet * (_rms(samples) / max(_rms(wet), 1e-9))
+
+
+OPERATIONS = {"speed": change_speed, "add": add, "reverb": reverberate}
+
+
+def _excerpt(file: str, rate: int, second: float, size: int) -> np.ndarray:
+    """`size` samples of a sound file from `second` on, and from its start again as often as need be."""
+    end = second + size / rate
+    if end <= probe(Path(_no_command(file))).seconds:
+        return np.resize(read_audio(file, rate, second, end).samples, size)  # resampling may give one more or less
+    return np.resize(np.roll(read_audio(file, rate).samples, -round(second * rate)), size)
+
+
+def _no_command(file: str) -> str:
+    """The name of a file: unlike wav.scp, `augment` runs nothing."""
+    if file.endswith("|"):
+        raise UserError(f"augment: expected a sound file, found the command {file!r}")
+    return file
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples), dtype=np.float64)))
+
+
+def mask(features: Tensor, time_mask: int, frequency_mask: int, uniform: Tensor) -> Tensor:
+    """Set one random run of frames and one of mel bins of each window to 0, the mean of normalised features.
+
+    features: (B, T, F); time_mask, frequency_mask: the longest run, in frames and bins (0: none); a run's length is
+    uniform from 0 to that. uniform: (2, 2, B) random numbers from 0 to 1, length and place of the run of frames and
+    of that of bins. After SpecAugment (Park et al. 2019), without its time warping.
+    """
+    for dim, longest, draw in ((1, time_mask, uniform[0]), (2, frequency_mask, uniform[1])):
+        if longest == 0:
+            continue
+        size = features.shape[dim]
+        length = (draw[0] * (min(longest, size) + 1)).floor().unsqueeze(1)
+        start = (draw[1].unsqueeze(1) * (size - length + 1)).floor()
+        position = torch.arange(size, device=features.device)
+        hidden = (position >= start) & (position < start + length)
+        features = features.masked_fill(hidden.unsqueeze(3 - dim), 0.0)
+    return features

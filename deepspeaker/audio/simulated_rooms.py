@@ -1,0 +1,59 @@
+"""Impulse responses of simulated rooms, for reverberation where no recorded ones are at hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from deepspeaker.atomic import replacing
+from deepspeaker.audio.reading import SAMPLE_RATE
+from deepspeaker.corpus.augmented_copies import ROOMS
+from deepspeaker.errors import UserError
+
+SIDES = {ROOMS[0]: (2.0, 10.0), ROOMS[1]: (10.0, 30.0)}  # folder -> metres, length and width of its rooms
+HEIGHT = (2.5, 5.0)  # metres
+DECAY = (0.2, 0.8)  # seconds to fall by 60 dB
+WALL = 0.3  # metres that speaker and microphone keep from the walls
+MOST_REFLECTIONS = 25  # of one path
+
+
+def simulate_rooms(folder: Path, rooms: int, seed: int) -> None:
+    """Make FOLDER/simulated_rirs/{smallroom,mediumroom}/RoomN/RoomN-1.wav, `rooms` of each size (RIRS_NOISES' layout).
+
+    Box-shaped rooms by the image-source method (Allen and Berkley 1979), computed by pyroomacoustics.
+    """
+    try:
+        import pyroomacoustics
+    except ImportError:
+        raise UserError("simulating rooms needs pyroomacoustics: pip install pyroomacoustics (or give recorded "
+                        "impulse responses, --rirs)") from None
+    pyroomacoustics.constants.set("num_threads", 1)  # the order in which threads add up changes the last bits
+    rng = np.random.default_rng(seed)
+    with replacing(folder) as new:
+        for kind, sides in SIDES.items():
+            for number in range(1, rooms + 1):
+                path = new / kind / f"Room{number:03d}" / f"Room{number:03d}-1.wav"
+                path.parent.mkdir(parents=True)
+                # not FLOAT: such a WAV holds the time at which it was written
+                soundfile.write(path, _response(pyroomacoustics, rng, sides), SAMPLE_RATE, subtype="PCM_24")
+
+
+def _response(pyroomacoustics, rng: np.random.Generator, sides: tuple[float, float]) -> np.ndarray:
+    """An impulse response (S,) of a random room, speaker and microphone, its peak at 1; ends where it has decayed."""
+    size = np.array([rng.uniform(*sides), rng.uniform(*sides), rng.uniform(*HEIGHT)])
+    decay = rng.uniform(*DECAY)
+    speaker, microphone = (rng.uniform(WALL, size - WALL) for _ in range(2))
+    try:
+        absorption, order = pyroomacoustics.inverse_sabine(decay, size)
+    except ValueError:  # so short a decay would need walls that absorb more than all
+        absorption, order = 0.99, 1
+    room = pyroomacoustics.ShoeBox(size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption),
+                                   max_order=min(order, MOST_REFLECTIONS))
+    room.add_source(speaker)
+    room.add_microphone(microphone)
+    room.compute_rir()
+    response = room.rir[0][0]
+    direct = int(np.abs(response).argmax())
+    response = response[:direct + math.ceil(decay * SAMPLE_RATE)]
+    return (response / np.abs(response).max()).astype(np.float32)

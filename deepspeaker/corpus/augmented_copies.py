@@ -1,0 +1,101 @@
+"""Copies of a data directory with other sound: which, made of what, and how loud. Their audio is never stored.
+
+A copy has a file `augment` (see augment.py), drawn here. What an utterance gets depends on the seed, the kind and the
+utterance's name alone. Levels and numbers of talkers are those of Kaldi's VoxCeleb recipe (egs/voxceleb/v2/run.sh).
+"""
+
+import shlex
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from deepspeaker.audio.augment import SEPARATOR
+from deepspeaker.audio.reading import probe
+from deepspeaker.datadir.copy import copied
+from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
+from deepspeaker.errors import UserError
+
+MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN, decibels, how many files at once
+         "music": ("music", (15, 10, 8, 5), (1, 1)),
+         "babble": ("speech", (20, 17, 15, 13), (3, 7))}
+ROOMS = ("simulated_rirs/smallroom", "simulated_rirs/mediumroom")  # of RIRS_NOISES; else all sound files of a folder
+SOUNDS = (".wav", ".flac", ".ogg")
+
+
+def speed_copy(source: Path, target: Path, factor: float) -> int:
+    """Write TARGET: SOURCE at another speed, its speakers new ones, `sp0.9-` before all ids; number of utterances."""
+    prefix = f"sp{factor:g}-".encode()
+    return _copy(source, target, (prefix, b""), (prefix, b""), lambda _: f"speed {factor:g}")
+
+
+def noisy_copy(source: Path, target: Path, kind: str, folder: Path, seed: int) -> int:
+    """Write TARGET: SOURCE with a kind of MUSAN's sounds, `-KIND` after utterance ids; number of utterances.
+
+    kind: "noise", "music" or "babble"; folder: MUSAN as distributed, or laid out like it.
+    """
+    place, levels, (fewest, most) = MUSAN[kind]
+    files = sound_files(folder / place, f"MUSAN's layout {folder}/{place}/**/*.wav")
+    seconds = {file: probe(file).seconds for file in files}
+
+    def draw(utterance: str) -> str:
+        rng = _generator(seed, kind, utterance)
+        count = min(int(rng.integers(fewest, most, endpoint=True)), len(files))
+        chosen = [files[i] for i in rng.choice(len(files), count, replace=False)]
+        places = [f"{rng.uniform(0, seconds[file]):.3f} {shlex.quote(str(file))}" for file in chosen]
+        return f"add {rng.choice(levels)} {' '.join(places)}"
+
+    return _copy(source, target, (b"", f"-{kind}".encode()), (b"", b""), draw)
+
+
+def reverberant_copy(source: Path, target: Path, folder: Path, seed: int) -> int:
+    """Write TARGET: SOURCE as heard in rooms, `-reverb` after utterance ids; number of utterances.
+
+    folder: RIRS_NOISES as distributed (its small and medium simulated rooms are taken), or any tree of responses.
+    """
+    rooms = [folder / room for room in ROOMS if (folder / room).is_dir()] or [folder]
+    files = [file for room in rooms for file in sound_files(room, f"impulse responses below {folder}")]
+    return _copy(source, target, (b"", b"-reverb"), (b"", b""), lambda utterance:
+                 f"reverb {shlex.quote(str(files[_generator(seed, 'reverb', utterance).integers(len(files))]))}")
+
+
+def sound_files(folder: Path, expected: str) -> list[Path]:
+    """All sound files below a folder, sorted, as absolute paths; UserError when there are none."""
+    found = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+    if not found:
+        raise UserError(f"no sound files in {folder}: expected {expected}")
+    if strange := [path for path in found if SEPARATOR in str(path)]:
+        raise UserError(f"{strange[0]}: {SEPARATOR!r} in a sound's path separates operations in `augment`: rename it")
+    return found
+
+
+def _generator(seed: int, kind: str, utterance: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(f"{kind} {utterance}".encode())])
+
+
+def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes],
+          draw: Callable[[str], str]) -> int:
+    """Write a copy with new ids, also in its trials, no features, and a line of `augment` an utterance: its own if any,
+    then draw's."""
+    if source.resolve() == target.resolve():
+        raise UserError(f"the source and the copy are both {source}")
+    files = {name: lines for name, lines in copied(source, utt, spk).items() if name not in FEATURE_FILES}
+    before = _by_key(files.get("augment", []))
+    names = keys(files["utt2spk"], target / "utt2spk")
+    files["augment"] = [name + b" " + before.get(name, b"") + draw(shown(name)).encode() for name in names]
+    replace_files(target, files | _trials(source, utt, names))
+    return len(names)
+
+
+def _trials(source: Path, utt: tuple[bytes, bytes], names: Iterable[bytes]) -> dict[str, list[bytes]]:
+    """The trial lists of a test set, and whom they enrol, about the copy's utterances `names`; ids of models stay."""
+    paths = [path for path in (*source.glob("trials*"), source / "enroll") if path.is_file()]
+    new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if paths else {}
+    return {path.name: [b" ".join(new.get(word, word) for word in line.split()) for line in read_lines(path)]
+            for path in paths}
+
+
+def _by_key(lines: Iterable[bytes]) -> dict[bytes, bytes]:
+    pairs = (line.split(None, 1) for line in lines)
+    return {name: operations + SEPARATOR.encode() for name, operations in pairs}

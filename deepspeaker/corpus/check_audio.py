@@ -1,0 +1,103 @@
+"""The sound files of data directories: whether each can be used, and which have the same content."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from tqdm import tqdm
+
+from deepspeaker.audio.reading import SAMPLE_RATE, Header, Truncated, probe
+from deepspeaker.errors import UserError
+
+T = TypeVar("T")
+CHUNK = 64  # files handed to a thread at a time
+BLOCK = 1 << 12  # bytes from a file's middle that tell most files of one size apart
+
+
+class Checked(NamedTuple):
+    """What was found out about one sound file."""
+
+    header: Header | None  # None: it cannot be used
+    problem: str = ""  # kind of finding
+    detail: str = ""
+    size: int = 0  # bytes
+    inode: tuple[int, int] = (0, 0)  # device and number: equal for hard links to one file
+
+
+def check_file(path: str) -> Checked:
+    """Open one sound file and read its header."""
+    try:
+        status = os.stat(path)
+        header = probe(Path(path))
+    except FileNotFoundError:
+        return Checked(None, "missing", path)
+    except Truncated as error:
+        return Checked(None, "truncated", str(error))
+    except (UserError, OSError) as error:
+        return Checked(None, "unreadable", str(error))
+    return Checked(header, size=status.st_size, inode=(status.st_dev, status.st_ino))
+
+
+def oddities(header: Header) -> Iterator[tuple[str, str]]:
+    """(kind of finding, detail) for what is converted."""
+    if header.rate != SAMPLE_RATE:
+        yield "rate", f"{header.rate} Hz"
+    if header.channels > 1:
+        yield "channels", f"{header.channels} channels"
+
+
+def parallel(function: Callable[[str], T], paths: Sequence[str], jobs: int, title: str) -> dict[str, T]:
+    """path -> function(path), in `jobs` threads (libsndfile and hashlib let go of Python), with a bar on a terminal."""
+    chunks = [paths[start:start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    found = {}
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        with tqdm(total=len(paths), desc=title, unit="file", disable=None, dynamic_ncols=True) as bar:
+            for chunk, results in zip(chunks, pool.map(lambda chunk: [*map(function, chunk)], chunks), strict=True):
+                found.update(zip(chunk, results, strict=True))
+                bar.update(len(chunk))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def same_content(checked: dict[str, Checked], jobs: int) -> dict[str, str]:
+    """Path -> the first path with the same content (itself, mostly), of the files that can be used.
+
+    Hard links to one file are told by their inode. Read are only files whose size comes twice: a block from their
+    middle, and where that is equal the whole.
+    """
+    first: dict[tuple[int, int], str] = {}
+    for path in sorted(path for path, result in checked.items() if result.header):
+        first.setdefault(checked[path].inode, path)
+    groups = repeated([sorted(first.values())], lambda path: checked[path].size)
+    middles = parallel(middle, [path for group in groups for path in group], jobs, "hash middles")
+    groups = repeated(groups, middles.get)
+    wholes = parallel(whole, [path for group in groups for path in group], jobs, "hash files")
+    original = {path: group[0] for group in repeated(groups, wholes.get) for path in group}
+    return {path: original.get(first[result.inode], first[result.inode])
+            for path, result in checked.items() if result.header}
+
+
+def repeated(groups: Iterable[Sequence[str]], key: Callable[[str], object]) -> list[list[str]]:
+    """The groups divided by key; those of a single path are left out."""
+    divided: dict[tuple[int, object], list[str]] = {}
+    for number, group in enumerate(groups):
+        for path in group:
+            divided.setdefault((number, key(path)), []).append(path)
+    return [group for group in divided.values() if len(group) > 1]
+
+
+def middle(path: str) -> bytes:
+    """A block of a file's middle: silence and headers at the start are the same in many files."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size // 2 - BLOCK // 2))
+        return hashlib.blake2b(file.read(BLOCK), digest_size=16).digest()
+
+
+def whole(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -1,0 +1,246 @@
+"""Kaldi archives read through a memory map: any frames of any utterance without decoding the rest.
+
+A specifier is `path:offset`, as in feats.scp. Binary float matrices and vectors (FM, DM, FV, DV) and the two
+compressed kinds with contiguous rows (CM2, CM3) are read in place; CM is decoded whole. Archives are written
+through kaldiio.
+"""
+
+import io
+import math
+import mmap
+import os
+import resource
+import struct
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import kaldiio
+import numpy as np
+
+from deepspeaker.atomic import atomic
+from deepspeaker.datadir import read_table, write_table
+from deepspeaker.errors import UserError
+
+COMPRESSION = 3  # kaldiio's number for CM2: 16 bits a value, rows contiguous
+TYPES = {b"FM ": "<f4", b"FV ": "<f4", b"DM ": "<f8", b"DV ": "<f8", b"CM2": "<u2", b"CM3": "u1"}  # of the numbers
+# Of an opened matrix: which mapped file, the byte where its first row begins, its shape, the type of its numbers
+# ("" while it is not opened, "CM" where it must be decoded whole), and value = minimum + step * stored.
+LAYOUT = np.dtype([("file", "i4"), ("start", "i8"), ("rows", "i4"), ("cols", "i4"), ("type", "U3"),
+                   ("minimum", "f4"), ("step", "f4")])
+
+
+class Matrix(NamedTuple):
+    """Rows in a mapped archive: value = minimum + step * stored."""
+
+    stored: np.ndarray  # (T, F) float32, float64, uint16 or uint8, not yet read from disk
+    minimum: float
+    step: float
+
+    def rows(self, index=slice(None)) -> np.ndarray:
+        """The values (n, F) float32 of the rows that `index` picks."""
+        return _values(self.stored[index], np.float32(self.minimum), np.float32(self.step))
+
+
+def _values(stored: np.ndarray, minimum: np.ndarray, step: np.ndarray) -> np.ndarray:
+    values = stored.astype(np.float32)
+    if stored.dtype.kind == "u":
+        values *= step
+        values += minimum
+    return values
+
+
+class MatrixTable:
+    """The matrices of an scp file, each looked up when it is first asked for.
+
+    keys: as they stand in the file. What is known of an opened matrix lies in an array of LAYOUT, so that a million of
+    them fit into little memory. All methods take positions in `keys` and raise UserError as open_matrix.
+    """
+
+    def __init__(self, scp: str | os.PathLike):
+        self.path, table = Path(scp), read_table(scp)
+        self.keys, self.specifiers = list(table), list(table.values())
+        self._layout = np.zeros(len(table), LAYOUT)
+        _allow_open_files()
+        self.files: list[np.ndarray] = []  # those opened so far, mapped, (bytes,) uint8 each
+        self._numbers: dict[int, int] = {}  # id of a mapped file -> its number in `files`
+        self._maps: list[mmap.mmap] | None = None  # of `files`, where they are read at random
+
+    def read_at_random(self) -> None:
+        """For `gather` of windows from all over the archives: the system then reads the bytes of a batch, all at once,
+        instead of a multiple of each window around it."""
+        self._maps = []
+
+    def layout(self, which: np.ndarray) -> np.ndarray:
+        """Where the matrices lie and what they are: (n,) of LAYOUT."""
+        for i in which[self._layout["type"][which] == ""].tolist():
+            data, offset = _open(self.specifiers[i], self.keys[i])
+            file = self._numbers.setdefault(id(data), len(self.files))
+            if file == len(self.files):
+                self.files.append(data)
+                if self._maps is not None:
+                    self._maps.append(_mapping(data))
+                    self._maps[-1].madvise(mmap.MADV_RANDOM)
+            self._layout[i] = (file, *_matrix_header(data, offset, self.specifiers[i], self.keys[i]))
+        return self._layout[which]
+
+    def rows(self, i: int, index=slice(None)) -> np.ndarray:
+        """The values (n, F) float32 of the rows of one matrix that `index` picks."""
+        return open_matrix(self.specifiers[i], self.keys[i]).rows(index)
+
+    def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> np.ndarray:
+        """Windows (n, T, F) float32: of matrix which[k] the rows index[k], a slice or (T,) positions.
+
+        Matrices of one type and width, compressed whole ones apart, take the short way from file to window.
+        """
+        layout = self.layout(which)
+        kind, cols = layout["type"][0], int(layout["cols"][0])
+        if kind == "CM" or (layout["type"] != kind).any() or (layout["cols"] != cols).any():
+            return np.stack([self.rows(i, rows) for i, rows in zip(which.tolist(), index, strict=True)])
+        width = cols * np.dtype(kind).itemsize
+        first = index[0]
+        frames = first.stop - first.start if isinstance(first, slice) else len(first)
+        if self._maps is not None:
+            self._announce(layout, index, width)
+        raw = np.empty((len(which), frames, width), np.uint8)
+        places = zip(layout["file"].tolist(), layout["start"].tolist(), layout["rows"].tolist(), index, strict=True)
+        for window, (file, start, count, rows) in zip(raw, places, strict=True):
+            window[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
+        shape = (-1, 1, 1)
+        return _values(raw.view(kind), layout["minimum"].reshape(shape), layout["step"].reshape(shape))
+
+    def _announce(self, layout: np.ndarray, index: Sequence[slice | np.ndarray], width: int) -> None:
+        """Have the system read the pages of all windows."""
+        for file, start, rows in zip(layout["file"].tolist(), layout["start"].tolist(), index, strict=True):
+            first, last = (rows.start, rows.stop - 1) if isinstance(rows, slice) else (int(rows.min()), int(rows.max()))
+            begin = (start + first * width) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._maps[file].madvise(mmap.MADV_WILLNEED, begin, start + (last + 1) * width - begin)
+
+
+def open_matrix(specifier: str, key: str) -> Matrix:
+    """The matrix at `path:offset`; UserError names `key` and the file when it is malformed."""
+    data, offset = _open(specifier, key)
+    start, rows, cols, kind, minimum, step = _matrix_header(data, offset, specifier, key)
+    if kind == "CM":
+        return Matrix(kaldiio.load_mat(specifier), 0.0, 1.0)
+    return Matrix(np.ndarray((rows, cols), kind, buffer=data, offset=start), minimum, step)
+
+
+def _matrix_header(data: np.ndarray, offset: int, specifier: str, key: str) -> tuple:
+    """(start, rows, cols, type, minimum, step) as LAYOUT has them."""
+    token = bytes(data[offset + 2:offset + 5])
+    if token in (b"FM ", b"DM "):
+        rows, cols, start = _sizes(data, offset + 5, 2, specifier, key)
+        _check_size(data, start, TYPES[token], (rows, cols), specifier, key)
+        return start, rows, cols, TYPES[token], 0.0, 1.0
+    if token == b"CM ":
+        minimum, span, rows, cols = _unpack("<ffii", data, offset + 5, specifier, key)
+        _check_size(data, offset + 21, "u1", (cols, 8 + rows), specifier, key)
+        return offset + 21, rows, cols, "CM", minimum, span
+    if token not in (b"CM2", b"CM3") or data[offset + 5:offset + 6].tobytes() != b" ":
+        raise _malformed(key, specifier, f"expected a matrix (FM, DM, CM, CM2 or CM3), found {token!r}")
+    minimum, span, rows, cols = _unpack("<ffii", data, offset + 6, specifier, key)
+    _check_size(data, offset + 22, TYPES[token], (rows, cols), specifier, key)
+    return offset + 22, rows, cols, TYPES[token], minimum, span / (65535 if token == b"CM2" else 255)
+
+
+def open_vector(specifier: str, key: str) -> np.ndarray:
+    """The float vector at `path:offset`, mapped; UserError as open_matrix."""
+    data, offset = _open(specifier, key)
+    token = bytes(data[offset + 2:offset + 5])
+    if token not in (b"FV ", b"DV "):
+        raise _malformed(key, specifier, f"expected a vector (FV or DV), found {token!r}")
+    size, start = _sizes(data, offset + 5, 1, specifier, key)
+    _check_size(data, start, TYPES[token], (size,), specifier, key)
+    return np.ndarray((size,), TYPES[token], buffer=data, offset=start)
+
+
+def read_vectors(scp: str | os.PathLike) -> dict[str, np.ndarray]:
+    """key -> vector, of every line of an scp file; UserError when their dimensions differ."""
+    vectors = {key: np.array(open_vector(specifier, key)) for key, specifier in read_table(scp).items()}
+    if len(sizes := {vector.size: key for key, vector in vectors.items()}) > 1:
+        found = ", ".join(f"{size} ({key})" for size, key in sizes.items())
+        raise UserError(f"{scp}: vectors of different dimensions: {found}")
+    return vectors
+
+
+def write_vectors(stem: str | os.PathLike, vectors: Mapping[str, np.ndarray]) -> None:
+    """Write STEM.ark and STEM.scp, sorted on the key; both renamed into place when whole."""
+    ark, offsets = os.path.abspath(f"{stem}.ark"), {}
+    with atomic(ark, "wb") as file:
+        for key in sorted(vectors):
+            offsets[key] = append(file, key, vectors[key])
+    write_table(f"{stem}.scp", {key: f"{ark}:{offset}" for key, offset in offsets.items()})
+
+
+def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) -> int:
+    """Write one entry to an archive open for binary writing; returns the offset for its scp line."""
+    offset = file.tell() + len(key.encode()) + 1
+    kaldiio.save_ark(file, {key: value}, compression_method=COMPRESSION if compress else None)
+    return offset
+
+
+@cache  # all of them: windows are drawn from any at any time
+def _map(path: str) -> np.ndarray:
+    with open(path, "rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets a process have: every mapped archive is one, and many systems begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _mapping(data: np.ndarray) -> mmap.mmap:
+    """What _map made the array of."""
+    return data.base if isinstance(data.base, mmap.mmap) else data.base.obj
+
+
+def as_stored(matrix: np.ndarray) -> np.ndarray:
+    """A matrix (T, F) as it comes back from an archive that compresses: each value rounded to 16 bits. float32."""
+    file = io.BytesIO()
+    offset = append(file, "-", matrix, compress=True)
+    data = np.frombuffer(file.getbuffer(), np.uint8)
+    start, rows, cols, kind, minimum, step = _matrix_header(data, offset, "memory", "-")
+    return Matrix(np.ndarray((rows, cols), kind, buffer=data, offset=start), minimum, step).rows()
+
+
+def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:
+    path, _, offset = specifier.rpartition(":")
+    if not path or not offset.isdecimal():
+        raise UserError(f"{key}: expected 'file:offset', found {specifier!r}")
+    try:
+        data = _map(os.path.abspath(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{key}: cannot read {path}: {error}") from None
+    if bytes(data[int(offset):int(offset) + 2]) != b"\0B":
+        raise _malformed(key, specifier, "no binary entry at this offset")
+    return data, int(offset)
+
+
+def _unpack(layout: str, data: np.ndarray, start: int, specifier: str, key: str) -> tuple:
+    raw = bytes(data[start:start + struct.calcsize(layout)])
+    if len(raw) < struct.calcsize(layout):
+        raise _malformed(key, specifier, "the file ends within the header")
+    return struct.unpack(layout, raw)
+
+
+def _sizes(data: np.ndarray, start: int, count: int, specifier: str, key: str) -> list[int]:
+    """`count` sizes, each behind a byte 4, and the position after them."""
+    found = _unpack("<" + "bi" * count, data, start, specifier, key)
+    if any(mark != 4 for mark in found[::2]):
+        raise _malformed(key, specifier, "its sizes are not 4-byte integers")
+    return [*found[1::2], start + 5 * count]
+
+
+def _check_size(data: np.ndarray, start: int, kind: str, shape: tuple, specifier: str, key: str) -> None:
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    if min(shape) < 0 or start + size > data.size:
+        raise _malformed(key, specifier, f"its header announces shape {shape}, {size} bytes; "
+                                         f"the file has {max(0, data.size - start)} from there")
+
+
+def _malformed(key: str, specifier: str, what: str) -> UserError:
+    return UserError(f"{key}: malformed archive {specifier}: {what}; make the features again (stage 2)")

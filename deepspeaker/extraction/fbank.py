@@ -1,0 +1,131 @@
+"""Samples (S,) -> log mel filterbank energies (T, F), as Kaldi computes them; energy VAD; normalisation.
+
+Shapes everywhere: B batch, T frames, F mel bins, S samples. Sources: Kaldi's feature-window.cc, mel-computations.cc
+and voice-activity-detection.cc for the formulas; no dither, so that the same audio always gives the same numbers.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deepspeaker.audio.frames import FRAME_LENGTH, FRAME_SHIFT
+
+PREEMPHASIS = 0.97
+FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers, ours lie within -1..1
+LOG_FLOOR = torch.finfo(torch.float32).eps
+VAD_THRESHOLD, VAD_MEAN_SCALE = 5.5, 0.5  # energy threshold = 5.5 + 0.5 * mean log energy
+VAD_CONTEXT = 2  # voiced: 12 % of the frames t-2..t+2 above the threshold, which is any one of them
+BLOCK = 512  # frames worked on at once: bounds memory, and the block stays in the processor's cache
+
+
+def frame_sizes(sample_rate: int) -> tuple[int, int]:
+    """(samples a frame, samples from one frame to the next)."""
+    return round(FRAME_LENGTH * sample_rate), round(FRAME_SHIFT * sample_rate)
+
+
+def num_frames(num_samples: int, sample_rate: int, snip_edges: bool) -> int:
+    """How many frames `num_samples` give: only whole frames (snip_edges), or one for every shift, rounded."""
+    length, shift = frame_sizes(sample_rate)
+    if snip_edges:
+        return 0 if num_samples < length else 1 + (num_samples - length) // shift
+    return (num_samples + shift // 2) // shift
+
+
+def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float,
+                  snip_edges: bool) -> tuple[Tensor, Tensor]:
+    """Log mel filterbank energies and log frame energies.
+
+    samples: (S,) or (B, S) float32 within -1..1; low_freq, high_freq in Hz, high_freq 0 means half the rate.
+    Returns fbank (T, F) or (B, T, F), natural logarithm floored at float32's epsilon, and log energy (T,) or
+    (B, T): of the frame's samples after removing their mean, before preemphasis and window. T is
+    num_frames(S, ...) and may be 0.
+    """
+    length, shift = frame_sizes(sample_rate)
+    frames = _frames(samples, length, shift, sample_rate, snip_edges)
+    if frames.shape[-2] == 0:
+        return samples.new_zeros(*frames.shape[:-1], num_mel_bins), samples.new_zeros(frames.shape[:-1])
+    window = _window(length, samples.device)
+    mel = _mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
+    pieces = [frames] if torch.compiler.is_compiling() else frames.split(BLOCK, dim=-2)  # an exported T is any T
+    blocks = [_fbank_block(piece, window, mel) for piece in pieces]
+    if len(blocks) == 1:
+        return blocks[0]
+    fbank, energy = zip(*blocks, strict=True)
+    return torch.cat(fbank, dim=-2), torch.cat(energy, dim=-1)
+
+
+def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory."""
+    length = window.numel()
+    frames = frames - frames.mean(-1, keepdim=True)
+    energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(LOG_FLOOR).log_()
+    emphasised = frames.new_empty(*frames.shape[:-1], _fft_size(length))
+    # From the second sample on: the window takes away the first, and power does not depend on where a frame begins.
+    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., :length - 1])
+    emphasised[..., :length - 1].mul_(window[1:])
+    emphasised[..., length - 1:] = 0.0
+    squares = torch.view_as_real(torch.fft.rfft(emphasised)).square_()[..., :-1, :]
+    power = squares[..., 0] + squares[..., 1]  # four times as fast as a sum over the last dimension
+    return (power @ mel).clamp_min_(LOG_FLOOR).log_(), energy
+
+
+def _frames(samples: Tensor, length: int, shift: int, sample_rate: int, snip_edges: bool) -> Tensor:
+    """(..., S) -> (..., T, length), overlapping views; without snip_edges the signal is mirrored at its ends."""
+    size = samples.shape[-1]
+    count = num_frames(size, sample_rate, snip_edges)
+    if count == 0:
+        return samples.new_zeros(*samples.shape[:-1], 0, length)
+    if not snip_edges:
+        before = length // 2 - shift // 2
+        index = torch.arange(-before, (count - 1) * shift + length - before, device=samples.device)
+        index = index.remainder(torch.full_like(index, 2 * size))  # the mirrored signal has period 2 S
+        samples = samples[..., torch.minimum(index, 2 * size - 1 - index)]
+    return samples.unfold(-1, length, shift)
+
+
+def _fft_size(length: int) -> int:
+    return 1 << (length - 1).bit_length()
+
+
+@lru_cache
+def _window(length: int, device: torch.device) -> Tensor:
+    """The Povey window, a Hann window raised to 0.85, that also brings samples to Kaldi's scale. (length,)"""
+    phase = torch.arange(length, dtype=torch.float64) * (2 * math.pi / (length - 1))
+    return FULL_SCALE * (0.5 - 0.5 * phase.cos()).pow(0.85).float().to(device)
+
+
+@lru_cache
+def _mel_banks(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float,
+               device: torch.device) -> Tensor:
+    """Triangles linear in mel, (FFT bins below half the rate, F)."""
+    size = _fft_size(frame_sizes(sample_rate)[0])
+    mel = _mel(torch.arange(size // 2, dtype=torch.float64) * (sample_rate / size)).unsqueeze(1)
+    ends = _mel(torch.tensor([low_freq, high_freq or sample_rate / 2], dtype=torch.float64))
+    step = (ends[1] - ends[0]) / (num_mel_bins + 1)
+    left = ends[0] + step * torch.arange(num_mel_bins, dtype=torch.float64)
+    rising, falling = (mel - left) / step, (left + 2 * step - mel) / step
+    return torch.minimum(rising, falling).clamp_min(0).float().to(device)
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 1127.0 * torch.log1p(hertz / 700.0)
+
+
+def voiced_frames(log_energy: Tensor) -> Tensor:
+    """Energy VAD: log energy (T,) -> bool (T,)."""
+    threshold = VAD_THRESHOLD + VAD_MEAN_SCALE * log_energy.double().mean()
+    above = (log_energy > threshold).float().view(1, 1, -1)
+    return F.max_pool1d(above, 2 * VAD_CONTEXT + 1, stride=1, padding=VAD_CONTEXT).view(-1).bool()
+
+
+def normalize(features: Tensor, mode: str) -> Tensor:
+    """Normalise (..., T, F) over T: "mean" subtracts the mean, "mean_variance" also divides by the deviation."""
+    if mode == "none":
+        return features
+    features = features - features.mean(-2, keepdim=True)
+    if mode == "mean":
+        return features
+    return features / (features.square().mean(-2, keepdim=True) + 1e-5).sqrt()

@@ -1,0 +1,99 @@
+"""The features of a data directory: the archive is the data set."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from deepspeaker.atomic import atomic
+from deepspeaker.config import FeatureConfig
+from deepspeaker.datadir import read_table
+from deepspeaker.datadir.archive import MatrixTable, open_vector
+from deepspeaker.errors import UserError
+from deepspeaker.provenance import differences, stored
+
+RECORD = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
+FINGERPRINTED = 1000  # utterances: all of a small corpus, a second's reading of a large one
+
+
+class FeatureSet:
+    """feats.scp and vad.scp of a directory, opened utterance by utterance as they are asked for.
+
+    utterances: sorted names; `frames(i)` and `rows(i, index)` take positions in that list. Raises UserError when
+    the directory's features were made with another configuration than `config`.
+    """
+
+    def __init__(self, directory: str | os.PathLike, config: FeatureConfig):
+        directory = Path(directory)
+        if not (directory / "feats.scp").exists():
+            raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
+        _check_record(directory, config)
+        self.table = MatrixTable(directory / "feats.scp")
+        self.utterances = self.table.keys
+        self._num_mel_bins = config.num_mel_bins
+        self._vad = read_table(directory / "vad.scp") if config.vad else None
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def counts(self, which: np.ndarray) -> np.ndarray:
+        """How many frames (n,) each of the utterances has; UserError for features of another width."""
+        layout = self.table.layout(which)
+        for i in np.flatnonzero(layout["cols"] != self._num_mel_bins)[:1]:
+            raise UserError(f"{self.utterances[which[i]]}: features of {layout['cols'][i]} bins in {self.table.path}, "
+                            f"the configuration has num_mel_bins = {self._num_mel_bins}")
+        return layout["rows"]
+
+    def frames(self, i: int) -> np.ndarray:
+        """Indices (n,) of the frames a network may see: the voiced ones, or all where none is voiced."""
+        count = int(self.counts(np.array([i]))[0])
+        if self._vad is None:
+            return np.arange(count)
+        name = self.utterances[i]
+        if name not in self._vad:
+            raise UserError(f"{name} is in feats.scp and not in vad.scp: make the features again (stage 2)")
+        voiced = np.flatnonzero(open_vector(self._vad[name], name))
+        if voiced.size and voiced[-1] >= count:
+            raise UserError(f"{name}: vad.scp has more frames than feats.scp ({count}); make the features again")
+        return voiced if voiced.size else np.arange(count)
+
+    def rows(self, i: int, index: np.ndarray) -> np.ndarray:
+        """Features (n, F) float32 of the frames `index`."""
+        return self.table.rows(i, index)
+
+    def fingerprint(self) -> str:
+        """A number that changes with the list of utterances, with where they stand in the archives, and with what the
+        archives hold: what stands there of FINGERPRINTED of them, evenly spaced, is read."""
+        digest = hashlib.sha256("\n".join(self.utterances).encode())
+        digest.update(" ".join(s.rpartition(":")[2] for s in self.table.specifiers).encode())
+        for i in np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).round().astype(int)).tolist():
+            digest.update(self.rows(i, slice(None)))
+            digest.update(self.frames(i))
+        return digest.hexdigest()[:16]
+
+
+def features_record(config: FeatureConfig) -> dict[str, object]:
+    """The part of the configuration that archives depend on."""
+    return stored(asdict(config))
+
+
+def write_record(directory: str | os.PathLike, record: Mapping[str, object]) -> None:
+    """Keep beside feats.scp what the archives were made with."""
+    with atomic(Path(directory) / RECORD) as file:
+        json.dump(record, file, indent=1)
+        file.write("\n")
+
+
+def _check_record(directory: Path, config: FeatureConfig) -> None:
+    """Features of other tools have no record and are taken as they are."""
+    path = directory / RECORD
+    if not path.exists():
+        return
+    found = json.loads(path.read_text())
+    if different := differences(found, features_record(config)):
+        raise UserError(f"the features of {directory} were made with another configuration ({'; '.join(different)}): "
+                        f"make them again (stage 2), or use the configuration of {path}")

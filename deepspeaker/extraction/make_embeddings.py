@@ -1,0 +1,36 @@
+"""Stage 5: features -> an archive of embeddings a job; join_embeddings.py joins them."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from deepspeaker.checkpoint import load_model
+from deepspeaker.config import load_config
+from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.extraction.embed import BLOCK, embed_set
+from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.extraction.jobs import part, share
+from deepspeaker.extraction.join_embeddings import NAME
+from deepspeaker.extraction.progress import Reporter
+
+
+def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Path, job: int, jobs: int,
+                device: str) -> str:
+    """Embed one job's utterances into OUT_DIR/embedding.JOB.{ark,scp}; returns a line of counts."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+    trained = load_model(checkpoint)
+    config = trained.config
+    if conf:
+        config = dataclasses.replace(config, embedding=load_config(conf).embedding)
+    features = FeatureSet(data_dir, config.features)
+    blocks = share(range(0, len(features), BLOCK), job, jobs)  # whole ones: the same bytes whatever the number of jobs
+    mine = [i for start in blocks for i in range(start, min(start + BLOCK, len(features)))]
+    reporter = Reporter(out_dir / f"progress.{job}", len(mine))
+    embeddings = {}
+    for utterance, embedding in embed_set(trained.model.to(device), features, mine, config, torch.device(device)):
+        embeddings[utterance] = embedding
+        reporter.advance()
+    write_vectors(part(out_dir / NAME, job), embeddings)
+    return f"{len(embeddings)} utterances of {data_dir}"

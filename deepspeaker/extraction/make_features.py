@@ -1,0 +1,226 @@
+"""Stage 2: wav.scp -> archives of features and voice activity, in jobs that are joined at the end.
+
+A job works through its share in pieces, each with archives of its own and, written last, a record of what they hold.
+A job that is started again keeps the pieces whose records are there; joining turns the records into the data
+directory's tables.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from deepspeaker import __version__
+from deepspeaker.atomic import atomic
+from deepspeaker.audio.augment import augment
+from deepspeaker.audio.frames import FRAME_SHIFT
+from deepspeaker.audio.reading import MOST_BAD, PIPE_TIMEOUT, Audio, read_audio
+from deepspeaker.config import FeatureConfig
+from deepspeaker.datadir import archives, read_lists, read_segments, read_table, write_table
+from deepspeaker.datadir.archive import append
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
+from deepspeaker.extraction.feature_set import features_record, write_record
+from deepspeaker.extraction.jobs import share
+from deepspeaker.extraction.progress import Reporter
+
+PIECE = 500  # utterances; at most so many are done again by a job that was stopped
+CHANNELS = {"A": 0, "B": 1}  # of reco2file_and_channel
+
+
+class Source(NamedTuple):
+    """Where an utterance's audio lies: a wav.scp entry, the part of it in seconds, and what to do to it."""
+
+    entry: str
+    start: float = 0.0
+    end: float | None = None
+    channel: int | None = None
+    augment: str | None = None
+
+
+class Places(NamedTuple):
+    """Where the features of one data directory go."""
+
+    name: str  # of the data directory
+    log_dir: Path
+    ark_dir: Path
+
+    def pieces(self, job: int, count: int) -> list[tuple[Path, Path, Path]]:
+        """(fbank archive, vad archive, record) of each piece of a job's share of `count` utterances."""
+        number = -(-count // PIECE)
+        fbank, vad = self.prefixes
+        ends = [f"{job}" if number == 1 else f"{job}.{n}" for n in range(1, number + 1)]
+        return [(self.ark_dir / f"{fbank}{end}.ark", self.ark_dir / f"{vad}{end}.ark",
+                 self.log_dir / f"piece_{self.name}.{end}.json") for end in ends]
+
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """How the names of the archives begin."""
+        return f"raw_fbank_{self.name}.", f"vad_{self.name}."
+
+
+def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
+    """Utterance -> Source, of a data directory with or without segments, channels and augment, sorted.
+
+    pipes False: UserError for a wav.scp with commands.
+    """
+    wav = read_table(data_dir / "wav.scp")
+    if not pipes and (commands := [recording for recording, entry in wav.items() if entry.endswith("|")]):
+        raise UserError(f"{data_dir}/wav.scp: {len(commands)} entries are commands, such as that of {commands[0]}: "
+                        f"{wav[commands[0]]!r}; --no-pipes runs none")
+    changes = _optional(read_table, data_dir / "augment")
+    channels = _optional(read_lists, data_dir / "reco2file_and_channel")
+    found = {}
+    for utterance, (recording, start, end) in read_segments(data_dir).items():
+        if recording not in wav:
+            raise UserError(f"{data_dir}/segments: {utterance} is of recording {recording}, which is not in wav.scp")
+        channel = channels.get(recording, [None])[-1]
+        if channel is not None and channel not in CHANNELS:
+            raise UserError(f"{data_dir}/reco2file_and_channel: {recording}: expected channel "
+                            f"{' or '.join(CHANNELS)}, found {channel!r}")
+        found[utterance] = Source(wav[recording], start, end, CHANNELS.get(channel), changes.get(utterance))
+    return found
+
+
+def _optional(read, path: Path) -> dict:
+    return read(path) if path.exists() else {}
+
+
+def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, jobs: int, pipes: bool = True,
+               pipe_timeout: float = PIPE_TIMEOUT) -> str:
+    """Compute the features of one job's utterances, those of pieces made before apart; returns a line of counts.
+
+    Audio that cannot be read is noted and passed over; a piece with such audio is made again by the next run.
+    """
+    everything = sources(data_dir, pipes)
+    mine = share(list(everything), job, jobs)
+    reporter, start = Reporter(places.log_dir / f"progress.{job}", len(mine)), time.monotonic()
+    kept, seconds, converted, bad = 0, 0.0, 0, 0
+    for number, (fbank_ark, vad_ark, record) in enumerate(places.pieces(job, len(mine))):
+        piece = {utterance: everything[utterance] for utterance in mine[number * PIECE:(number + 1) * PIECE]}
+        fingerprint = _fingerprint(piece, config)
+        if _made(record, fingerprint, (fbank_ark, vad_ark)):
+            kept += len(piece)
+            reporter.advance(utterances=len(piece))
+            continue
+        _remove_leftovers(record, fbank_ark, vad_ark)
+        with atomic(fbank_ark, "wb") as fbank_file, atomic(vad_ark, "wb") as vad_file:
+            found = _make_piece(piece, config, fbank_file, vad_file, reporter, pipe_timeout)
+        with atomic(record) as file:
+            json.dump({"fingerprint": fingerprint, "fbank": os.path.abspath(fbank_ark),
+                       "vad": os.path.abspath(vad_ark), **found}, file)
+        seconds += sum(line[3] for line in found["utterances"].values())
+        converted += found["converted"]
+        bad += len(found["bad"])
+    rate = seconds / (time.monotonic() - start)
+    return (f"{len(mine) - kept - bad} utterances, {seconds / 3600:.2f} h, {rate:.0f} times real time, "
+            f"{converted} converted, {bad} bad, {kept} made before")
+
+
+def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig) -> str:
+    """What a piece's archives depend on, as one number."""
+    return hashlib.sha256(repr((__version__, features_record(config), list(piece.items()))).encode()).hexdigest()
+
+
+def _made(record: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
+    """Whether a piece is there, made of the same, and without audio that could not be read."""
+    try:
+        found = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return False
+    return found["fingerprint"] == fingerprint and not found["bad"] and all(path.exists() for path in archives)
+
+
+def _remove_leftovers(record: Path, *archives: Path) -> None:
+    """What a killed run left of a piece, or an earlier run of another one."""
+    record.unlink(missing_ok=True)
+    for ark in archives:
+        for unfinished in ark.parent.glob(f".{glob.escape(ark.name)}.*.tmp"):
+            unfinished.unlink()
+
+
+def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file, vad_file, reporter: Reporter,
+                pipe_timeout: float) -> dict[str, object]:
+    """Write a piece's archives; what its record says of them.
+
+    utterances: name -> [offset of fbank, of vad, frames, seconds]; bad: name -> reason; converted: how many were.
+    """
+    utterances, bad, converted = {}, {}, 0
+    for utterance, source in piece.items():
+        try:
+            audio, fbank, voiced = _features(source, config, pipe_timeout)
+        except (UserError, OSError) as error:
+            bad[utterance] = " ".join(str(error).split())
+            reporter.advance()
+            continue
+        seconds = len(audio.samples) / config.sample_rate
+        if audio.converted:
+            converted += 1
+            print(f"{utterance}: {audio.converted}")
+        utterances[utterance] = [append(fbank_file, utterance, fbank, config.compress),
+                                 append(vad_file, utterance, voiced), len(fbank), round(seconds, 3)]
+        reporter.advance(seconds)
+    return {"utterances": utterances, "bad": bad, "converted": converted}
+
+
+@torch.inference_mode()
+def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray]:
+    """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1)"""
+    audio = read_audio(source.entry, config.sample_rate, source.start, source.end, source.channel, pipe_timeout)
+    if source.augment:
+        audio = audio._replace(samples=augment(audio.samples, config.sample_rate, source.augment))
+    fbank, energy = compute_fbank(torch.from_numpy(audio.samples), config.sample_rate, config.num_mel_bins,
+                                  config.low_freq, config.high_freq, config.snip_edges)
+    if len(fbank) == 0:
+        raise UserError(f"shorter than one frame: {len(audio.samples)} samples at {config.sample_rate} Hz")
+    return audio, fbank.numpy(), voiced_frames(energy).float().numpy()
+
+
+def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
+    """Turn the jobs' records into DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
+
+    Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than 5 % of the
+    utterances could not be read.
+    """
+    everything = list(sources(data_dir))
+    records = [record for job in range(1, jobs + 1)
+               for _, _, record in places.pieces(job, len(share(everything, job, jobs)))]
+    tables: dict[str, dict[str, object]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
+    bad: dict[str, str] = {}
+    made: set[Path] = set()
+    for record in records:
+        found = json.loads(record.read_text())
+        bad |= found["bad"]
+        made |= {Path(found["fbank"]), Path(found["vad"])}
+        for utterance, (fbank, vad, frames, seconds) in found["utterances"].items():
+            tables["feats.scp"][utterance] = f"{found['fbank']}:{fbank}"
+            tables["vad.scp"][utterance] = f"{found['vad']}:{vad}"
+            tables["utt2num_frames"][utterance] = frames
+            tables["utt2dur"][utterance] = f"{seconds:.3f}"
+    write_table(data_dir / "bad_utts", bad)
+    if len(bad) > MOST_BAD * len(everything):
+        examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(bad.items())[:2])
+        raise UserError(f"{len(bad)} of {len(everything)} utterances of {data_dir} cannot be used, more than "
+                        f"{100 * MOST_BAD:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
+    before = archives(data_dir)
+    for name, table in tables.items():
+        write_table(data_dir / name, table)
+    with atomic(data_dir / "frame_shift") as file:
+        file.write(f"{FRAME_SHIFT}\n")
+    write_record(data_dir, features_record(config))
+    for record in records:
+        record.unlink()
+    for ark in before - made:
+        if ark.parent == places.ark_dir.absolute() and ark.name.startswith(places.prefixes):
+            ark.unlink(missing_ok=True)  # of more jobs than there are now
+    frames, hours = sum(tables["utt2num_frames"].values()), sum(map(float, tables["utt2dur"].values())) / 3600
+    listed = f", listed in {data_dir}/bad_utts" if bad else ""
+    return (f"{data_dir}: {len(tables['feats.scp'])} utterances, {frames} frames, {hours:.2f} h; "
+            f"{len(bad)} could not be used{listed}")

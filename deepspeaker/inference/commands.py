@@ -1,0 +1,134 @@
+"""The subcommands: each takes the parsed arguments and returns what to print, what --json prints, and its status."""
+
+import sys
+from argparse import Namespace
+from typing import NamedTuple
+
+import numpy as np
+
+from deepspeaker.errors import UserError, one_line
+from deepspeaker.inference import bulk
+from deepspeaker.inference import speaker_database as database
+from deepspeaker.inference.model import Model, load
+from deepspeaker.inference.sound_files import STDIN
+from deepspeaker.inference.speech_check import Trust
+
+YES, NO, FAILED = 0, 1, 2  # exit statuses
+
+
+class Answer(NamedTuple):
+    text: str
+    json: dict[str, object]
+    status: int = YES
+
+
+def verify(args: Namespace) -> Answer:
+    """The first recording against each of the others."""
+    model, (first, *others) = _model(args), _distinct([args.first, *args.others])
+    limit = model.threshold(args.prior, args.cost_miss, args.cost_fa)
+    enrolled = model.listen(first)
+    verdicts = [(other, model.compare(enrolled, model.listen(other), limit)) for other in others]
+    lines = [f"{'same' if v.same else 'different'}: {first} and {other}: log-likelihood ratio {v.llr:+.2f}, "
+             f"same from {v.threshold:+.2f}" for other, v in verdicts]
+    lines += _trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})
+    return Answer("\n".join(lines), {
+        "first": first, "threshold": limit, "trust": _trust(enrolled.trust), "verdicts": [
+            {"second": other, "same": v.same, "llr": v.llr, "score": v.score, "trust": _trust(v.second)}
+            for other, v in verdicts]}, YES if all(v.same for _, v in verdicts) else NO)
+
+
+def enroll(args: Namespace) -> Answer:
+    database.check_name(args.name)
+    model = _model(args)
+    found = [model.listen(wav) for wav in _distinct(args.wavs)]
+    speaker = database.enroll(args.database, model, args.name, found)
+    trusts = {wav: recording.trust for wav, recording in zip(args.wavs, found, strict=True)}
+    return Answer("\n".join([f"{speaker.name}: {_amount(speaker)}", *_trust_lines(trusts)]),
+                  {**speaker._asdict(), "files": {wav: _trust(trust) for wav, trust in trusts.items()}})
+
+
+def list_speakers(args: Namespace) -> Answer:
+    found = database.speakers(args.database, _model(args))
+    lines = [f"{speaker.name}: {_amount(speaker)}, since {speaker.added}" for speaker in found]
+    return Answer("\n".join([*lines, f"{len(found)} speakers"]), {"speakers": [s._asdict() for s in found]})
+
+
+def identify(args: Namespace) -> Answer:
+    if args.top < 1:
+        raise UserError(f"--top: expected at least 1, found {args.top}")
+    model = _model(args)
+    limit, people = model.threshold(args.prior, args.cost_miss, args.cost_fa), database.recordings(args.database, model)
+    if not people:
+        raise UserError(f"{args.database}: nobody is enrolled")
+    heard = model.listen(args.wav)
+    ranked = sorted(zip(people, model.llr([*people.values()], heard).tolist(), strict=True), key=lambda pair: -pair[1])
+    best, llr = ranked[0]
+    answer = best if llr >= limit else None
+    lines = [answer or "unknown", *(f"  {name}: log-likelihood ratio {llr:+.2f}" for name, llr in ranked[:args.top]),
+             f"  known from {limit:+.2f}", *_trust_lines({args.wav: heard.trust})]
+    return Answer("\n".join(lines), {
+        "speaker": answer, "threshold": limit, "trust": _trust(heard.trust),
+        "best": [{"name": name, "llr": llr} for name, llr in ranked[:args.top]]}, NO if answer is None else YES)
+
+
+def embed(args: Namespace) -> Answer:
+    from tqdm import tqdm
+
+    wavs = _distinct(args.wavs)
+    bulk.check_output(args.output, wavs)
+    model = _model(args)
+    found: dict[int, np.ndarray] = {}
+    failures: dict[int, str] = {}
+    with tqdm(total=len(wavs), unit="file", dynamic_ncols=True, disable=len(wavs) == 1) as bar:
+        for i, result in bulk.embed_all(model, wavs, args.any_sound):
+            if isinstance(result, UserError):
+                failures[i] = str(result)
+            else:
+                found[i] = result
+            bar.update()
+    for i in sorted(failures):
+        print(one_line(failures[i]), file=sys.stderr)
+    if not found:
+        raise UserError(f"none of {len(wavs)} files could be embedded: nothing is written")
+    bulk.write_embeddings(args.output, wavs, found)
+    size = len(next(iter(found.values())))
+    return Answer(f"{args.output}: {len(found)} embeddings of {size} dimensions; {len(failures)} files failed", {
+        "output": str(args.output), "dimensions": size, "embedded": len(found),
+        "failed": {wavs[i]: failures[i] for i in sorted(failures)}}, FAILED if failures else YES)
+
+
+def export(args: Namespace) -> Answer:
+    from deepspeaker.inference.export_onnx import export_onnx
+
+    done = export_onnx(load(args.model), args.output, args.front_end)
+    kind = "samples" if args.front_end else "features"
+    lines = [f"{args.output}: from {kind} to embeddings; largest difference {done.difference:.1e} over lengths from "
+             f"{done.seconds[0]:g} to {done.seconds[-1]:g} s", done.deployment]
+    return Answer("\n".join(lines), {"output": str(args.output), **done._asdict()})
+
+
+def _model(args: Namespace) -> Model:
+    return load(args.model, args.device)
+
+
+def _distinct(wavs: list[str]) -> list[str]:
+    if wavs.count(STDIN) > 1:
+        raise UserError("standard input ('-') can be given once only")
+    return wavs
+
+
+def _trust(trust: Trust) -> dict[str, object]:
+    return {**trust._asdict(), "warnings": trust.warnings}
+
+
+def _trust_lines(trusts: dict[str, Trust]) -> list[str]:
+    lines = []
+    for name, trust in trusts.items():
+        lines.append(f"  {name}: {trust.speech:.1f} s of speech in {trust.seconds:.1f} s, level {trust.level:.0f} dB, "
+                     f"{100 * trust.clipped:.1f} % clipped")
+        lines += [f"    warning: {warning}" for warning in trust.warnings]
+    return lines
+
+
+def _amount(speaker: database.Speaker) -> str:
+    return f"{speaker.recordings} recordings with {speaker.speech:.1f} s of speech"

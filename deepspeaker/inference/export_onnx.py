@@ -1,0 +1,159 @@
+"""A model as an ONNX graph of any length, compared with the original after it is written.
+
+Where the front-end is exactly that of sherpa-onnx, the file has the metadata by which sherpa-onnx runs it. It computes
+80 mel bins from 20 Hz to 400 Hz below half the rate of every frame, edges mirrored, and subtracts their mean.
+"""
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepspeaker.config import Config
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.embed import as_seen
+from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
+from deepspeaker.inference.model import Model
+
+SECONDS = (0.5, 0.7, 1.0, 1.6, 2.5, 4.0, 8.0, 15.0, 30.0, 60.0)  # lengths compared
+TOLERANCE = 1e-4  # of any value of an embedding
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+class Export(NamedTuple):
+    difference: float  # largest, of any value of an embedding
+    seconds: list[float]  # lengths compared
+    deployment: str  # whether sherpa-onnx runs it, or why not
+
+
+class FromFeatures(nn.Module):
+    """Features (B, T, F), as computed, -> embeddings (B, E)."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.network, self.mode, self.embedding = model.network, model.config.features.normalize, model.config.embedding
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network(as_seen(features, self.mode, self.embedding))
+
+
+class FromSamples(nn.Module):
+    """Samples (S,) within -1..1 -> embedding (E,)."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.rest, self.features = FromFeatures(model), model.config.features
+
+    def forward(self, samples: Tensor) -> Tensor:
+        f = self.features
+        fbank, energy = compute_fbank(samples, f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq, f.snip_edges)
+        if f.vad:
+            voiced = voiced_frames(energy)
+            fbank = fbank[voiced | ~voiced.any()]
+        return self.rest(fbank.unsqueeze(0)).squeeze(0)
+
+
+def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
+    """Write PATH and compare; UserError, and no file, when the two differ by more than TOLERANCE."""
+    _need_packages()
+    if path.suffix != ".onnx" or not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: expected a name that ends in .onnx, in a folder that exists")
+    graph = (FromSamples if front_end else FromFeatures)(model).eval()
+    name = "samples" if front_end else "features"
+    trials = list(_trials(model.config, front_end))
+    example = trials[4]
+    dynamic = {0: torch.export.Dim.DYNAMIC} if front_end else dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    example = example if front_end else torch.cat([example, example])  # a batch of one would be taken for a constant
+    reason = "it starts at samples" if front_end else _unlike_sherpa(model.config)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
+    try:
+        with _quiet(), torch.no_grad():
+            graph(example)  # tables that compute_fbank keeps are made of real numbers
+            program = torch.export.export(graph, (example,), dynamic_shapes={name: dynamic}, strict=False)
+            torch.onnx.export(program, (example,), temporary, input_names=[name], output_names=["embedding"],
+                              external_data=False)
+        if not reason:
+            _write_metadata(temporary, model)
+        difference = _difference(temporary, graph, name, trials)
+        if not difference <= TOLERANCE:
+            raise UserError(f"{path}: the export differs from the model by {difference:.1e}, more than {TOLERANCE:g}: "
+                            f"it is deleted")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    deployment = f"no metadata for sherpa-onnx: {reason}" if reason else "has the metadata by which sherpa-onnx runs it"
+    return Export(difference, list(SECONDS), deployment)
+
+
+def _need_packages() -> None:
+    missing = []
+    for package in PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise UserError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def _trials(config: Config, front_end: bool):
+    """Samples, or features of samples, of each length: bursts of noise with pauses between them."""
+    f, rng = config.features, np.random.default_rng(0)
+    for seconds in SECONDS:
+        time = np.arange(round(seconds * f.sample_rate)) / f.sample_rate
+        bursts = 0.1 * rng.standard_normal(time.size) * (np.sin(2 * np.pi * 3 * time) > -0.5)
+        samples = torch.from_numpy(bursts.astype(np.float32))
+        yield samples if front_end else compute_fbank(samples, f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq,
+                                                      f.snip_edges)[0].unsqueeze(0)
+
+
+@torch.no_grad()
+def _difference(path: Path, graph: nn.Module, name: str, trials: list[Tensor]) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = [np.abs(session.run(None, {name: x.numpy()})[0] - graph(x).numpy()).max() for x in trials]
+    return float(max(found))
+
+
+def _unlike_sherpa(config: Config) -> str:
+    """What of the front-end is not as sherpa-onnx has it; "" for the same."""
+    f = config.features
+    wanted = {"num_mel_bins": (f.num_mel_bins, 80), "low_freq": (f.low_freq, 20.0),
+              "high_freq": (f.high_freq or f.sample_rate / 2, f.sample_rate / 2 - 400),
+              "snip_edges": (f.snip_edges, False), "vad": (f.vad, False), "normalize": (f.normalize, "mean")}
+    return "; ".join(f"[features] {key} is {found}, its own {own}" for key, (found, own) in wanted.items()
+                     if found != own)
+
+
+def _write_metadata(path: Path, model: Model) -> None:
+    import onnx
+
+    graph, f = onnx.load(path), model.config.features
+    size = model.config.model.options["embedding_dim"]
+    metadata = {"framework": "wespeaker", "sample_rate": f.sample_rate, "output_dim": size, "normalize_samples": 0,
+                "feature_normalize_type": "global-mean", "language": "English"}
+    onnx.helper.set_model_props(graph, {key: str(value) for key, value in metadata.items()})
+    onnx.save(graph, path)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without what the exporter tells of itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

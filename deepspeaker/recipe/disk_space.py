@@ -1,0 +1,52 @@
+"""How much disk the features of data directories will take, before they are made."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepspeaker.audio.frames import FRAME_SHIFT
+from deepspeaker.audio.reading import probe
+from deepspeaker.datadir import read_segments, read_table
+from deepspeaker.errors import UserError
+
+LOOKED_AT = 100  # recordings whose lengths stand for all
+VAD_BYTES = 4  # of a frame in vad.ark
+
+
+def check_space(features: Mapping[str, object], audio: Mapping[str, Path], ark_dir: Path) -> str:
+    """A line that says what the features of data directories need; UserError where the disk has less.
+
+    features: [features] of the configuration. audio: name of each data directory -> that which tells how long its
+    recordings are: itself, or what it will be a copy of. What lies in ark_dir of the same names is to be replaced.
+    """
+    frame_bytes = features["num_mel_bins"] * (2 if features["compress"] else 4) + VAD_BYTES
+    hours = {directory: hours_of(directory) for directory in set(audio.values())}
+    needed = sum(hours[directory] for directory in audio.values()) * 3600 / FRAME_SHIFT * frame_bytes
+    replaced = sum(path.stat().st_size for name in audio for path in ark_dir.glob(f"*_{name}.*.ark"))
+    place = next(folder for folder in (ark_dir.absolute(), *ark_dir.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free + replaced:
+        raise UserError(f"{ark_dir}: the features need about {_size(needed)}, the disk has {_size(free)} left: make "
+                        "room, or take another --dir")
+    return f"about {_size(needed)} of features, {_size(free)} left on the disk"
+
+
+def hours_of(directory: Path) -> float:
+    """Hours of audio of a data directory: by its segments, else as some of its recordings are long."""
+    if (directory / "segments").exists():
+        return sum(max(0.0, end - start) for _, start, end in read_segments(directory).values() if end) / 3600
+    entries = list(read_table(directory / "wav.scp").values())
+    files = [entry for entry in entries if not entry.endswith("|")]  # the length of a command's output is not known
+    found = [seconds for entry in files[::max(1, len(files) // LOOKED_AT)] if (seconds := _seconds(entry))]
+    return len(entries) * sum(found) / max(1, len(found)) / 3600
+
+
+def _seconds(entry: str) -> float | None:
+    try:
+        return probe(Path(entry)).seconds
+    except (UserError, OSError):  # which stage 2 tells of
+        return None
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,193 @@
+"""What each part of a stage was made from: records by which run.sh tells what is missing or stale.
+
+A part (the features of one set, the training of one phase) is begun, which takes its record away, and ended, which
+writes it. Fingerprints of small files are of their content, of larger ones their size and time; times are compared
+for equality alone, so a clock that goes back does no harm.
+"""
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from deepspeaker import __version__
+from deepspeaker.atomic import atomic
+from deepspeaker.errors import UserError
+from deepspeaker.provenance import differences
+
+FORMAT = 1  # of a record
+FOLDER = ".stages"  # of records, in the data and in the experiment's folder
+SMALL = 1 << 24  # bytes: up to here files are told apart by their content
+NOT_RUN = "not run yet"
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ("deepspeaker/**/*.py", "steps/*", "utils/*", "local/*", "egs/voxceleb/run.sh")
+
+
+class Part(NamedTuple):
+    """What is done or not as a whole, and all that it depends on."""
+
+    name: str  # stage, and what of it: "1", "2/train", "5/triplet/test"
+    folder: Path  # where its record lies
+    base: Path  # paths below it are recorded relative to it
+    inputs: list[Path]
+    settings: dict[str, object]  # options and the part of the configuration, nested
+    outputs: list[Path]
+
+    @property
+    def record(self) -> Path:
+        return self.folder / f"{self.name.replace('/', '.')}.json"
+
+    @property
+    def begun(self) -> Path:
+        return self.record.with_suffix(".begun")
+
+
+def why(part: Part, strict: bool) -> str | None:
+    """Why the part must be made, in a few words; None where it is up to date. strict: also for other programs."""
+    if part.begun.exists():
+        return "it did not end"
+    if not part.record.exists():
+        return NOT_RUN
+    record = _read(part.record)
+    if record is None:
+        return f"{part.record} is not a record that can be read"
+    if changed := _changes(part, record):
+        return changed
+    if missing := [name for name in record["outputs"] if not (part.base / name).exists()]:
+        return f"{missing[0]} is missing"
+    if strict and record["program"] != program():
+        return f"the program changed since {record['revision']}"
+    return None
+
+
+def begin(part: Part) -> None:
+    """Take the record away and note what the part is made from."""
+    part.folder.mkdir(parents=True, exist_ok=True)
+    with atomic(part.begun) as file:
+        json.dump(_made_from(part), file)
+    part.record.unlink(missing_ok=True)
+
+
+def end(part: Part, seconds: float, command: str) -> None:
+    """Write the record; UserError where an input changed since the part began, which is then to be made again."""
+    before = _read(part.begun)
+    if before is None:
+        raise UserError(f"{part.begun}: expected what stage {part.name} began with; run the stage again")
+    if changed := _changes(part, before):
+        raise UserError(f"{changed} while stage {part.name} ran: run the stage again")
+    record = {**before, "outputs": {relative(path, part.base): _count(path) for path in part.outputs},
+              "seconds": round(seconds), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command,
+              "versions": _versions(), "revision": _revision(), "program": program()}
+    with atomic(part.record) as file:
+        json.dump(record, file, indent=1)
+        file.write("\n")
+    part.begun.unlink()
+
+
+def read_all(home: Path) -> list[tuple[str, dict]]:
+    """(stage, record) of every record of the data's or the experiment's folder that can be read."""
+    found = [(path.name.split(".")[0], _read(path)) for path in sorted((home / FOLDER).glob("*.json"))]
+    return [(stage, record) for stage, record in found if record is not None]
+
+
+def made_by_another_program(part: Part) -> str | None:
+    """The revision of a part made by other programs than there are now."""
+    record = _read(part.record)
+    return record["revision"] if record and record["program"] != program() else None
+
+
+def program() -> str:
+    """A number that changes with every program of the recipe."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in PROGRAMS for path in ROOT.glob(pattern) if path.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _made_from(part: Part) -> dict[str, object]:
+    return {"format": FORMAT, "part": part.name, "settings": part.settings,
+            "inputs": {relative(path, part.base): _fingerprint(path) for path in part.inputs}}
+
+
+def _changes(part: Part, record: dict) -> str:
+    """The settings that are no longer those of a record, `num_mel_bins 40 -> 64`, or else inputs, `data/a changed`."""
+    found = []
+    for text in differences(record["settings"], part.settings):
+        key, _, values = text.partition(": ")
+        found.append(f"{key.rpartition('.')[2]} {values}")
+    if found:
+        return ", ".join(found)
+    old, new = record["inputs"], {relative(path, part.base): _fingerprint(path) for path in part.inputs}
+    found = [f"{name} {'is gone' if name not in new else 'is new' if name not in old else 'changed'}"
+             for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return ", ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
+
+
+def _read(path: Path) -> dict | None:
+    """A record of this format; None for anything else."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    known = {"settings": dict, "inputs": dict} | ({"outputs": dict, "program": str, "revision": str, "seconds": int,
+                                                  "date": str, "command": str} if path.suffix == ".json" else {})
+    good = isinstance(record, dict) and record.get("format") == FORMAT and all(
+        isinstance(record.get(key), kind) for key, kind in known.items())
+    return record if good else None
+
+
+def _fingerprint(path: Path) -> list | None:
+    """[size, content or time] of a file, the names in a folder, None for what is not there."""
+    try:
+        status = path.stat()
+        if path.is_dir():
+            return [_digest(name.encode() for name in sorted(child.name for child in path.iterdir()))]
+        if status.st_size <= SMALL:
+            return [status.st_size, _digest([path.read_bytes()])]
+        return [status.st_size, status.st_mtime_ns]
+    except FileNotFoundError:
+        return None
+
+
+def _digest(blocks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _count(path: Path) -> dict[str, int]:
+    """Bytes of an output, and lines where it is a text file of Kaldi's kind."""
+    if path.suffix in (".ark", ".pt", ".html"):
+        return {"bytes": path.stat().st_size}
+    content = path.read_bytes()
+    return {"bytes": len(content), "lines": content.count(b"\n")}
+
+
+def relative(path: Path, base: Path) -> str:
+    """A path below `base` as it is from there, so that a recipe's folder can be moved; any other as it is."""
+    return str(path.relative_to(base) if path.is_relative_to(base) else path)
+
+
+def _versions() -> dict[str, str]:
+    found = {"deepspeaker": __version__}
+    for name in ("torch", "numpy", "kaldiio", "soundfile"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _revision() -> str:
+    """The commit of the programs, with -dirty where they differ from it; else the version."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True,
+                              text=True)
+    except FileNotFoundError:
+        return __version__
+    return done.stdout.strip() or __version__

@@ -1,0 +1,83 @@
+"""The report: one page that tells an experiment, its figures within it, to be read without a network or a program."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from deepspeaker.config import Config
+from deepspeaker.datadir import read_table
+from deepspeaker.datadir.archive import read_vectors
+from deepspeaker.recipe.report import facts, figures
+from deepspeaker.recipe.report.systems import ScoredList, System, differences, scored_lists, worst_errors
+
+
+def make_report(data: Path, exp: Path, config: Config) -> str:
+    """The page, as HTML, of what stages 1 to 6 left in `data` and `exp`. All texts from files are escaped."""
+    lists = scored_lists(exp, data)
+    page = _environment().get_template("page.html")
+    return page.render(
+        name=exp.name, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", lists=[_section(each, exp) for each in lists],
+        training={phase: [Markup(svg) for svg in figures.training(phase, epochs)]
+                  for phase, epochs in facts.training_logs(exp).items()},
+        data=facts.data_sets(data), stages=facts.stages(data, exp), config=config.as_tables(),
+        versions=facts.versions())
+
+
+def _section(scored: ScoredList, exp: Path) -> dict:
+    """What the page shows of one trial list."""
+    latest = scored.latest()
+    return {"title": f"{scored.set} / {scored.name}", "systems": scored.systems, "latest": latest,
+            "differences": differences(scored), "det": Markup(figures.det(scored)),
+            "histograms": [Markup(svg) for system in latest for svg in _histograms(scored, system)],
+            "map": Markup(_map(scored, exp)),
+            "worst": worst_errors(scored, latest[0]), "n_speakers": len(scored.sides.names),
+            "n_target": int(scored.labels.sum()), "n_nontarget": int((~scored.labels).sum())}
+
+
+def _histograms(scored: ScoredList, system: System) -> list[str]:
+    """The system's scores and, where there are any, its log likelihood ratios."""
+    found = [figures.histogram(system.scores, scored.labels, f"score, {system.backend}")]
+    if system.llr is not None:
+        name = f"log likelihood ratio, {system.backend}, calibrated on dev"
+        found.append(figures.histogram(system.llr, scored.labels, name, zero=True))
+    return found
+
+
+def _map(scored: ScoredList, exp: Path) -> str:
+    """The embeddings of the utterances that the list tests, of the last phase."""
+    phase = scored.latest()[0].phase
+    scp = exp / phase / "embeddings" / scored.set / "embedding.scp"
+    if not scp.exists():
+        return ""
+    speaker, vectors = read_table(scored.directory / "utt2spk"), read_vectors(scp)
+    used = sorted({u for side in (*scored.sides.first, *scored.sides.second) for u in side} & vectors.keys())
+    return figures.speaker_map(np.stack([vectors[u] for u in used]), [speaker[u] for u in used],
+                               f"embeddings of {scored.set}")
+
+
+def _environment() -> Environment:
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": _number, "count": lambda n: f"{n:,}", "minutes": _minutes, "json": json.dumps,
+                            "link": _link}
+    return environment
+
+
+def _number(value: float | None, digits: int = 2, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _minutes(seconds: str) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _link(recording: str) -> str:
+    """The address of a recording that is a file on this machine; '' for commands."""
+    return f"file://{quote(recording)}" if recording.startswith("/") and not recording.endswith("|") else ""

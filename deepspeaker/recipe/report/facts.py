@@ -1,0 +1,76 @@
+"""What an experiment was: data, training, stages, configuration, versions."""
+
+import json
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from deepspeaker.datadir import lines, read_table
+from deepspeaker.errors import UserError
+from deepspeaker.recipe.records import read_all
+from deepspeaker.recipe.results import PHASES
+
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements.txt"
+
+
+def data_sets(data: Path) -> list[dict]:
+    """Counts of each data directory: speakers, utterances, hours, utterances that stage 2 could not use, trials."""
+    found = []
+    for directory in sorted(path.parent for path in data.glob("*/utt2spk")):
+        utt2spk = read_table(directory / "utt2spk")
+        durations = directory / "utt2dur"
+        seconds = [float(text) for text in read_table(durations).values()] if durations.exists() else None
+        found.append({"name": directory.name, "speakers": len(set(utt2spk.values())), "utterances": len(utt2spk),
+                      "hours": sum(seconds) / 3600 if seconds else None, "lost": _count(directory / "bad_utts"),
+                      "trials": sum(_count(path) for path in directory.glob("trials*"))})
+    return found
+
+
+def training_logs(exp: Path) -> dict[str, list[dict]]:
+    """Phase -> the entries of its train.jsonl, an epoch each. Raises UserError for a line that is not JSON."""
+    found = {}
+    for phase in PHASES:
+        path = exp / phase / "train.jsonl"
+        if path.exists():
+            found[phase] = [_entry(path, number, line) for number, line in lines(path)]
+    return {phase: entries for phase, entries in found.items() if entries}
+
+
+def stages(*homes: Path) -> list[dict]:
+    """What the records in data and experiment say of each stage: seconds of all its parts, last date, command line."""
+    found: dict[str, dict] = {}
+    for stage, record in (item for home in homes for item in read_all(home)):
+        entry = found.setdefault(stage, {"stage": stage, "seconds": 0, "date": "", "command": ""})
+        entry["seconds"] += record["seconds"]
+        if record["date"] >= entry["date"]:
+            entry |= {"date": record["date"], "command": record["command"]}
+    return [found[stage] for stage in sorted(found)]
+
+
+def versions() -> dict[str, str]:
+    """Python, the machine, and the packages of requirements.txt."""
+    found = {"Python": platform.python_version(),
+             "machine": f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores"}
+    for line in REQUIREMENTS.read_text().splitlines():
+        if name := re.match(r"[\w-]+", line):
+            try:
+                found[name[0]] = version(name[0])
+            except PackageNotFoundError:
+                found[name[0]] = "not installed"
+    return found
+
+
+def _count(path: Path) -> int:
+    return sum(1 for _ in lines(path)) if path.exists() else 0
+
+
+def _entry(path: Path, number: int, line: str) -> dict:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict) or "epoch" not in entry:
+        raise UserError(f"{path}:{number}: expected an epoch's numbers as JSON, found {line[:80]!r}")
+    return entry

@@ -1,0 +1,166 @@
+"""The report's figures, each as the text of an SVG element that stands in the page."""
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.special import ndtri
+
+from deepspeaker.metrics.rates import error_rates, rank
+from deepspeaker.recipe.report.systems import ScoredList, System
+
+INK, FAINT, TARGET, NONTARGET = "#222222", "#bbb5a8", "#1f6f8b", "#b4552d"
+PHASE_COLOURS = {"untrained": "#9a948a", "softmax": "#1f6f8b", "triplet": "#8c1c13"}
+STYLES = ("-", "--", ":", "-.")  # of back-ends
+STYLE = {"font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False,
+         "axes.edgecolor": "#777777", "axes.linewidth": 0.6, "axes.labelcolor": INK, "text.color": INK,
+         "xtick.color": "#555555", "ytick.color": "#555555", "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False, "legend.fontsize": 7.5,
+         "grid.color": "#e4e0d8", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4,
+         "svg.fonttype": "none", "svg.hashsalt": "deepspeaker", "text.parse_math": False, "figure.dpi": 72}
+SQUARE, FLAT, SMALL = (4.6, 4.9), (4.6, 2.8), (2.3, 1.5)  # inches
+DET_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # percent
+DET_LIMITS = 1e-4, 0.9  # rates
+DET_POINTS = 400  # of a curve, evenly along its length
+DCF_MARKS = {0.01: "o", 0.001: "s"}  # priors whose minDCF points are drawn
+MARK = {"markersize": 4, "markerfacecolor": "white"}
+GAUGES = ("dev_eer", "loss", "accuracy", "active", "same", "different", "effective_rank", "gradient_norm",
+          "learning_rate", "utterances_per_second", "waiting")  # shown first, in this order
+NOT_GAUGES = ("epoch", "step", "seconds")
+RASTER = 1000  # points from which a scatter is drawn as pixels
+
+
+def det(scored: ScoredList) -> str:
+    """Detection error trade-off of all systems: straight lines where scores are normally distributed."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(SQUARE)
+        backends = list(dict.fromkeys(system.backend for system in scored.systems))
+        lowest = max(DET_LIMITS[0], 0.5 / min(scored.labels.sum(), (~scored.labels).sum()))
+        for system in scored.systems:
+            style = STYLES[backends.index(system.backend) % len(STYLES)]
+            _det_curve(axes, system, scored.labels, style, system.name if len(backends) > 1 else system.phase)
+        for prior, mark in DCF_MARKS.items():
+            axes.plot([], [], mark, color="#555555", label=f"minDCF, prior {prior:g}", **MARK)
+        ticks = [tick for tick in DET_TICKS if lowest <= tick / 100 <= DET_LIMITS[1]]
+        places, ends = _probit(np.array(ticks) / 100), _probit(np.array([lowest, DET_LIMITS[1]]))
+        names = [f"{tick:g}" for tick in ticks]
+        axes.set(xticks=places, xticklabels=names, yticks=places, yticklabels=names, xlim=ends, ylim=ends,
+                 xlabel="false accepts, %", ylabel="misses, %", aspect="equal")
+        axes.plot(ends, ends, color=FAINT, linewidth=0.6, zorder=0)
+        axes.grid(True)
+        figure.legend(loc="outside upper center", ncols=3 if len(backends) == 1 else 2)
+        return _svg(figure, f"DET curves of {scored.set} {scored.name}")
+
+
+def _det_curve(axes: Axes, system: System, labels: np.ndarray, style: str, name: str) -> None:
+    colour = PHASE_COLOURS.get(system.phase, INK)
+    miss, false_accept = error_rates(rank(system.scores, labels))
+    x, y = _probit(false_accept), _probit(miss)
+    keep = _evenly(x, y)
+    axes.plot(x[keep], y[keep], style, color=colour, label=name)
+    for prior, mark in DCF_MARKS.items():
+        best = np.argmin(prior * miss + (1 - prior) * false_accept)
+        axes.plot(x[best], y[best], mark, color=colour, zorder=3, **MARK)
+
+
+def histogram(values: np.ndarray, labels: np.ndarray, name: str, zero: bool = False) -> str:
+    """Densities of target and nontarget trials; `zero` marks 0."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(FLAT)
+        bins = np.linspace(*_span(values), 61)
+        for which, colour, title in ((labels, TARGET, "target"), (~labels, NONTARGET, "nontarget")):
+            axes.hist(values[which], bins, density=True, histtype="stepfilled", color=colour, alpha=0.35)
+            axes.hist(values[which], bins, density=True, histtype="step", color=colour, label=title)
+        if zero:
+            axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set(xlabel=name, yticks=[])
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=2)
+        return _svg(figure, name)
+
+
+def training(phase: str, epochs: Sequence[Mapping]) -> list[str]:
+    """A figure for every number that train.jsonl has of the phase, an epoch a point."""
+    known = dict.fromkeys(name for entry in epochs for name, value in entry.items() if _is_number(value))
+    names = [n for n in GAUGES if n in known] + [n for n in known if n not in (*GAUGES, *NOT_GAUGES)]
+    return [_gauge(name, [(entry["epoch"], entry[name]) for entry in epochs if _is_number(entry.get(name))],
+                   PHASE_COLOURS[phase]) for name in names]
+
+
+def _gauge(name: str, points: list[tuple[int, float]], colour: str) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(SMALL)
+        axes.plot(*zip(*points, strict=True), ".-", color=colour, markersize=4, linewidth=1.1)
+        axes.set_title({"dev_eer": "dev EER, %"}.get(name, name.replace("_", " ")), fontsize=8, loc="left", pad=3)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.grid(True, axis="y")
+        if name == "dev_eer":
+            axes.plot(*min(points, key=lambda point: point[1]), "o", color=INK, markersize=6, markerfacecolor="none")
+        return _svg(figure, name)
+
+
+def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> str:
+    """Embeddings (n, E) on their two principal components, coloured by speaker; '' where there are no
+    two components."""
+    from sklearn.decomposition import PCA
+
+    if min(embeddings.shape) < 2:
+        return ""
+    pca = PCA(2, random_state=0)
+    places = pca.fit_transform(embeddings)
+    names, number = np.unique(np.array(speakers), return_inverse=True)
+    colours = matplotlib.colormaps["hsv"](np.random.default_rng(0).permutation(len(names)) / len(names)) * 0.82
+    colours[:, 3] = 1
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(SQUARE)
+        axes.scatter(*places.T, s=9, c=colours[number], alpha=0.75, linewidths=0, rasterized=len(places) > RASTER)
+        share = 100 * pca.explained_variance_ratio_
+        axes.set(xlabel=f"first component, {share[0]:.0f} % of the variance",
+                 ylabel=f"second, {share[1]:.0f} %", xticks=[], yticks=[])
+        axes.set_aspect("equal", "datalim")
+        return _svg(figure, title)
+
+
+def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(size, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """An SVG element; its only ids are those that its clip paths need. matplotlib escapes the texts in it."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, dpi=150, bbox_inches="tight", pad_inches=0.03)
+    text = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg"):])
+    box = re.search(r'viewBox="[^"]*"', text)[0]
+    return re.sub(r"<svg [^>]*>", f'<svg role="img" aria-label="{escape(title)}" {box} '
+                  f'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _probit(rates: np.ndarray) -> np.ndarray:
+    """Standard normal quantiles of rates; those of 0 and 1 are moved just beyond the axes."""
+    least = DET_LIMITS[0] / 10
+    return ndtri(np.clip(rates, least, 1 - least))
+
+
+def _evenly(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Indices of at most DET_POINTS points of a curve, evenly spaced along it."""
+    length = np.append(0.0, np.cumsum(np.hypot(np.diff(x), np.diff(y))))
+    return np.unique(np.searchsorted(length, np.linspace(0, length[-1], DET_POINTS)).clip(max=len(x) - 1))
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)

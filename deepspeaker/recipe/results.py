@@ -1,0 +1,41 @@
+"""results.tsv: one row for each test set, trial list, phase and back-end."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from deepspeaker.atomic import atomic
+from deepspeaker.errors import UserError
+
+PHASES = ("untrained", "softmax", "triplet")
+PERCENT, COST = "{:.3f}", "{:.4f}"
+FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": PERCENT, "min_dcf_0.01": COST,
+           "min_dcf_0.001": COST, "n_target": "{}", "n_nontarget": "{}", "n_lost": "{}", "eer_low": PERCENT,
+           "eer_high": PERCENT, "min_dcf_0.01_low": COST, "min_dcf_0.01_high": COST, "min_dcf_0.05": COST,
+           "miss_at_fa_0.01": PERCENT, "act_dcf_0.01": COST, "cllr": COST, "min_cllr": COST, "top_1": PERCENT,
+           "top_5": PERCENT}
+NONE = "-"  # what a list does not have: intervals of few speakers, likelihood ratios, identification
+
+
+def collect(exp_dir: Path) -> list[dict]:
+    """The metrics of all score files under EXP_DIR, by set, trials, phase and back-end."""
+    rows = []
+    for path in exp_dir.glob("*/scores/*/*.json"):
+        phase, _, name, file = path.relative_to(exp_dir).parts
+        trials, backend = file.removesuffix(".json").rsplit(".", 1)
+        rows.append({"set": name, "trials": trials, "phase": phase, "backend": backend, **json.loads(path.read_text())})
+    if not rows:
+        raise UserError(f"no metrics under {exp_dir}: score the trials first (stage 6)")
+    return sorted(rows, key=lambda row: (row["set"], row["trials"], PHASES.index(row["phase"]), row["backend"]))
+
+
+def write_results(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
+    """Tab-separated, with a header; rates in percent."""
+    with atomic(path) as file:
+        file.write("\t".join(FORMATS) + "\n")
+        file.writelines("\t".join(_cell(row.get(key), form) for key, form in FORMATS.items()) + "\n" for row in rows)
+
+
+def _cell(value: object, form: str) -> str:
+    return NONE if value is None else form.format(value)

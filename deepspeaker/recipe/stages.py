@@ -1,0 +1,139 @@
+"""The parts of each stage of run.sh: what they read, which settings they depend on, what they leave. Needs no torch."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from deepspeaker.datadir import archives
+from deepspeaker.provenance import stored, trained_with
+from deepspeaker.recipe.records import FOLDER, Part, relative
+
+AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
+FEATURES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
+EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
+SECTIONS = ("features", "augment", "embedding", "scoring")  # of the configuration, that parts depend on by name
+TOP = 100  # files of a corpus's folder beyond which only their names count
+
+
+class Recipe(NamedTuple):
+    """What a run of run.sh was asked for."""
+
+    dir: Path
+    exp: Path
+    tables: dict[str, dict]  # the configuration
+    corpus: str
+    corpus_opts: str
+    root: Path
+    augment: str
+    musan: str
+    rirs: str
+    seed: int
+    init: str  # what the softmax phase starts from, if not from random weights
+    start: Path  # what the triplet phase starts from
+    backends: str
+    learnt_from: str  # "train" where a back-end learns from the training set's embeddings
+
+    @property
+    def data(self) -> Path:
+        return self.dir / "data"
+
+    @property
+    def train(self) -> Path:
+        return self.data / ("train_augmented" if self.augment else "train")
+
+    def sets(self, *trained: str) -> list[str]:
+        """Those of `trained` that are there, and every test set."""
+        names = [name for name in trained if (self.data / name).is_dir()]
+        return names + sorted(path.name for path in self.data.glob("test*") if path.is_dir())
+
+    def models(self) -> dict[str, Path]:
+        """Phase -> its model; those that are there, or all before there is any."""
+        every = {"untrained": self.exp / "softmax/initial.pt", "softmax": self.exp / "softmax/final.pt",
+                 "triplet": self.exp / "triplet/final.pt"}
+        return {phase: path for phase, path in every.items() if path.exists()} or every
+
+    def part(self, name: str, inputs: Iterable[Path], settings: dict, outputs: Iterable[Path]) -> Part:
+        folder = (self.data if name[0] in "12" else self.exp) / FOLDER
+        return Part(name, folder, self.dir, list(inputs), settings, list(outputs))
+
+
+def parts(recipe: Recipe, stage: int) -> list[Part]:
+    """The parts of a stage that there are by now, in the order in which they are made."""
+    return list(STAGES[stage](recipe))
+
+
+def _data(recipe: Recipe) -> Iterator[Part]:
+    root = []
+    if recipe.corpus != "synthetic" and recipe.root.is_dir():  # which makes its own
+        files = sorted(path for path in recipe.root.iterdir() if path.is_file())
+        root = [recipe.root, *(files if len(files) <= TOP else [])]
+    made = (recipe.data / name for name in recipe.sets("train", "dev"))
+    yield recipe.part("1", root, {"corpus": recipe.corpus, "corpus_opts": recipe.corpus_opts,
+                                  "root": relative(recipe.root, recipe.dir), "seed": recipe.seed},
+                      (path for folder in made for path in _there(folder, "wav.scp", "utt2spk", "spk2utt", "trials")))
+
+
+def _features(recipe: Recipe) -> Iterator[Part]:
+    settings = {"features": stored(recipe.tables["features"])}
+    for name in recipe.sets("train", "dev"):
+        folder = recipe.data / name
+        yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES))
+    if recipe.augment and (recipe.data / "train").is_dir():
+        copies = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
+                  "rirs": recipe.rirs, "seed": recipe.seed}
+        yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | copies,
+                          _with_archives(recipe.train, *FEATURES))
+
+
+def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:
+    read = [*_with_archives(recipe.train, "feats.scp", "vad.scp", "utt2spk"),
+            *_with_archives(recipe.data / "dev", "feats.scp", "vad.scp", "utt2spk", "trials"), *init]
+    settings = trained_with(recipe.tables, phase) | {"seed": recipe.seed, "train": recipe.train.name}
+    yield recipe.part(str(stage), read, settings, _there(recipe.exp / phase, "initial.pt", "final.pt", "train.jsonl"))
+
+
+def _softmax(recipe: Recipe) -> Iterator[Part]:
+    yield from _training(recipe, 3, "softmax", [Path(recipe.init)] if recipe.init else [])
+
+
+def _triplet(recipe: Recipe) -> Iterator[Part]:
+    yield from _training(recipe, 4, "triplet", [recipe.start])
+
+
+def _embeddings(recipe: Recipe) -> Iterator[Part]:
+    for name in recipe.sets(*recipe.learnt_from.split(), "dev"):
+        read = list(_with_archives(recipe.data / name, "feats.scp", "vad.scp", "spk2utt"))
+        for phase, model in recipe.models().items():
+            yield recipe.part(f"5/{phase}/{name}", [model, *read], {"embedding": recipe.tables["embedding"]},
+                              _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS))
+
+
+def _scores(recipe: Recipe) -> Iterator[Part]:
+    names = recipe.sets(*recipe.learnt_from.split(), "dev")
+    read = [path for phase in recipe.models() for name in names
+            for path in _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS)]
+    read += [path for name in recipe.sets("train", "dev")
+             for path in _there(recipe.data / name, "trials*", "enroll", "spk2gender", "utt2*")]
+    made = [*_there(recipe.exp, "results.tsv", "model.pt"), *_there(recipe.exp, "*/scores/*/*.json")]
+    yield recipe.part("6", [*read, *recipe.models().values()],
+                      {"scoring": recipe.tables["scoring"], "backends": recipe.backends}, made)
+
+
+def _report(recipe: Recipe) -> Iterator[Part]:
+    read = _there(recipe.exp, "results.tsv", "*/train.jsonl", "*/scores/*/*", "*/llr/*/*")
+    yield recipe.part("7", read, {"conf": recipe.tables}, _there(recipe.exp, "report.html"))
+
+
+STAGES = {1: _data, 2: _features, 3: _softmax, 4: _triplet, 5: _embeddings, 6: _scores, 7: _report}
+
+
+def _there(folder: Path, *patterns: str) -> Iterator[Path]:
+    """The files of a folder that match, sorted within each pattern."""
+    for pattern in patterns:
+        yield from sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _with_archives(folder: Path, *names: str) -> Iterator[Path]:
+    """Files of a data directory, and the archives that its feats.scp and vad.scp name."""
+    yield from _there(folder, *names)
+    yield from sorted(archives(folder))

@@ -1,0 +1,44 @@
+"""The development set: speakers and trials that choose epochs and settings, and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from deepspeaker.config import Config
+from deepspeaker.datadir.trials import read_trials
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.embed import embed_set
+from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.metrics import eer
+from deepspeaker.training import distributed
+
+
+class DevelopmentSet:
+    """The trials of a data directory and the features of their utterances.
+
+    Trials of utterances that stage 2 could not read are left out.
+    """
+
+    def __init__(self, directory: Path, config: Config):
+        self.features, self._config = FeatureSet(directory, config.features), config
+        position = {name: i for i, name in enumerate(self.features.utterances)}
+        trials = [t for t in read_trials(directory / "trials") if t.first in position and t.second in position]
+        if not trials:
+            raise UserError(f"{directory}: no trial of {directory}/trials names utterances that have features")
+        self._labels = np.array([t.target for t in trials])
+        pairs = np.array([(position[t.first], position[t.second]) for t in trials])
+        self._used, index = np.unique(pairs, return_inverse=True)
+        self._pairs = index.reshape(-1, 2)
+
+    def eer(self, model: nn.Module, device: torch.device) -> float:
+        """Equal error rate in percent of cosine scores; the model must be in evaluation mode. Every process embeds its
+        share of the utterances."""
+        mine = self._used[distributed.rank()::distributed.size()]
+        found = np.stack([e for _, e in embed_set(model, self.features, mine, self._config, device)])
+        embeddings = np.empty((len(self._used), found.shape[1]), np.float32)
+        for rank, part in enumerate(distributed.gather_objects(found)):
+            embeddings[rank::distributed.size()] = part
+        first, second = embeddings[self._pairs].transpose(1, 0, 2)
+        return 100 * eer(np.einsum("ne,ne->n", first, second), self._labels)

@@ -1,0 +1,71 @@
+"""Archives in the memory of a device: windows are cut and turned into numbers there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepspeaker.datadir.archive import MatrixTable
+
+SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # as torch takes them: it has few operations on uint16
+CHUNK = 1 << 26  # bytes copied to the device at a time
+
+
+class Resident:
+    """All matrices of a table on a device, as they are stored. They must be of one type and width."""
+
+    def __init__(self, table: MatrixTable, device: torch.device):
+        layout = table.layout(np.arange(len(table.keys)))
+        self._kind, cols = str(layout["type"][0]), int(layout["cols"][0])
+        ends = np.cumsum(layout["rows"], dtype=np.int64)
+        self._first = torch.from_numpy(ends - layout["rows"]).to(device)
+        self._minimum, self._step = (torch.from_numpy(layout[name].copy()).to(device) for name in ("minimum", "step"))
+        self._stored = torch.empty(int(ends[-1]), cols, dtype=torch.from_numpy(np.empty(0, SIGNED[self._kind])).dtype,
+                                   device=device)
+        done = 0
+        for rows in _chunks(table, layout, max(1, CHUNK // _row_bytes(layout))):
+            self._stored[done:done + len(rows)] = torch.from_numpy(rows.view(SIGNED[self._kind])).to(device)
+            done += len(rows)
+
+    def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> Tensor:
+        """Windows (n, T, F) float32 on the device, as MatrixTable.gather gives them."""
+        device = self._stored.device
+        rows = np.stack([np.arange(i.start, i.stop) if isinstance(i, slice) else i for i in index])
+        which = torch.from_numpy(which).to(device)
+        rows = torch.from_numpy(rows).to(device) + self._first[which, None]
+        stored = self._stored[rows]
+        if self._kind == "<u2":
+            stored = stored.int() & 0xFFFF
+        values = stored.float()
+        if self._kind != "<f4":
+            values *= self._step[which, None, None]
+            values += self._minimum[which, None, None]
+        return values
+
+
+def resident_bytes(table: MatrixTable) -> int | None:
+    """How much memory a table takes as it is stored; None where a device cannot hold it so (mixed or CM)."""
+    layout = table.layout(np.arange(len(table.keys)))
+    kind, cols = layout["type"][0], layout["cols"][0]
+    if kind not in SIGNED or (layout["type"] != kind).any() or (layout["cols"] != cols).any():
+        return None
+    return int(layout["rows"].sum(dtype=np.int64)) * _row_bytes(layout)
+
+
+def _row_bytes(layout: np.ndarray) -> int:
+    return int(layout["cols"][0]) * np.dtype(str(layout["type"][0])).itemsize
+
+
+def _chunks(table: MatrixTable, layout: np.ndarray, rows: int):
+    """The stored numbers (n, F) of all matrices in turn, at least `rows` of them at a time, the last ones fewer."""
+    waiting, count = [], 0
+    for file, start, size in zip(*(layout[name].tolist() for name in ("file", "start", "rows")), strict=True):
+        waiting.append(np.ndarray((size, layout["cols"][0]), str(layout["type"][0]), buffer=table.files[file],
+                                  offset=start))
+        count += size
+        if count >= rows:
+            yield np.concatenate(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield np.concatenate(waiting)

@@ -1,0 +1,247 @@
+"""fit(): the only training loop.
+
+Everything random in step n follows from (seed, phase, n) alone, so a run that goes on from a checkpoint draws what an
+undisturbed one would have drawn, and several processes draw what one would.
+"""
+
+import hashlib
+import logging
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import filelock
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from deepspeaker.audio.augment import mask
+from deepspeaker.checkpoint import load, save
+from deepspeaker.config import Config
+from deepspeaker.errors import UserError, examples
+from deepspeaker.extraction.fbank import normalize
+from deepspeaker.provenance import trained_with
+from deepspeaker.training import distributed
+from deepspeaker.training.batches import Ahead, Batch, TrainingSet
+from deepspeaker.training.dev_set import DevelopmentSet
+from deepspeaker.training.gauges import CollapseAlarm
+from deepspeaker.training.learner import build_learner, build_optimizer
+from deepspeaker.training.meter import Meter
+from deepspeaker.training.state import Run, check_identity, set_aside
+from deepspeaker.training.stop import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Path, init: Path | None, seed: int,
+        device: torch.device, replace: str | None = None) -> None:
+    """Train one phase ("softmax" or "triplet") and leave out_dir/final.pt: the epoch with the best dev EER, or the
+    mean of the last [training] average epochs.
+
+    Goes on from the last checkpoint in out_dir; does nothing when final.pt is there. Refuses an out_dir that was
+    trained otherwise; with `replace` "changed" that, with "always" whatever is there is set aside (run.set_aside).
+    `init`: a checkpoint whose network to start from. out_dir/initial.pt is the network before the first step. On
+    SIGTERM or SIGINT the step is finished, a checkpoint written, and the process ends with status 143 or 130. A second
+    process that would write to out_dir is refused. Where torchrun started several processes, all call fit().
+    """
+    with _alone(out_dir):
+        data = TrainingSet(train_dir, config.features, min_utterances=2 if phase == "triplet" else 1)
+        dev = DevelopmentSet(dev_dir, config)
+        identity = _identity(config, phase, data, dev, init, seed)
+        final = out_dir / "final.pt"
+        if replace:
+            if distributed.rank() == 0:
+                set_aside(out_dir, identity, replace)
+            distributed.wait()
+        if final.exists():
+            check_identity(load(final), identity, final)
+            log.info("%s is there: nothing to do", final)
+            return
+        run = _start(config, phase, data, out_dir, identity, init, seed, device)
+        with StopRequest() as stop:
+            while run.step < run.last_step:
+                entry = _epoch(run, data, stop)
+                _judge(run, entry, dev)
+                _leave_if_asked(run, distributed.maximum(stop.signal))
+            _finish(run, dev)
+
+
+@contextmanager
+def _alone(out_dir: Path) -> Iterator[None]:
+    """Rank 0 holds a lock on the folder, which ends with the process whatever kills it."""
+    lock = filelock.FileLock(out_dir / ".lock")
+    try:
+        if distributed.rank() == 0:
+            lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise UserError(f"another process is training into {out_dir}: wait for its end, or take another --name"
+                        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet, init: Path | None,
+              seed: int) -> dict:
+    return trained_with(config.as_tables(), phase) | {
+        "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
+        "train_features": data.features.fingerprint(), "dev_features": dev.features.fingerprint(),
+        "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}
+
+
+def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identity: dict, init: Path | None,
+           seed: int, device: torch.device) -> Run:
+    """A run at its beginning, or where its last checkpoint left it."""
+    settings = getattr(config, phase)
+    if settings.speakers * settings.utterances % distributed.size():
+        raise UserError(f"[{phase}]: {distributed.size()} processes cannot evenly share a batch of "
+                        f"{settings.speakers} x {settings.utterances} windows: change speakers or --gpus")
+    if config.training.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+        torch.use_deterministic_algorithms(True)
+    torch.manual_seed(_number(seed, phase))
+    learner = build_learner(config, phase, len(data.speakers), init, device)
+    run = Run(config, phase, out_dir, seed, device, identity, learner, distributed.parallel(learner),
+              build_optimizer(learner, config.training), CollapseAlarm(settings.margin))
+    run.restore()
+    if run.step == 0:
+        run.save_network("initial.pt")
+    where = data.place(device)
+    log.info("%s: %d utterances of %d speakers (%s), network of %d parameters, on %s%s", phase, len(data.features),
+             len(data.speakers), where, sum(p.numel() for p in learner.model.parameters()), device,
+             f" x {distributed.size()}" if distributed.size() > 1 else "")
+    return run
+
+
+def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> dict:
+    """Train for the rest of the current epoch; returns the means of its gauges."""
+    settings, meter = run.settings, Meter(run, data)
+    start = saved = time.monotonic()
+    first, end = run.step, (run.step // settings.steps_per_epoch + 1) * settings.steps_per_epoch
+    batches = Ahead(partial(_draw, run, data), range(first, end))
+    run.learner.train()
+    with tqdm(total=run.last_step, initial=first, desc=run.phase, unit="step", leave=False,
+              disable=not sys.stderr.isatty() or distributed.rank() > 0) as bar:
+        for batch in batches:
+            if run.step == first:
+                _refuse_constant(batch, data)
+            meter.add(batch, _step(run, batch))
+            run.step += 1
+            bar.update()
+            bar.set_postfix(meter.shown(), dev=f"{run.best_eer:.2f}%", refresh=False)
+            asked = distributed.maximum(stop.signal)
+            due = time.monotonic() - saved > 60 * run.config.training.checkpoint_minutes
+            if run.step < end and (due or asked):  # at the end the epoch is judged first
+                meter.read()
+                run.save()
+                saved = time.monotonic()
+                _leave_if_asked(run, asked)
+    meter.read()
+    seconds = time.monotonic() - start
+    rate = (end - first) * settings.speakers * settings.utterances / seconds
+    return {"epoch": end // settings.steps_per_epoch, "step": end, **meter.means(),
+            "learning_rate": settings.learning_rate_at(end - 1), "utterances_per_second": rate,
+            "waiting": batches.waited / seconds, "seconds": seconds}
+
+
+def _leave_if_asked(run: Run, signal: int) -> None:
+    """End the process after SIGTERM or SIGINT to any of the processes; the checkpoint is written."""
+    if signal:
+        distributed.wait()
+        log.info("stopped at step %d; run again to go on", run.step)
+        sys.exit(128 + signal)
+
+
+def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
+    """The batch of a step: this process's share of its windows, all of its labels."""
+    rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
+    settings = run.settings
+    return data.draw(rng, settings, distributed.share(settings.speakers * settings.utterances))
+
+
+def _step(run: Run, batch: Batch) -> dict[str, Tensor]:
+    """One optimiser step; returns its gauges, on the device."""
+    torch.manual_seed(_number(run.seed, run.phase, run.step, distributed.rank()))  # for networks that drop units
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.settings.learning_rate_at(run.step)
+    loss, gauges = run.parallel(_network_input(run, batch), batch.speakers.to(run.device),
+                                batch.utterances.to(run.device), run.settings.loss_arguments(run.step))
+    run.optimizer.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(run.learner.parameters(), run.config.training.max_gradient_norm)
+    run.optimizer.step()
+    return {"loss": loss.detach(), **gauges, "gradient_norm": norm}
+
+
+def _network_input(run: Run, batch: Batch) -> Tensor:
+    """The batch's windows on the device, normalised and masked."""
+    features = normalize(batch.features.to(run.device), run.config.features.normalize)
+    generator = torch.Generator(run.device).manual_seed(_number(run.seed, run.phase, run.step))
+    count = len(batch.utterances)
+    uniform = torch.rand(2, 2, count, generator=generator, device=run.device)[:, :, distributed.share(count)]
+    return mask(features, run.config.augment.time_mask, run.config.augment.frequency_mask, uniform)
+
+
+def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
+    """UserError when no window of a batch changes over time: there is nothing to learn from silence."""
+    if (batch.features == batch.features[:, :1]).all():
+        names = (data.features.utterances[i] for i in batch.utterances.tolist())
+        raise UserError(f"the features of all utterances of a batch are constant ({examples(names)}): look at their "
+                        f"audio, and make the features again (stage 2)")
+
+
+def _judge(run: Run, entry: dict, dev: DevelopmentSet) -> None:
+    """Dev EER of the epoch just ended; keep what it leaves; log."""
+    entry["dev_eer"] = _dev_eer(run, dev)
+    best = entry["dev_eer"] < run.best_eer
+    run.keep(entry)
+    if distributed.rank() == 0:
+        _tensorboard(run, entry)
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in entry.items() if name not in ("epoch", "step"))
+    log.info("%s epoch %d/%d  %s%s", run.phase, entry["epoch"], run.settings.epochs, shown,
+             "  (best)" if best else "")
+
+
+def _dev_eer(run: Run, dev: DevelopmentSet) -> float:
+    distributed.align_buffers(run.learner.model)
+    run.learner.eval()
+    return dev.eer(run.learner.model, run.device)
+
+
+def _finish(run: Run, dev: DevelopmentSet) -> None:
+    """Write final.pt."""
+    final = run.out_dir / "final.pt"
+    if run.config.training.average:
+        epochs = run.average()
+        eer = _dev_eer(run, dev)
+        run.save_network(final.name, epochs=epochs, dev_eer=eer)
+        log.info("%s: mean of epochs %s, dev EER %.2f %%", final, " ".join(map(str, epochs)), eer)
+    else:
+        best = load(run.out_dir / "best.pt")
+        if distributed.rank() == 0:
+            save(final, best)
+        log.info("%s: epoch %d, dev EER %.2f %%", final, best["epoch"], best["dev_eer"])
+    distributed.wait()
+
+
+def _tensorboard(run: Run, entry: dict) -> None:
+    """The epoch's numbers for TensorBoard, where it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return
+    with SummaryWriter(run.out_dir / "tensorboard") as writer:
+        for name, value in entry.items():
+            writer.add_scalar(f"{run.phase}/{name}", value, entry["step"])
+
+
+def _number(*parts: object) -> int:
+    """A seed that follows from all the parts."""
+    return zlib.crc32(repr(parts).encode())

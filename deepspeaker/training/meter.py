@@ -1,0 +1,73 @@
+"""The gauges of an epoch as they come in, and the end of a run that they show to have failed."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepspeaker.errors import UserError
+from deepspeaker.training import distributed
+from deepspeaker.training.batches import Batch, TrainingSet
+from deepspeaker.training.gauges import ALARM_STEPS
+from deepspeaker.training.state import Run
+
+SHOWN = ("loss", "active", "accuracy", "same", "different", "cosine")  # on the progress bar
+
+
+class Meter:
+    """The gauges of an epoch. Those of a step are read when the next has been started: a GPU is never waited for."""
+
+    def __init__(self, run: Run, data: TrainingSet):
+        self._run, self._data = run, data
+        self._unread: tuple[int, Batch, Tensor] | None = None
+        self._names: list[str] = []
+        self._values: list[list[float]] = []
+
+    def add(self, batch: Batch, gauges: dict[str, Tensor]) -> None:
+        """Take a step's gauges and look at those of the step before."""
+        self.read()
+        self._names = list(gauges)
+        self._unread = self._run.step, batch, torch.stack([value.double() for value in gauges.values()])
+
+    def read(self) -> None:
+        """Look at the gauges that were not read yet; UserError when training has failed."""
+        if not self._unread:
+            return
+        (step, batch, values), self._unread = self._unread, None
+        self._values.append(values.tolist())
+        gauges = dict(zip(self._names, self._values[-1], strict=True))
+        if not math.isfinite(gauges["loss"]) or not math.isfinite(gauges["gradient_norm"]):
+            raise _not_finite(self._run, self._data, step, batch, gauges)
+        if self._run.phase == "triplet" and self._run.alarm.rings(gauges["loss"], gauges["cosine"]):
+            raise _collapsed(self._run, step, gauges)
+
+    def shown(self) -> dict[str, str]:
+        """What the progress bar shows."""
+        latest = dict(zip(self._names, self._values[-1], strict=True)) if self._values else {}
+        return {name: f"{latest[name]:.3f}" for name in SHOWN if math.isfinite(latest.get(name, math.nan))}
+
+    def means(self) -> dict[str, float]:
+        """The mean of each gauge over the steps, without those that no step had."""
+        columns = dict(zip(self._names, np.array(self._values).T, strict=True))
+        return {name: float(np.nanmean(column)) for name, column in columns.items() if not np.isnan(column).all()}
+
+
+def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: dict[str, float]) -> UserError:
+    mine = batch.utterances[distributed.share(len(batch.utterances))]
+    bad = mine[~batch.features.isfinite().flatten(1).all(1).cpu()].tolist()
+    names = sorted({data.features.utterances[i] for part in distributed.gather_objects(bad) for i in part})
+    what = f"{run.phase}: loss {gauges['loss']:g}, gradient norm {gauges['gradient_norm']:g} at step {step}"
+    if names:
+        return UserError(f"{what}: the features of {' '.join(names)} hold values that are no numbers: make them again "
+                         f"(stage 2), or take the utterance out of {data.features.table.path}")
+    return UserError(f"{what}, learning rate {run.settings.learning_rate_at(step):g}: lower [{run.phase}] "
+                     f"learning_rate or [training] max_gradient_norm, or raise warmup_steps")
+
+
+def _collapsed(run: Run, step: int, gauges: dict[str, float]) -> UserError:
+    return UserError(
+        f"triplet: collapsed at step {step}: for {ALARM_STEPS} steps the loss was the margin ({gauges['loss']:.4f}) "
+        f"and all embeddings alike (mean pairwise cosine {gauges['cosine']:.3f}). Start from a network trained by the "
+        f"softmax phase (--init), mine \"semihard\" (at least in the first epochs, see [triplet] schedule), or lower "
+        f"[triplet] learning_rate; then move {run.out_dir} away")

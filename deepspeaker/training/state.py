@@ -1,0 +1,136 @@
+"""One phase of training as a whole: what is fixed, what each step changes, how it is kept and taken up again."""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from deepspeaker import __version__
+from deepspeaker.atomic import atomic
+from deepspeaker.checkpoint import load, mean, save
+from deepspeaker.config import Config, PhaseConfig
+from deepspeaker.errors import UserError
+from deepspeaker.provenance import differences
+from deepspeaker.training import distributed
+from deepspeaker.training.gauges import CollapseAlarm
+from deepspeaker.training.learner import Learner
+
+KEPT = 3  # checkpoints to go on from; older ones are deleted
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """All processes hold the same; rank 0 alone writes."""
+
+    config: Config
+    phase: str
+    out_dir: Path
+    seed: int
+    device: torch.device
+    identity: dict  # what a checkpoint must have been made with for the run to go on from it
+    learner: Learner
+    parallel: nn.Module  # the learner as all processes train it
+    optimizer: torch.optim.Optimizer
+    alarm: CollapseAlarm
+    step: int = 0
+    history: list[dict] = field(default_factory=list)  # one entry an epoch: train.jsonl
+
+    @property
+    def settings(self) -> PhaseConfig:
+        return getattr(self.config, self.phase)
+
+    @property
+    def last_step(self) -> int:
+        return self.settings.epochs * self.settings.steps_per_epoch
+
+    @property
+    def best_eer(self) -> float:
+        return min((entry["dev_eer"] for entry in self.history), default=float("inf"))
+
+    def save(self) -> None:
+        """Write all that is needed to go on, and delete the oldest such checkpoint beyond KEPT."""
+        self._write(f"step-{self.step:08d}.pt", {
+            "loss": self.learner.loss.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+            "history": self.history})
+        self._delete_all_but("step-*.pt", KEPT)
+
+    def save_network(self, name: str, **facts: object) -> None:
+        """Write the network alone."""
+        self._write(name, {"version": __version__, **facts})
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint in out_dir, if there is one made with the same identity."""
+        for path in checkpoints(self.out_dir)[-1:]:
+            content = load(path)
+            check_identity(content, self.identity, path)
+            self.learner.model.load_state_dict(content["model"])
+            self.learner.loss.load_state_dict(content["loss"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.step, self.history = content["step"], content["history"]
+            log.info("going on from %s", path)
+
+    def keep(self, entry: dict) -> None:
+        """Take an epoch's entry into the history; write its network where it may be part of the result; checkpoint."""
+        if entry["dev_eer"] < self.best_eer:
+            self.save_network("best.pt", epoch=entry["epoch"], dev_eer=entry["dev_eer"])
+        if count := self.config.training.average:
+            self.save_network(f"epoch-{entry['epoch']:05d}.pt", epoch=entry["epoch"], dev_eer=entry["dev_eer"])
+            self._delete_all_but("epoch-*.pt", count)
+        self.history.append(entry)
+        self.save()
+        if distributed.rank() == 0:
+            with atomic(self.out_dir / "train.jsonl") as file:
+                file.writelines(json.dumps(e) + "\n" for e in self.history)
+        distributed.wait()
+
+    def average(self) -> list[int]:
+        """Make the network the mean of those of the last epochs, which are kept for it; returns the epochs."""
+        kept = [load(path) for path in sorted(self.out_dir.glob("epoch-*.pt"))]
+        self.learner.model.load_state_dict(mean([content["model"] for content in kept]))
+        return [content["epoch"] for content in kept]
+
+    def _write(self, name: str, content: dict) -> None:
+        if distributed.rank() == 0:
+            save(self.out_dir / name, {"config": self.config.as_tables(), "phase": self.phase,
+                                       "identity": self.identity, "model": self.learner.model.state_dict(), **content})
+
+    def _delete_all_but(self, pattern: str, count: int) -> None:
+        if distributed.rank() == 0:
+            for old in sorted(self.out_dir.glob(pattern))[:-count]:
+                old.unlink()
+
+
+def checkpoints(out_dir: Path) -> list[Path]:
+    """The checkpoints to go on from, oldest first."""
+    return sorted(out_dir.glob("step-*.pt"))
+
+
+def set_aside(out_dir: Path, identity: dict, replace: str) -> None:
+    """Move what a training left in out_dir, all but its logs, to old/ beside it, in place of what lay there.
+
+    replace: "changed", only what was trained otherwise than `identity` says; or "always", what was finished, too. A
+    training that has begun is this one, which a queue may have started again.
+    """
+    final = out_dir / "final.pt"
+    kept = [path for path in (final, *checkpoints(out_dir)[-1:]) if path.exists()]
+    if kept and (replace == "always" and kept[0] == final
+                 or differences(load(kept[0]).get("identity", {}), identity)):
+        old = out_dir.parent / "old" / out_dir.name
+        shutil.rmtree(old, ignore_errors=True)
+        old.mkdir(parents=True)
+        for path in out_dir.iterdir():
+            if path.name not in (".lock", "train.log", "log"):  # open, or an engine's
+                path.rename(old / path.name)
+        log.info("%s was trained otherwise: moved to %s", kept[0], old)
+
+
+def check_identity(content: dict, identity: dict, path: Path) -> None:
+    """Raise UserError, naming each difference, when a checkpoint was made with other data or configuration."""
+    if different := differences(content.get("identity", {}), identity):
+        raise UserError(f"{path} was trained otherwise ({'; '.join(different)}): move {path.parent} away to train "
+                        f"anew, or take another --name")
