@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from deepspeaker.atomic import atomic
 from deepspeaker.config import Config, config_from_tables
 from deepspeaker.errors import UserError
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 
 
 class Trained(NamedTuple):
-    model: nn.Module  # on the CPU, in evaluation mode
+    network: nn.Module  # on the CPU, in evaluation mode
     config: Config  # the one it was trained with
     content: dict  # everything else the file holds
 
@@ -57,17 +57,17 @@ def load_model(path: str | os.PathLike) -> Trained:
     content = load(path)
     config = config_from_tables(content["config"], str(path))
     with torch.device("meta"):  # the weights take their places: nothing is initialised in vain
-        model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
-    kinds = {name: value.dtype for name, value in model.state_dict().items()}
+        network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
+    kinds = {name: value.dtype for name, value in network.state_dict().items()}
     try:
-        model.load_state_dict(content.pop("model"), assign=True)
-        for name, value in model.state_dict().items():
+        network.load_state_dict(content.pop("model"), assign=True)
+        for name, value in network.state_dict().items():
             if value.dtype != kinds[name] or value.layout != torch.strided:
                 raise TypeError(f"{name} is {value.dtype}, {value.layout}, expected {kinds[name]}")
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).strip().rpartition("\n")[2].strip()
         raise UserError(f"{path}: its weights do not fit its configuration: {reason}") from None
-    return Trained(model.eval(), config, content)
+    return Trained(network.eval(), config, content)
 
 
 def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

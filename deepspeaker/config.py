@@ -18,7 +18,7 @@ import torch
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 from deepspeaker.losses.triplet import MINING
-from deepspeaker.models import MODELS, build_model
+from deepspeaker.models import NETWORKS, build_network
 from deepspeaker.scoring import BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
 
@@ -212,9 +212,9 @@ def _section(kind: type, table: Mapping, name: str, where: str):
 def _model(table: Mapping, where: str) -> ModelConfig:
     options = dict(table)
     name = options.pop("name", None)
-    if name not in MODELS:
-        raise UserError(f"{where}: [model] name: no model {name!r}; there are: {', '.join(MODELS)}")
-    arguments = inspect.signature(MODELS[name]).parameters.values()
+    if name not in NETWORKS:
+        raise UserError(f"{where}: [model] name: no model {name!r}; there are: {', '.join(NETWORKS)}")
+    arguments = inspect.signature(NETWORKS[name]).parameters.values()
     keys = {a.name: a.annotation for a in arguments if a.kind is a.KEYWORD_ONLY}
     return ModelConfig(name, _typed(options, keys, f"{where}: [model]"))
 
@@ -282,7 +282,7 @@ def _check_values(config: Config, where: str) -> None:
     _check_mining(config.triplet, where)
     try:
         with torch.device("meta"):
-            build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+            build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except Exception as error:  # torch raises whatever comes to it

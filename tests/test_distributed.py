@@ -39,7 +39,7 @@ def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
         assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "one/0.pt")
     start = load(tmp_path / "one/initial.pt")["model"]
-    moved = [(one["parameters"][f"model.{name}"] - value).abs().max() for name, value in start.items()]
+    moved = [(one["parameters"][f"network.{name}"] - value).abs().max() for name, value in start.items()]
     assert max(moved) > 1e-3
     assert [one[key] for key in AMONG_OTHERS] == [0, 1, [0, 1, 2, 3, 4, 5], [3, 3], [(3, 3)], [1, 1], [[0.5]]]
     for rank in (0, 1):

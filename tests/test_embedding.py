@@ -9,29 +9,29 @@ from deepspeaker.extraction import embed as embedding
 from deepspeaker.extraction import make_embeddings
 from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.join_embeddings import join_shares
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 
 torch.manual_seed(0)
-MODEL = build_model(20, "rescnn", {"channels": [4, 8], "blocks": 1, "batch_norm": "channel", "pooling": "statistics",
-                                   "embedding_dim": 6}).eval()
+NETWORK = build_network(20, "rescnn", {"channels": [4, 8], "blocks": 1, "batch_norm": "channel",
+                                       "pooling": "statistics", "embedding_dim": 6}).eval()
 FEATURES = torch.randn(130, 20) + 3
 
 
 def network(features):
     with torch.inference_mode():
-        return MODEL(features.unsqueeze(0))[0]
+        return NETWORK(features.unsqueeze(0))[0]
 
 
 def test_whole_utterance():
-    found = embed(MODEL, FEATURES, "mean", EmbeddingConfig(min_frames=10))
+    found = embed(NETWORK, FEATURES, "mean", EmbeddingConfig(min_frames=10))
     torch.testing.assert_close(found, network(FEATURES - FEATURES.mean(0)))
 
 
 def test_short_utterances_are_repeated():
     short = FEATURES[:30]
-    found = embed(MODEL, short, "none", EmbeddingConfig(min_frames=70))
+    found = embed(NETWORK, short, "none", EmbeddingConfig(min_frames=70))
     torch.testing.assert_close(found, network(torch.cat([short, short, short[:10]])), atol=1e-5, rtol=1e-5)
-    one = embed(MODEL, short[:1], "mean", EmbeddingConfig(min_frames=70))
+    one = embed(NETWORK, short[:1], "mean", EmbeddingConfig(min_frames=70))
     assert torch.isfinite(one).all()
 
 
@@ -39,17 +39,17 @@ def test_together_as_alone(monkeypatch):
     monkeypatch.setattr("deepspeaker.extraction.embed.BATCH", 300)
     config = EmbeddingConfig(min_frames=40)
     utterances = [FEATURES[:frames] for frames in (20, 130, 41, 100, 129, 1, 64)]
-    found = embed_together(MODEL, utterances, "mean", config)
+    found = embed_together(NETWORK, utterances, "mean", config)
     for features, together in zip(utterances, found, strict=True):
-        torch.testing.assert_close(together, embed(MODEL, features, "mean", config), atol=1e-6, rtol=0)
-    assert embed_together(MODEL, [], "mean", config) == []
+        torch.testing.assert_close(together, embed(NETWORK, features, "mean", config), atol=1e-6, rtol=0)
+    assert embed_together(NETWORK, [], "mean", config) == []
 
 
 def test_the_number_of_jobs_changes_no_bit(ready, tmp_path, monkeypatch):
     """Nor does the order of utterances, though they are embedded in padded batches; a job may have none."""
     conf, train, _ = ready({})
     config = load_config(conf)
-    network = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     save(tmp_path / "final.pt", {"config": config.as_tables(), "model": network.state_dict()})
     for module in (embedding, make_embeddings):
         monkeypatch.setattr(module, "BLOCK", 3)

@@ -6,7 +6,7 @@ from conftest import ROOT
 
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 from deepspeaker.models.ecapa import Res2
 from deepspeaker.models.padding import pad
 from deepspeaker.models.pooling import POOLING, Attentive, mean, statistics
@@ -24,15 +24,15 @@ BODIES = {"rescnn": NARROW, "gru": NARROW_GRU, "resnet": NARROW_RESNET, "ecapa":
 
 @pytest.mark.parametrize("norm, parameters", [("channel", 24_165_568), ("channel_frequency", 24_266_816)])
 def test_the_papers_sizes(norm, parameters):
-    model = build_model(64, "rescnn", {**PAPER, "batch_norm": norm})
-    assert sum(p.numel() for p in model.parameters()) == parameters
+    network = build_network(64, "rescnn", {**PAPER, "batch_norm": norm})
+    assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("norm, parameters", [("channel", 22_565_056), ("channel_frequency", 22_569_024)])
 def test_the_size_of_the_papers_gru(norm, parameters):
-    model = build_model(64, "gru", {"channels": 64, "hidden": 1024, "layers": 3, "batch_norm": norm, "pooling": "mean",
-                                    "embedding_dim": 512})
-    assert sum(p.numel() for p in model.parameters()) == parameters
+    network = build_network(64, "gru", {"channels": 64, "hidden": 1024, "layers": 3, "batch_norm": norm,
+                                        "pooling": "mean", "embedding_dim": 512})
+    assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("conf, changes, parameters, wespeaker, paper", [
@@ -43,19 +43,19 @@ def test_published_sizes(conf, changes, parameters, wespeaker, paper):
     ECAPA-TDNN without its last batch normalisation (2 x 192). The paper of ECAPA-TDNN, which has it, rounds to 6.2
     and 14.7; 6.6 is what the ResNet34 is known by."""
     config = load_config(ROOT / f"egs/voxceleb/conf/{conf}.toml")
-    model = build_model(config.features.num_mel_bins, config.model.name, {**config.model.options, **changes})
-    assert sum(p.numel() for p in model.parameters()) == parameters
-    last = sum(p.numel() for p in model.norm.parameters()) if conf == "ecapa" else 0
+    network = build_network(config.features.num_mel_bins, config.model.name, {**config.model.options, **changes})
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    last = sum(p.numel() for p in network.norm.parameters()) if conf == "ecapa" else 0
     assert (parameters - last) // 10_000 == round(100 * wespeaker) and round(parameters / 1e6, 1) == paper
 
 
-def constant(model):
+def constant(network):
     """Give every weight a value that follows from its place alone."""
     with torch.no_grad():
-        for n, parameter in enumerate(model.parameters()):
+        for n, parameter in enumerate(network.parameters()):
             values = torch.arange(parameter.numel(), dtype=torch.float32)
             parameter.copy_((torch.sin(values * (n + 1)) * 0.3).view(parameter.shape))
-    return model.eval()
+    return network.eval()
 
 
 @pytest.mark.parametrize("changes, expected", [
@@ -64,13 +64,13 @@ def constant(model):
     ({"pooling": "statistics"}, [0.2484, -0.1636, -0.5378, -0.5507, -0.0814, 0.5589])])
 def test_fixed_numbers(changes, expected):
     features = torch.sin(torch.arange(21 * 10, dtype=torch.float32) * 0.7).view(1, 21, 10)
-    embedding = constant(build_model(10, "rescnn", {**NARROW, **changes}))(features)
+    embedding = constant(build_network(10, "rescnn", {**NARROW, **changes}))(features)
     torch.testing.assert_close(embedding, torch.tensor([expected]), atol=1e-3, rtol=0)
 
 
 def test_fixed_numbers_of_the_gru():
     features = torch.sin(torch.arange(21 * 10, dtype=torch.float32) * 0.7).view(1, 21, 10)
-    embedding = constant(build_model(10, "gru", NARROW_GRU))(features)
+    embedding = constant(build_network(10, "gru", NARROW_GRU))(features)
     expected = torch.tensor([[0.0773, 0.17, 0.4399, 0.5186, 0.5017, 0.5009]])
     torch.testing.assert_close(embedding, expected, atol=1e-3, rtol=0)
 
@@ -81,7 +81,7 @@ def test_fixed_numbers_of_the_gru():
     ("ecapa", "attentive", [0.0, 0.5345, -0.5043, 0.1087, 0.251, -0.6206])])
 def test_fixed_numbers_of_modern_bodies(name, pooling, expected):
     features = torch.sin(torch.arange(21 * 10, dtype=torch.float32) * 0.7).view(1, 21, 10)
-    embedding = constant(build_model(10, name, {**BODIES[name], "pooling": pooling}))(features)
+    embedding = constant(build_network(10, name, {**BODIES[name], "pooling": pooling}))(features)
     torch.testing.assert_close(embedding, torch.tensor([expected]), atol=1e-3, rtol=0)
 
 
@@ -89,17 +89,17 @@ def test_fixed_numbers_of_modern_bodies(name, pooling, expected):
 @pytest.mark.parametrize("pooling", POOLING)
 @pytest.mark.parametrize("name", BODIES)
 def test_any_length_gives_an_embedding_of_length_one(frames, pooling, name):
-    model = build_model(40, name, {**BODIES[name], "pooling": pooling}).eval()
-    embedding = model(torch.randn(3, frames, 40))
+    network = build_network(40, name, {**BODIES[name], "pooling": pooling}).eval()
+    embedding = network(torch.randn(3, frames, 40))
     assert embedding.shape == (3, 6)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(3))
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_every_parameter_takes_part(name):
-    model = build_model(40, name, {**BODIES[name], "pooling": "attentive"})
-    model(torch.randn(4, 33, 40)).sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    network = build_network(40, name, {**BODIES[name], "pooling": "attentive"})
+    network(torch.randn(4, 33, 40)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_parts_of_a_res2_layer_reach_ever_further():
@@ -153,10 +153,10 @@ def test_attentive_pooling_is_that_of_one_layer_over_frame_mean_and_deviation():
 
 def test_unknown_names_list_the_valid_ones():
     with pytest.raises(UserError, match="there are: channel, channel_frequency"):
-        build_model(40, "rescnn", {**NARROW, "batch_norm": "layer"})
+        build_network(40, "rescnn", {**NARROW, "batch_norm": "layer"})
     for name, options in BODIES.items():
         with pytest.raises(UserError, match="there are: mean, statistics, attentive"):
-            build_model(40, name, {**options, "pooling": "max"})
+            build_network(40, name, {**options, "pooling": "max"})
 
 
 @pytest.mark.parametrize("name, changes, message", [
@@ -167,26 +167,26 @@ def test_unknown_names_list_the_valid_ones():
     ("ecapa", {"dilations": []}, "dilations: expected a number for each block, found none")])
 def test_sizes_that_do_not_fit_are_refused(name, changes, message):
     with pytest.raises(UserError, match=message):
-        build_model(40, name, {**BODIES[name], **changes})
+        build_network(40, name, {**BODIES[name], **changes})
 
 
 def test_synchronised_batch_normalisation_keeps_each_pair_of_channel_and_frequency_apart():
-    model = build_model(10, "rescnn", {**NARROW, "batch_norm": "channel_frequency"})
-    names = list(model.state_dict())
-    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model).eval()
+    network = build_network(10, "rescnn", {**NARROW, "batch_norm": "channel_frequency"})
+    names = list(network.state_dict())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network).eval()
     assert list(converted.state_dict()) == names
     assert converted(torch.randn(2, 33, 10)).shape == (2, 6)
 
 
 def test_double_precision_stays_double():
     for name, options in BODIES.items():
-        model = build_model(10, name, options).double()
-        assert model(torch.randn(2, 33, 10, dtype=torch.float64)).dtype == torch.float64
+        network = build_network(10, name, options).double()
+        assert network(torch.randn(2, 33, 10, dtype=torch.float64)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_padding_changes_nothing(name):
-    network = build_model(16, name, BODIES[name])
+    network = build_network(16, name, BODIES[name])
     for _ in range(3):  # so that normalisation moves zeros away from zero
         network(torch.randn(6, 50, 16) + 1)
     network.eval()

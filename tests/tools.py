@@ -9,7 +9,7 @@ from conftest import RATE, tiny_conf
 from deepspeaker.checkpoint import save, write_model
 from deepspeaker.config import load_config
 from deepspeaker.corpus.synthesis import draw_recording, draw_speaker, draw_utterance
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 
 
 def voice(speaker: int, utterance: int = 0, seconds: float = 3.0) -> np.ndarray:
@@ -25,7 +25,7 @@ def model_file(path: Path, changes: dict | None = None, seed: int = 0, **learnt:
     """model.pt of random weights, calibrated so that only a cosine of about one is the same speaker."""
     config = load_config(tiny_conf(path.with_suffix(".toml"), changes))
     torch.manual_seed(seed)
-    network = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     save(path.with_suffix(".final"), {"config": config.as_tables(), "model": network.state_dict()})
     calibration = {"cosine": {"prior": 0.01, "offset": -1e6 + 10, "weights": {"score": 1e6}}}
     write_model(path, path.with_suffix(".final"), config,

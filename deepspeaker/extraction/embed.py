@@ -26,13 +26,14 @@ def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
 
 
 @torch.inference_mode()
-def embed(model: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
+def embed(network: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
     """The embedding (E,) of length one of an utterance's features (T, F), see as_seen."""
-    return model(as_seen(features, mode, config).unsqueeze(0)).squeeze(0)
+    return network(as_seen(features, mode, config).unsqueeze(0)).squeeze(0)
 
 
 @torch.inference_mode()
-def embed_together(model: nn.Module, utterances: Sequence[Tensor], mode: str, config: EmbeddingConfig) -> list[Tensor]:
+def embed_together(network: nn.Module, utterances: Sequence[Tensor], mode: str,
+                   config: EmbeddingConfig) -> list[Tensor]:
     """Embeddings (E,) as `embed` has them of features (T, F) of any lengths, in padded batches of similar length."""
     seen = [as_seen(features, mode, config) for features in utterances]
     found: dict[int, Tensor] = {}
@@ -40,12 +41,12 @@ def embed_together(model: nn.Module, utterances: Sequence[Tensor], mode: str, co
     while order:
         count = max(1, BATCH // len(seen[order[0]]))
         batch, order = order[:count], order[count:]
-        found |= zip(batch, model(*pad([seen[i] for i in batch])), strict=True)
+        found |= zip(batch, network(*pad([seen[i] for i in batch])), strict=True)
     return [found[i] for i in range(len(seen))]
 
 
 @torch.inference_mode()
-def embed_set(model: nn.Module, features: FeatureSet, which: Sequence[int], config: Config,
+def embed_set(network: nn.Module, features: FeatureSet, which: Sequence[int], config: Config,
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet, in their order.
 
@@ -54,5 +55,5 @@ def embed_set(model: nn.Module, features: FeatureSet, which: Sequence[int], conf
     for start in range(0, len(which), BLOCK):
         block = which[start:start + BLOCK]
         rows = [torch.from_numpy(features.rows(i, features.frames(i))).to(device) for i in block]
-        found = embed_together(model, rows, config.features.normalize, config.embedding)
+        found = embed_together(network, rows, config.features.normalize, config.embedding)
         yield from ((features.utterances[i], e.cpu().numpy()) for i, e in zip(block, found, strict=True))

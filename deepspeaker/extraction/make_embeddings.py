@@ -29,7 +29,7 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     mine = [i for start in blocks for i in range(start, min(start + BLOCK, len(features)))]
     reporter = Reporter(out_dir / f"progress.{job}", len(mine))
     embeddings = {}
-    for utterance, embedding in embed_set(trained.model.to(device), features, mine, config, torch.device(device)):
+    for utterance, embedding in embed_set(trained.network.to(device), features, mine, config, torch.device(device)):
         embeddings[utterance] = embedding
         reporter.advance()
     write_vectors(part(out_dir / NAME, job), embeddings)

@@ -78,7 +78,7 @@ class Model:
 
     def __init__(self, trained: Trained, device: str, name: str):
         self.config, self.summary, self._name = trained.config, trained.content.get("summary", {}), name
-        self.network, self._device = trained.model.to(device), torch.device(device)
+        self.network, self._device = trained.network.to(device), torch.device(device)
         self.backend: str = self.config.scoring.backends[0]
         content = trained.content
         self._calibrations = {key: _calibration(**value) for key, value in content.get("calibration", {}).items()}

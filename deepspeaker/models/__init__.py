@@ -9,9 +9,9 @@ from deepspeaker.models.gru import GRU
 from deepspeaker.models.rescnn import ResCNN
 from deepspeaker.models.resnet import ResNet
 
-MODELS = {"rescnn": ResCNN, "gru": GRU, "resnet": ResNet, "ecapa": ECAPA}
+NETWORKS = {"rescnn": ResCNN, "gru": GRU, "resnet": ResNet, "ecapa": ECAPA}
 
 
-def build_model(num_mel_bins: int, name: str, options: Mapping[str, object]) -> nn.Module:
+def build_network(num_mel_bins: int, name: str, options: Mapping[str, object]) -> nn.Module:
     """A freshly initialised network for `num_mel_bins` features, from its name and its constructor's arguments."""
-    return MODELS[name](num_mel_bins, **options)
+    return NETWORKS[name](num_mel_bins, **options)

@@ -32,11 +32,11 @@ class DevelopmentSet:
         self._used, index = np.unique(pairs, return_inverse=True)
         self._pairs = index.reshape(-1, 2)
 
-    def eer(self, model: nn.Module, device: torch.device) -> float:
-        """Equal error rate in percent of cosine scores; the model must be in evaluation mode. Every process embeds its
-        share of the utterances."""
+    def eer(self, network: nn.Module, device: torch.device) -> float:
+        """Equal error rate in percent of cosine scores; the network must be in evaluation mode. Every process embeds
+        its share of the utterances."""
         mine = self._used[distributed.rank()::distributed.size()]
-        found = np.stack([e for _, e in embed_set(model, self.features, mine, self._config, device)])
+        found = np.stack([e for _, e in embed_set(network, self.features, mine, self._config, device)])
         embeddings = np.empty((len(self._used), found.shape[1]), np.float32)
         for rank, part in enumerate(distributed.gather_objects(found)):
             embeddings[rank::distributed.size()] = part

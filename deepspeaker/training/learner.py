@@ -11,7 +11,7 @@ from deepspeaker.checkpoint import load_model
 from deepspeaker.config import BatchConfig, Config, TrainingConfig
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LOSSES
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 from deepspeaker.provenance import differences
 from deepspeaker.training import distributed
 from deepspeaker.training.gauges import spread
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 class Learner(nn.Module):
     """Network and loss as one module, so that the gradients of both are averaged over the processes."""
 
-    def __init__(self, model: nn.Module, loss: nn.Module):
+    def __init__(self, network: nn.Module, loss: nn.Module):
         super().__init__()
-        self.model, self.loss = model, loss
-        self.embed: Callable[[Tensor], Tensor] = model.forward  # or what torch.compile makes of it
+        self.network, self.loss = network, loss
+        self.embed: Callable[[Tensor], Tensor] = network.forward  # or what torch.compile makes of it
 
     def forward(self, features: Tensor, speakers: Tensor, utterances: Tensor,
                 arguments: dict[str, object]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -39,13 +39,13 @@ class Learner(nn.Module):
 
 def build_learner(config: Config, phase: str, num_speakers: int, init: Path | None, device: torch.device) -> Learner:
     """A learner on the device; its network starts from the checkpoint `init` or at random."""
-    model = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     if init:
-        _take_weights(model, init, config, phase, num_speakers)
-    loss = LOSSES[phase](*((num_speakers, model.affine.out_features) if phase == "softmax" else ()))
+        _take_weights(network, init, config, phase, num_speakers)
+    loss = LOSSES[phase](*((num_speakers, network.affine.out_features) if phase == "softmax" else ()))
     if device.type == "cuda" and distributed.size() > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    learner = Learner(model, loss).to(device)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    learner = Learner(network, loss).to(device)
     if config.training.compile:
         _compile(learner, config.features.num_mel_bins, getattr(config, phase), device)
     return learner
@@ -59,13 +59,13 @@ def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Opt
                              weight_decay=config.weight_decay)
 
 
-def _take_weights(model: nn.Module, init: Path, config: Config, phase: str, num_speakers: int) -> None:
+def _take_weights(network: nn.Module, init: Path, config: Config, phase: str, num_speakers: int) -> None:
     trained = load_model(init)
     old, new = ({key: c.as_tables()[key] for key in ("features", "model")} for c in (trained.config, config))
     if different := differences(old, new):
         raise UserError(f"{init} is of another configuration ({'; '.join(different)}): use that configuration's "
                         f"[features] and [model], or start without it")
-    model.load_state_dict(trained.model.state_dict())
+    network.load_state_dict(trained.network.state_dict())
     speakers = trained.content.get("identity", {}).get("speakers", "unknown")
     log.info("from %s (trained on %s speakers): its network is kept; %s", init, speakers,
              f"its classifier is replaced by a new one of {num_speakers} speakers" if phase == "softmax" else
@@ -75,8 +75,8 @@ def _take_weights(model: nn.Module, init: Path, config: Config, phase: str, num_
 def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device: torch.device) -> None:
     """Train through torch.compile, unless trial steps of the shortest and longest windows fail: then say so and leave
     the learner as it is."""
-    network = torch.compile(learner.model.forward)
-    before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    network = torch.compile(learner.network.forward)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     try:
         batch = settings.speakers * settings.utterances // distributed.size()
         for frames in (settings.min_frames, settings.max_frames):
@@ -87,5 +87,5 @@ def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device:
     except Exception as error:  # a compiler may fail in any way
         reason = str(error).strip().split("\n", 1)[0]
         log.warning("torch.compile failed, training goes on without it: %s: %s", type(error).__name__, reason)
-    learner.model.load_state_dict(before)
+    learner.network.load_state_dict(before)
     learner.zero_grad()

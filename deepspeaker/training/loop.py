@@ -115,7 +115,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
         run.save_network("initial.pt")
     where = data.place(device)
     log.info("%s: %d utterances of %d speakers (%s), network of %d parameters, on %s%s", phase, len(data.features),
-             len(data.speakers), where, sum(p.numel() for p in learner.model.parameters()), device,
+             len(data.speakers), where, sum(p.numel() for p in learner.network.parameters()), device,
              f" x {distributed.size()}" if distributed.size() > 1 else "")
     return run
 
@@ -210,9 +210,9 @@ def _judge(run: Run, entry: dict, dev: DevelopmentSet) -> None:
 
 
 def _dev_eer(run: Run, dev: DevelopmentSet) -> float:
-    distributed.align_buffers(run.learner.model)
+    distributed.align_buffers(run.learner.network)
     run.learner.eval()
-    return dev.eer(run.learner.model, run.device)
+    return dev.eer(run.learner.network, run.device)
 
 
 def _finish(run: Run, dev: DevelopmentSet) -> None:

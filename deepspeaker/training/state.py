@@ -68,7 +68,7 @@ class Run:
         for path in checkpoints(self.out_dir)[-1:]:
             content = load(path)
             check_identity(content, self.identity, path)
-            self.learner.model.load_state_dict(content["model"])
+            self.learner.network.load_state_dict(content["model"])
             self.learner.loss.load_state_dict(content["loss"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.step, self.history = content["step"], content["history"]
@@ -91,13 +91,14 @@ class Run:
     def average(self) -> list[int]:
         """Make the network the mean of those of the last epochs, which are kept for it; returns the epochs."""
         kept = [load(path) for path in sorted(self.out_dir.glob("epoch-*.pt"))]
-        self.learner.model.load_state_dict(mean([content["model"] for content in kept]))
+        self.learner.network.load_state_dict(mean([content["model"] for content in kept]))
         return [content["epoch"] for content in kept]
 
     def _write(self, name: str, content: dict) -> None:
         if distributed.rank() == 0:
-            save(self.out_dir / name, {"config": self.config.as_tables(), "phase": self.phase,
-                                       "identity": self.identity, "model": self.learner.model.state_dict(), **content})
+            save(self.out_dir / name, {
+                "config": self.config.as_tables(), "phase": self.phase, "identity": self.identity,
+                "model": self.learner.network.state_dict(), **content})
 
     def _delete_all_but(self, pattern: str, count: int) -> None:
         if distributed.rank() == 0:

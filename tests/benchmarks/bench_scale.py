@@ -138,10 +138,10 @@ def make_network(path: Path) -> None:
     """The network of small.toml, untrained."""
     from deepspeaker.checkpoint import save
     from deepspeaker.config import load_config
-    from deepspeaker.models import build_model
+    from deepspeaker.models import build_network
 
     config = load_config(CONF)
-    network = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     save(path, {"config": config.as_tables(), "model": network.state_dict()})
 
 

@@ -36,7 +36,7 @@ from deepspeaker.config import load_config, set_values  # noqa: E402
 from deepspeaker.inference import speaker_database  # noqa: E402
 from deepspeaker.inference.bulk import embed_all  # noqa: E402
 from deepspeaker.inference.model import load  # noqa: E402
-from deepspeaker.models import build_model  # noqa: E402
+from deepspeaker.models import build_network  # noqa: E402
 
 RATE, FILES, ROUNDS, PAIRS, PROCESSES, CALLS = 16000, 1000, 2, 20, 4, 50
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -51,7 +51,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 def small_model(folder: Path) -> Path:
     config = set_values(load_config(ROOT / "egs/voxceleb/conf/small.toml"), ['scoring.backends=["cosine"]'])
-    network = build_model(config.features.num_mel_bins, config.model.name, config.model.options)
+    network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     save(folder / "final.pt", {"config": config.as_tables(), "model": network.state_dict()})
     calibration = {"cosine": {"prior": 0.01, "offset": -10.0, "weights": {"score": 20.0}}}
     write_model(folder / "model.pt", folder / "final.pt", config, {"calibration": calibration})

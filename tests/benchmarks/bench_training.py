@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepspeaker.config import BatchConfig, config_from_tables, load_config
 from deepspeaker.datadir.archive import append
 from deepspeaker.losses.triplet import MINING, triplet_loss
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 from deepspeaker.training import distributed
 from deepspeaker.training import loop as training
 from deepspeaker.training.batches import Ahead, TrainingSet
@@ -170,9 +170,9 @@ def bench_waiting(directory: Path, conf: str, frames: int, device: torch.device,
 def count_flops() -> dict:
     """Operations of the paper's ResCNN, forward and backward, of an utterance of 160 frames."""
     config = load_config(CONF / "deep_speaker.toml")
-    model = build_model(BINS, config.model.name, config.model.options)
+    network = build_network(BINS, config.model.name, config.model.options)
     with FlopCounterMode(display=False) as counter:
-        model(torch.randn(2, 160, BINS)).sum().backward()
+        network(torch.randn(2, 160, BINS)).sum().backward()
     return {"gflop_per_utterance": counter.get_total_flops() / 2e9}
 
 
