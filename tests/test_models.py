@@ -1,12 +1,14 @@
 """The networks: published sizes, and fixed numbers of one forward pass each."""
 
+import inspect
+
 import pytest
 import torch
 from conftest import ROOT
 
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
-from deepspeaker.models import build_network
+from deepspeaker.models import NETWORKS, Network, build_network
 from deepspeaker.models.ecapa import Res2
 from deepspeaker.models.padding import pad
 from deepspeaker.models.pooling import POOLING, Attentive, mean, statistics
@@ -85,14 +87,37 @@ def test_fixed_numbers_of_modern_bodies(name, pooling, expected):
     torch.testing.assert_close(embedding, torch.tensor([expected]), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("frames", [1, 2, 31, 32, 33, 500])
+def test_every_network_is_checked():
+    assert list(BODIES) == list(NETWORKS)
+
+
 @pytest.mark.parametrize("pooling", POOLING)
-@pytest.mark.parametrize("name", BODIES)
-def test_any_length_gives_an_embedding_of_length_one(frames, pooling, name):
-    network = build_network(40, name, {**BODIES[name], "pooling": pooling}).eval()
-    embedding = network(torch.randn(3, frames, 40))
-    assert embedding.shape == (3, 6)
-    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(3))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_network_promises(name, pooling):
+    """As written in deepspeaker/models/__init__.py."""
+    first, *others = inspect.signature(NETWORKS[name]).parameters.values()
+    assert first.name == "num_mel_bins" and all(a.kind is a.KEYWORD_ONLY for a in others)
+    assert {a.name for a in others} == set(BODIES[name])
+    network = build_network(16, name, {**BODIES[name], "pooling": pooling})
+    assert isinstance(network, Network) and network.embedding_dim == BODIES[name]["embedding_dim"] == 6
+    for _ in range(3):  # so that normalisation moves zeros away from zero
+        network(torch.randn(6, 50, 16) + 1)
+    network.eval()
+    utterances = [torch.randn(frames, 16) for frames in (1, 2, 3, 31, 32, 33, 63, 64, 65, 130, 500)]
+    with torch.inference_mode():
+        alone = torch.cat([network(features.unsqueeze(0)) for features in utterances])
+        assert alone.shape == (11, 6) and alone.dtype == torch.float32
+        torch.testing.assert_close(alone.norm(dim=1), torch.ones(11))
+        batch, ends = pad(utterances)
+        torch.testing.assert_close(network(batch, ends), alone, atol=2e-6, rtol=0)
+        assert (network(batch) - alone).abs().max() > 1e-3
+        with torch.autocast("cpu", torch.bfloat16):  # as on a GPU
+            mixed = network(batch[-2:])
+        assert mixed.dtype == torch.float32
+        torch.testing.assert_close(mixed.norm(dim=1), torch.ones(2))
+        double = network.double()(batch[-2:].double())
+        assert double.dtype == torch.float64
+        torch.testing.assert_close(double.norm(dim=1), torch.ones(2).double())
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -152,7 +177,7 @@ def test_attentive_pooling_is_that_of_one_layer_over_frame_mean_and_deviation():
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(UserError, match="there are: channel, channel_frequency"):
+    with pytest.raises(UserError, match="no normalisation 'layer'; there are: channel, channel_frequency"):
         build_network(40, "rescnn", {**NARROW, "batch_norm": "layer"})
     for name, options in BODIES.items():
         with pytest.raises(UserError, match="there are: mean, statistics, attentive"):
@@ -160,11 +185,11 @@ def test_unknown_names_list_the_valid_ones():
 
 
 @pytest.mark.parametrize("name, changes, message", [
-    ("resnet", {"blocks": [1]}, r"expected a number of each for every stage, found \[4, 8\] and \[1\]"),
+    ("resnet", {"blocks": [1]}, r"expected one number of each for every stage, found \[4, 8\] and \[1\]"),
     ("resnet", {"channels": [], "blocks": []}, r"for every stage, found \[\] and \[\]"),
     ("ecapa", {"scale": 3}, "scale: expected at least 2 and a divisor of channels, found 3 and 8 channels"),
     ("ecapa", {"scale": 1}, "found 1 and 8 channels"),
-    ("ecapa", {"dilations": []}, "dilations: expected a number for each block, found none")])
+    ("ecapa", {"dilations": []}, "dilations: expected one number for each block, found none")])
 def test_sizes_that_do_not_fit_are_refused(name, changes, message):
     with pytest.raises(UserError, match=message):
         build_network(40, name, {**BODIES[name], **changes})
@@ -176,23 +201,3 @@ def test_synchronised_batch_normalisation_keeps_each_pair_of_channel_and_frequen
     converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network).eval()
     assert list(converted.state_dict()) == names
     assert converted(torch.randn(2, 33, 10)).shape == (2, 6)
-
-
-def test_double_precision_stays_double():
-    for name, options in BODIES.items():
-        network = build_network(10, name, options).double()
-        assert network(torch.randn(2, 33, 10, dtype=torch.float64)).dtype == torch.float64
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_padding_changes_nothing(name):
-    network = build_network(16, name, BODIES[name])
-    for _ in range(3):  # so that normalisation moves zeros away from zero
-        network(torch.randn(6, 50, 16) + 1)
-    network.eval()
-    utterances = [torch.randn(frames, 16) for frames in (1, 2, 3, 31, 63, 64, 65, 130)]
-    with torch.inference_mode():
-        alone = torch.cat([network(features.unsqueeze(0)) for features in utterances])
-        batch, ends = pad(utterances)
-        torch.testing.assert_close(network(batch, ends), alone, atol=2e-6, rtol=0)
-        assert (network(batch) - alone).abs().max() > 1e-3

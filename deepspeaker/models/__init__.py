@@ -1,17 +1,28 @@
-"""Speaker-embedding networks by name. Each maps features (B, T, F) to embeddings (B, E) of length one."""
+"""Speaker-embedding networks by name, and what each promises.
+
+A network is a `Network` (network.py), and
+
+- it is built from num_mel_bins (F) and keyword-only plain arguments, the keys of the configuration's section [model];
+- forward(features (B, T, F), ends=None) -> embeddings (B, E) of unit length, in float32 or float64, for any T >= 1;
+- `ends` says where the utterances of a padded batch end (padding.py). In evaluation mode, each utterance then gets the
+  embedding that it gets alone;
+- the attribute `embedding_dim` is E.
+
+tests/test_models.py checks this for every name here. A new network is one file, one line in NETWORKS, and its smallest
+arguments in that test.
+"""
 
 from collections.abc import Mapping
 
-from torch import nn
-
 from deepspeaker.models.ecapa import ECAPA
 from deepspeaker.models.gru import GRU
+from deepspeaker.models.network import Network
 from deepspeaker.models.rescnn import ResCNN
 from deepspeaker.models.resnet import ResNet
 
-NETWORKS = {"rescnn": ResCNN, "gru": GRU, "resnet": ResNet, "ecapa": ECAPA}
+NETWORKS: dict[str, type[Network]] = {"rescnn": ResCNN, "gru": GRU, "resnet": ResNet, "ecapa": ECAPA}
 
 
-def build_network(num_mel_bins: int, name: str, options: Mapping[str, object]) -> nn.Module:
-    """A freshly initialised network for `num_mel_bins` features, from its name and its constructor's arguments."""
+def build_network(num_mel_bins: int, name: str, options: Mapping[str, object]) -> Network:
+    """A network with random weights for features of `num_mel_bins` values, from its name and its other arguments."""
     return NETWORKS[name](num_mel_bins, **options)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
+from deepspeaker.models.network import Network
 from deepspeaker.models.padding import Ends, clear, each
 from deepspeaker.models.pooling import build_pooling, full, mean, unit
 
@@ -16,8 +17,9 @@ def layer(before: int, after: int, size: int = 1, dilation: int = 1) -> nn.Seque
 
 
 class Res2(nn.Module):
-    """`scale` parts of the channels: the first as it is, each further one convolved with what the last gave added to
-    it (Gao et al. 2019, Res2Net); (B, C, T) -> the same shape."""
+    """The channels in `scale` parts: the first stays as it is, the second is convolved, and each further one is
+    convolved after the output of the part before it was added (Gao et al. 2019, Res2Net); (B, C, T) -> the same
+    shape."""
 
     def __init__(self, channels: int, scale: int, dilation: int):
         super().__init__()
@@ -32,7 +34,8 @@ class Res2(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Every channel times a gate that depends on the means of all (Hu et al. 2018); (B, C, T) -> the same shape."""
+    """Each channel times a gate, computed from the means of all channels over time (Hu et al. 2018); (B, C, T) -> the
+    same shape."""
 
     def __init__(self, channels: int, bottleneck: int):
         super().__init__()
@@ -40,28 +43,30 @@ class SqueezeExcitation(nn.Module):
                                   nn.Sigmoid())
 
     def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
-        return x * self.gate(each(mean, x.transpose(1, 2), ends)).unsqueeze(2)
+        gate: Tensor = self.gate(each(mean, x.transpose(1, 2), ends))
+        return x * gate.unsqueeze(2)
 
 
-class Block(nn.Sequential):
-    """SE-Res2Block without the way around it; (B, C, T) -> the same shape."""
+class Block(nn.ModuleList):
+    """SE-Res2Block without its shortcut; (B, C, T) -> the same shape."""
 
     def __init__(self, channels: int, scale: int, dilation: int, bottleneck: int):
-        super().__init__(layer(channels, channels), Res2(channels, scale, dilation), layer(channels, channels),
-                         SqueezeExcitation(channels, bottleneck))
+        super().__init__([layer(channels, channels), Res2(channels, scale, dilation), layer(channels, channels),
+                          SqueezeExcitation(channels, bottleneck)])
 
     def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
         before, res2, after, gate = self
-        return gate(after(res2(before(x), ends)), ends)
+        x = gate(after(res2(before(x), ends)), ends)
+        return x
 
 
-class ECAPA(nn.Module):
-    """A convolution over 5 frames, SE-Res2Blocks, aggregation of their outputs, pooling over time, affine, length one.
+class ECAPA(Network):
+    """A convolution over 5 frames, SE-Res2Blocks, aggregation of their outputs, pooling over time, affine, unit length.
 
-    num_mel_bins: F, features a frame; channels: of every block; scale: parts in a block's Res2 layer;
-    dilations: one number a block; bottleneck: of squeeze and excitation; aggregation: values a frame before pooling;
-    pooling: a name of POOLING; embedding_dim: E. A block's input is the sum of all outputs before it.
-    The paper's: channels 512 or 1024, scale 8, dilations 2, 3, 4, bottleneck 128, aggregation 1536, attentive, E 192,
+    num_mel_bins: F; channels: of every block; scale: parts in a block's Res2 layer; dilations: one number for each
+    block; bottleneck: width of squeeze and excitation; aggregation: values in each frame before pooling; pooling: a
+    name of POOLING; embedding_dim: E. The input of a block is the sum of all outputs before it.
+    The paper has: channels 512 or 1024, scale 8, dilations 2, 3, 4, bottleneck 128, aggregation 1536, attentive, E 192,
     F 80.
     """
 
@@ -72,17 +77,17 @@ class ECAPA(nn.Module):
             raise UserError(f"[model] scale: expected at least 2 and a divisor of channels, found {scale} and "
                             f"{channels} channels")
         if not dilations:
-            raise UserError("[model] dilations: expected a number for each block, found none")
+            raise UserError("[model] dilations: expected one number for each block, found none")
         self.front = layer(num_mel_bins, channels, 5)
         self.blocks = nn.ModuleList(Block(channels, scale, dilation, bottleneck) for dilation in dilations)
         self.aggregate = nn.Conv1d(channels * len(dilations), aggregation, 1)
         self.pool, pooled = build_pooling(pooling, aggregation)
         self.pooled_norm = nn.BatchNorm1d(pooled)
-        self.affine = nn.Linear(pooled, embedding_dim)
+        self.embedding_dim, self.affine = embedding_dim, nn.Linear(pooled, embedding_dim)
         self.norm = nn.BatchNorm1d(embedding_dim)
 
     def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
+        """features (B, T, F) -> embeddings (B, E) of unit length, as Network says."""
         before = self.front(features.transpose(1, 2))  # the sum of all outputs so far
         outputs = []
         for block in self.blocks:

@@ -3,17 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from deepspeaker.models.network import Network
 from deepspeaker.models.padding import Ends, each
 from deepspeaker.models.pooling import build_pooling, full, unit
 from deepspeaker.models.rescnn import Entrance, find_norm
 
 
-class GRU(nn.Module):
-    """A 5x5 convolution with stride 2, gated recurrent layers, pooling over time, affine, length one.
+class GRU(Network):
+    """A 5x5 convolution with stride 2, gated recurrent layers, pooling over time, affine, unit length.
 
-    num_mel_bins: F, features a frame; channels: of the convolution; hidden: units a layer; layers: how many;
-    batch_norm: "channel" | "channel_frequency"; pooling: a name of POOLING; embedding_dim: E.
-    The paper's: channels 64, hidden 1024, layers 3, mean, E 512.
+    num_mel_bins: F; channels: of the convolution; hidden: units in each recurrent layer; layers: recurrent layers;
+    batch_norm: a name of NORMS (rescnn.py); pooling: a name of POOLING; embedding_dim: E.
+    The paper has: channels 64, hidden 1024, layers 3, mean, E 512.
     """
 
     def __init__(self, num_mel_bins: int, *, channels: int, hidden: int, layers: int, batch_norm: str, pooling: str,
@@ -23,11 +24,11 @@ class GRU(nn.Module):
         self.front = Entrance(1, channels, frequencies, find_norm(batch_norm))
         self.gru = nn.GRU(channels * frequencies, hidden, layers, batch_first=True)
         self.pool, pooled = build_pooling(pooling, hidden)
-        self.affine = nn.Linear(pooled, embedding_dim)
-        self.to(memory_format=torch.channels_last)
+        self.embedding_dim, self.affine = embedding_dim, nn.Linear(pooled, embedding_dim)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
+        """features (B, T, F) -> embeddings (B, E) of unit length, as Network says."""
         x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last), ends)
         x, _ = self.gru(x.permute(0, 2, 1, 3).flatten(2))
         return unit(self.affine(each(self.pool, full(x), ends)))

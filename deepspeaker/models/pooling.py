@@ -1,4 +1,4 @@
-"""The end of every network: pooling over time, (B, T, D) -> (B, D') whatever T is, and the length of embeddings."""
+"""The end of every network: pooling over time, (B, T, D) -> (B, D') for any T, and scaling to unit length."""
 
 from collections.abc import Callable
 
@@ -23,11 +23,11 @@ def statistics(x: Tensor) -> Tensor:
 
 
 class Attentive(nn.Module):
-    """Statistics of frames weighted by an attention of its own for each dimension, (B, T, D) -> (B, 2 D).
+    """Mean and standard deviation over time, weighted by an attention for each dimension; (B, T, D) -> (B, 2 D).
 
     The attention sees the frame, and mean and standard deviation of all frames (Desplanques et al. 2020, ECAPA-TDNN,
-    "channel- and context-dependent statistics pooling"). Of the layer over all three, the part that is the same for
-    each frame is computed once.
+    "channel- and context-dependent statistics pooling"). Its first layer is split in two: the part that sees mean and
+    deviation is the same for all frames and computed once.
     """
 
     def __init__(self, size: int):
@@ -44,22 +44,24 @@ class Attentive(nn.Module):
         return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
 
 
-POOLING = {"mean": (mean, 1), "statistics": (statistics, 2), "attentive": (Attentive, 2)}  # and how much wider than D
+Pool = Callable[[Tensor], Tensor]
+POOLING: dict[str, tuple[Callable[[int], Pool], int]] = {  # name -> what makes it for D values a frame, and D' / D
+    "mean": (lambda size: mean, 1), "statistics": (lambda size: statistics, 2), "attentive": (Attentive, 2)}
 
 
-def build_pooling(name: str, size: int) -> tuple[Callable[[Tensor], Tensor], int]:
-    """The pooling of D = `size` values a frame, and how many it gives; UserError lists the valid names."""
+def build_pooling(name: str, size: int) -> tuple[Pool, int]:
+    """The pooling of frames of D = `size` values, and D', how many values it gives; UserError lists the valid names."""
     if name not in POOLING:
         raise UserError(f"[model] pooling: no pooling {name!r}; there are: {', '.join(POOLING)}")
-    pool, widening = POOLING[name]
-    return pool(size) if isinstance(pool, type) else pool, widening * size
+    make, widening = POOLING[name]
+    return make(size), widening * size
 
 
 def full(x: Tensor) -> Tensor:
-    """float32 where mixed precision left less: sums over time and lengths need it."""
+    """x in float32 where mixed precision left it in less, which is too little for sums over time and for norms."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unit(x: Tensor) -> Tensor:
-    """Embeddings (B, E) of length one, in at least float32."""
+    """x (B, E) scaled to unit length, in at least float32."""
     return F.normalize(full(x))

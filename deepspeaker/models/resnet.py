@@ -1,17 +1,18 @@
-"""ResNets as speaker verification uses them (He et al. 2016, with narrow stages, 3x3 at the entrance and no
-max-pooling); the ResNet34 is that of WeSpeaker (Wang et al. 2023, arXiv 2210.17016)."""
+"""ResNets for speaker verification: those of He et al. 2016 with fewer channels, a first convolution of 3x3 and no
+max-pooling. The ResNet34 is that of WeSpeaker (Wang et al. 2023, arXiv 2210.17016)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
+from deepspeaker.models.network import Network
 from deepspeaker.models.padding import Ends, clear, each
 from deepspeaker.models.pooling import build_pooling, full, unit
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a way around them, (B, C, T, F) -> (B, C', T / stride, F / stride), rounded up."""
+    """Two 3x3 convolutions with a shortcut around them, (B, C, T, F) -> (B, C', T / stride, F / stride), rounded up."""
 
     def __init__(self, before: int, after: int, stride: int):
         super().__init__()
@@ -25,23 +26,24 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
         y = F.relu(self.norm1(self.conv1(clear(x, ends, 2))))
-        # Not a 1x1 convolution with a stride: of fewer than 8 channels that crashes or hangs on CPUs (oneDNN 6035).
+        # A strided 1x1 convolution would do the same, but with fewer than 8 channels it crashes or hangs on CPUs
+        # (oneDNN 6035).
         around = self.around(x[:, :, ::self.stride, ::self.stride])
         return F.relu(around + self.norm2(self.conv2(clear(y, ends, 2))))
 
 
-class ResNet(nn.Module):
-    """A 3x3 convolution, stages of blocks, pooling over time, affine, length one.
+class ResNet(Network):
+    """A 3x3 convolution, stages of blocks, pooling over time, affine, unit length.
 
-    num_mel_bins: F, features a frame; channels, blocks: one number a stage; pooling: a name of POOLING;
-    embedding_dim: E. Every stage but the first halves time and frequency, rounding up.
-    ResNet34: channels 32, 64, 128, 256, blocks 3, 4, 6, 3, statistics, E 256, F 80.
+    num_mel_bins: F; channels, blocks: one number for each stage; pooling: a name of POOLING; embedding_dim: E.
+    Every stage but the first halves time and frequency, rounding up.
+    ResNet34 has: channels 32, 64, 128, 256, blocks 3, 4, 6, 3, statistics, E 256, F 80.
     """
 
     def __init__(self, num_mel_bins: int, *, channels: list[int], blocks: list[int], pooling: str, embedding_dim: int):
         super().__init__()
         if not channels or len(channels) != len(blocks):
-            raise UserError(f"[model] channels, blocks: expected a number of each for every stage, found {channels} "
+            raise UserError(f"[model] channels, blocks: expected one number of each for every stage, found {channels} "
                             f"and {blocks}")
         width, frequencies = channels[0], num_mel_bins
         self.front = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
@@ -53,11 +55,11 @@ class ResNet(nn.Module):
                 width, frequencies = after, -(-frequencies // stride)
         self.body = nn.ModuleList(layers)
         self.pool, pooled = build_pooling(pooling, width * frequencies)
-        self.affine = nn.Linear(pooled, embedding_dim)
-        self.to(memory_format=torch.channels_last)
+        self.embedding_dim, self.affine = embedding_dim, nn.Linear(pooled, embedding_dim)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of length one; T >= 1; `ends` of a padded batch."""
+        """features (B, T, F) -> embeddings (B, E) of unit length, as Network says."""
         x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
         for block in self.body:
             x = block(x, ends)
