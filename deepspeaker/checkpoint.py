@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepspeaker.atomic import atomic
 from deepspeaker.config import Config, config_from_tables
 from deepspeaker.errors import UserError
 from deepspeaker.models import build_network
+from deepspeaker.models.network import Network
 
 
 class Trained(NamedTuple):
-    network: nn.Module  # on the CPU, in evaluation mode
+    network: Network  # on the CPU, in evaluation mode
     config: Config  # the one it was trained with
     content: dict  # everything else the file holds
 

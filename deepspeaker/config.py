@@ -17,6 +17,7 @@ import torch
 
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
+from deepspeaker.losses import SoftmaxArguments, TripletArguments
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models import NETWORKS, build_network
 from deepspeaker.scoring import BACKENDS
@@ -79,11 +80,11 @@ class SoftmaxConfig(PhaseConfig):
     margin_warmup_steps: int
     scale: float
 
-    def loss_arguments(self, step: int) -> dict[str, object]:
+    def loss_arguments(self, step: int) -> SoftmaxArguments:
         """The margin is 0 up to margin_start_step, and rises linearly over margin_warmup_steps, 0: at once."""
         past, rise = step - self.margin_start_step, self.margin_warmup_steps
         share = min(1.0, max(0.0, past / rise)) if rise else float(past >= 0)
-        return {"margin": share * self.margin, "scale": self.scale}
+        return SoftmaxArguments(share * self.margin, self.scale)
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,14 @@ class TripletConfig(PhaseConfig):
     mining: str
     schedule: list[str]
 
-    def loss_arguments(self, step: int) -> dict[str, object]:
+    def loss_arguments(self, step: int) -> TripletArguments:
         """The mining of the step's epoch: that of the last line of the schedule whose epoch has begun."""
         epoch, mining = step // self.steps_per_epoch + 1, self.mining
         for line in self.schedule:
             first, name = line.split()
             if epoch >= int(first):
                 mining = name
-        return {"margin": self.margin, "mining": mining}
+        return TripletArguments(self.margin, mining)
 
 
 @dataclass(frozen=True)

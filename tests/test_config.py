@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from deepspeaker.config import load_config, set_values, write_config
 from deepspeaker.errors import UserError
+from deepspeaker.losses import TripletArguments
 from deepspeaker.provenance import differences
 
 CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
@@ -108,13 +109,13 @@ def test_margin_and_mining_change_with_the_step(tmp_path):
                                     (3, 0, [0, 0, 0, 0.2, 0.2, 0.2]), (0, 0, [0.2] * 6)):
         config = load_config(changed(tmp_path, r"^margin_start_step = .*\nmargin_warmup_steps = .*$",
                                      f"margin_start_step = {start}\nmargin_warmup_steps = {warmup}"))
-        margins = [config.softmax.loss_arguments(step)["margin"] for step in range(6)]
+        margins = [config.softmax.loss_arguments(step).margin for step in range(6)]
         assert margins == pytest.approx(expected)
     config = load_config(changed(tmp_path, r"^schedule = .*$", 'schedule = ["2 all", "4 hard"]'))
     steps = config.triplet.steps_per_epoch
-    found = [config.triplet.loss_arguments(epoch * steps)["mining"] for epoch in range(5)]
+    found = [config.triplet.loss_arguments(epoch * steps).mining for epoch in range(5)]
     assert found == ["semihard", "all", "all", "hard", "hard"]
-    assert config.triplet.loss_arguments(steps - 1) == {"margin": 0.1, "mining": "semihard"}
+    assert config.triplet.loss_arguments(steps - 1) == TripletArguments(margin=0.1, mining="semihard")
 
 
 def test_values_and_whole_sections_are_set():

@@ -80,7 +80,8 @@ def test_a_wrong_export_is_deleted(tmp_path, monkeypatch):
 
     def spoil(*args, **options):
         write(*args, **options)
-        model.network.affine.bias.data += 0.1
+        for parameter in model.network.parameters():
+            parameter.data += 0.1
 
     monkeypatch.setattr(export_onnx.torch.onnx, "export", spoil)
     with pytest.raises(UserError, match="differs from the model by .* it is deleted"):

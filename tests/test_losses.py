@@ -1,4 +1,4 @@
-"""Losses against slow second opinions in float64: value and gradient."""
+"""Losses: what each promises, and value and gradient against slow second opinions in float64."""
 
 import math
 
@@ -6,9 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepspeaker.losses import triplet
+from deepspeaker.losses import LOSSES, SoftmaxArguments, TripletArguments, triplet
 from deepspeaker.losses.softmax import Softmax, with_margin
 from deepspeaker.losses.triplet import MINING, triplet_loss
+
+ARGUMENTS = {"softmax": SoftmaxArguments(margin=0.2, scale=30.0), "triplet": TripletArguments(margin=0.1, mining="all")}
+GAUGES = {"softmax": {"accuracy"}, "triplet": {"active"}}
 
 
 def slow_triplet_loss(embeddings, speakers, utterances, margin, mining):
@@ -35,6 +38,26 @@ def batch(seed, size=24, speakers=5):
     who = torch.randint(speakers, (size,), generator=generator)
     utterance = who * 3 + torch.randint(3, (size,), generator=generator)  # some utterances come twice
     return raw, who, utterance
+
+
+@pytest.mark.parametrize("phase", LOSSES)
+def test_what_a_loss_promises(phase):
+    """As written in deepspeaker/losses/__init__.py."""
+    raw, speakers, utterances = batch(0)
+    loss = LOSSES[phase](5, 6).double()
+    found, gauges = loss(F.normalize(raw), speakers, utterances, ARGUMENTS[phase])
+    found.backward()
+    assert found.shape == () and found > 0 and raw.grad.isfinite().all() and raw.grad.any()
+    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in loss.parameters())
+    assert set(gauges) == GAUGES[phase]
+    assert all(value.shape == () and 0 <= value <= 1 and not value.requires_grad for value in gauges.values())
+
+
+def test_the_triplet_module_is_triplet_loss():
+    raw, speakers, utterances = batch(1)
+    for mining in MINING:
+        found = LOSSES["triplet"](5, 6)(raw, speakers, utterances, TripletArguments(margin=0.3, mining=mining))
+        assert found == triplet_loss(raw, speakers, utterances, 0.3, mining)
 
 
 @pytest.mark.parametrize("mining", MINING)
@@ -105,7 +128,7 @@ def test_softmax(margin):
     loss = Softmax(7, 5).double()
     embeddings = F.normalize(torch.randn(4, 5, dtype=torch.float64)).requires_grad_()
     speakers = torch.tensor([3, 0, 6, 3])
-    found, gauges = loss(embeddings, speakers, speakers, margin=margin, scale=30.0)
+    found, gauges = loss(embeddings, speakers, speakers, SoftmaxArguments(margin, scale=30.0))
     expected, right = [], 0
     for embedding, speaker in zip(embeddings, speakers, strict=True):
         cosines = [embedding @ w / w.norm() for w in loss.weight]
@@ -121,5 +144,5 @@ def test_softmax(margin):
 def test_gradient_is_finite_where_the_cosine_is_one():
     loss = Softmax(3, 4)
     embeddings = F.normalize(loss.weight.detach()[:2]).requires_grad_()
-    loss(embeddings, torch.tensor([0, 1]), torch.tensor([0, 1]), margin=0.2, scale=30.0)[0].backward()
+    loss(embeddings, torch.tensor([0, 1]), torch.tensor([0, 1]), SoftmaxArguments(margin=0.2, scale=30.0))[0].backward()
     assert torch.isfinite(embeddings.grad).all()

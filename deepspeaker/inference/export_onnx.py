@@ -138,9 +138,8 @@ def _write_metadata(path: Path, model: Model) -> None:
     import onnx
 
     graph, f = onnx.load(path), model.config.features
-    size = model.config.model.options["embedding_dim"]
-    metadata = {"framework": "wespeaker", "sample_rate": f.sample_rate, "output_dim": size, "normalize_samples": 0,
-                "feature_normalize_type": "global-mean", "language": "English"}
+    metadata = {"framework": "wespeaker", "sample_rate": f.sample_rate, "output_dim": model.dimensions,
+                "normalize_samples": 0, "feature_normalize_type": "global-mean", "language": "English"}
     onnx.helper.set_model_props(graph, {key: str(value) for key, value in metadata.items()})
     onnx.save(graph, path)
 

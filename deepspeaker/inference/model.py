@@ -94,8 +94,8 @@ class Model:
 
     @property
     def dimensions(self) -> int:
-        """E, of an embedding."""
-        return self.network.affine.out_features
+        """E, the values of an embedding."""
+        return self.network.embedding_dim
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,8 +1,20 @@
-"""Losses by the phase they train. Each is called with embeddings (B, E) of length one, their speakers (B,) and
-utterances (B,), and by name with what its phase's settings give for the step (`loss_arguments` in config.py); it
-returns the loss and a dictionary of gauges (scalars to log)."""
+"""Losses by the phase that they train, and what each promises. A loss is a module, and
 
-from deepspeaker.losses.softmax import Softmax
-from deepspeaker.losses.triplet import Triplet
+- it is built from num_speakers (training speakers) and embedding_dim (E), whether it needs them or not;
+- forward(embeddings (B, E) of unit length, speakers (B,), utterances (B,), arguments) -> the loss, a scalar with a
+  gradient, and a dictionary of gauges, scalars to log. speakers are 0 .. num_speakers - 1; windows of one utterance
+  have the same number in utterances;
+- `arguments` is the NamedTuple of its phase: what the configuration gives for the step (`loss_arguments` in config.py).
 
-LOSSES = {"softmax": Softmax, "triplet": Triplet}
+tests/test_losses.py checks this for every loss here.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from deepspeaker.losses.softmax import Softmax, SoftmaxArguments
+from deepspeaker.losses.triplet import Triplet, TripletArguments
+
+LossArguments = SoftmaxArguments | TripletArguments
+LOSSES: dict[str, Callable[[int, int], nn.Module]] = {"softmax": Softmax, "triplet": Triplet}

@@ -1,18 +1,26 @@
 """Speaker classification: softmax over scaled cosines, plain or with an additive angular margin."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class SoftmaxArguments(NamedTuple):
+    """What Softmax needs at each step."""
+
+    margin: float  # radians, added to the true speaker's angle; 0: plain softmax
+    scale: float  # of the cosines
+
+
 class Softmax(nn.Module):
     """A classifier over the training speakers.
 
-    The logit of a speaker is scale * cos(angle between the embedding and the speaker's weight vector); with a margin
-    (radians) the true speaker's is scale * cos(angle + margin) (ArcFace, Deng et al. 2019, equation 3), continued
-    linearly beyond angle = pi - margin, where the cosine would rise again. margin 0 is the plain softmax.
+    The logit of a speaker is scale * cos(angle), with the angle between the embedding and the speaker's weight vector.
+    With a margin, the true speaker's logit is scale * cos(angle + margin) (ArcFace, Deng et al. 2019, equation 3).
+    Beyond angle = pi - margin, where this cosine would rise again, it falls linearly.
     """
 
     def __init__(self, num_speakers: int, embedding_dim: int):
@@ -20,9 +28,11 @@ class Softmax(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_speakers, embedding_dim))
         nn.init.xavier_normal_(self.weight)
 
-    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor, *, margin: float,
-                scale: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """embeddings (B, E), speakers (B,) -> cross entropy, and the share classified right (without margin)."""
+    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor,
+                arguments: SoftmaxArguments) -> tuple[Tensor, dict[str, Tensor]]:
+        """embeddings (B, E), speakers (B,) -> mean cross entropy, and the accuracy (0..1) of the classifier without
+        margin."""
+        margin, scale = arguments
         cosine = embeddings @ F.normalize(self.weight).T
         accuracy = (cosine.detach().argmax(1) == speakers).float().mean()
         if margin:
@@ -32,7 +42,7 @@ class Softmax(nn.Module):
 
 
 def with_margin(cosine: Tensor, margin: float) -> Tensor:
-    """cos(angle + margin) of cos(angle), falling on linearly where angle + margin exceeds pi."""
+    """cos(angle) -> cos(angle + margin), element by element; where angle + margin exceeds pi, it falls linearly."""
     sine = (1.0 - cosine.square()).clamp_min(1e-7).sqrt()
     moved = cosine * math.cos(margin) - sine * math.sin(margin)
     return torch.where(cosine > -math.cos(margin), moved, cosine - margin * math.sin(margin))

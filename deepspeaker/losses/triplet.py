@@ -1,31 +1,46 @@
 """Triplet loss on cosine similarity (Li et al., Deep Speaker, arXiv 1705.02304, equation 8)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-BLOCK = 1 << 18  # cosines looked at together: bounds the memory of mining, and a block stays in a processor's cache
+BLOCK = 1 << 18  # cosines mined together: this bounds the memory, and as many fit into a processor's cache
+
+
+class TripletArguments(NamedTuple):
+    """What Triplet needs at each step."""
+
+    margin: float  # of the cosines
+    mining: str  # a name of MINING
 
 
 class Triplet(nn.Module):
-    """triplet_loss as a module without weights, as LOSSES has them."""
+    """triplet_loss as a module; it has no weights and needs neither number."""
 
-    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor, *, margin: float,
-                mining: str) -> tuple[Tensor, dict[str, Tensor]]:
-        return triplet_loss(embeddings, speakers, utterances, margin, mining)
+    def __init__(self, num_speakers: int, embedding_dim: int):
+        super().__init__()
+
+    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor,
+                arguments: TripletArguments) -> tuple[Tensor, dict[str, Tensor]]:
+        """triplet_loss with the arguments' margin and mining."""
+        return triplet_loss(embeddings, speakers, utterances, *arguments)
 
 
 def triplet_loss(embeddings: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
                  mining: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """max(0, s_an - s_ap + margin), mean over the active triplets of the batch; 0 when there is none.
+    """Pulls same-speaker cosines above different-speaker cosines by at least the margin: the mean of
+    max(0, s_an - s_ap + margin) over the active triplets of the batch; 0 when there is none.
 
-    embeddings (B, E) of length one, speakers (B,), utterances (B,). A positive pair is two different utterances of
-    one speaker; mining says which negatives it meets: "all", "semihard" those with s_ap - margin < s_an < s_ap, "hard"
-    the one with the highest cosine. Active are triplets whose term is above 0; the gauge is their share.
+    embeddings (B, E) of unit length, speakers (B,), utterances (B,). A triplet is an anchor a, a positive p (another
+    utterance of the same speaker) and a negative n (another speaker), with the cosines s_ap and s_an. mining names the
+    negatives that each pair of anchor and positive meets: "all"; "semihard", those with s_ap - margin < s_an < s_ap;
+    "hard", the one with the highest s_an. A triplet is active if its term is above 0. The gauge `active` is the share
+    of active triplets, among all triplets or, with "hard", among those of the hardest negatives.
 
-    The loss is piecewise linear in the cosines, so counting how often each takes part gives value and gradient:
-    with c_ij = (active triplets in which s_ij is the negative) - (those in which it is the positive) and n active
-    triplets, the mean of s_an - s_ap + margin is sum(c * s) / n + margin, and its gradient (c + c^T) e / n. The
-    counts are made in blocks of bounded memory.
+    The loss is piecewise linear in the cosines, so counts give its value and gradient. With c_ij = (active triplets in
+    which s_ij is the negative) - (those in which it is the positive), n active triplets and embeddings e, the mean of
+    s_an - s_ap + margin is sum(c * s) / n + margin, and its gradient is (c + c^T) e / n.
     """
     with torch.no_grad():
         counts, active, considered = _count(embeddings @ embeddings.T, speakers, utterances, margin, mining)
@@ -38,9 +53,10 @@ def triplet_loss(embeddings: Tensor, speakers: Tensor, utterances: Tensor, margi
 
 def _count(cosine: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
            mining: str) -> tuple[Tensor, Tensor, Tensor]:
-    """c (B, B), how many triplets are active, and how many there are."""
-    counts, active, considered = torch.empty_like(cosine), 0, 0
-    for block in torch.arange(len(cosine), device=cosine.device).split(max(1, BLOCK // len(cosine))):
+    """c (B, B), the number of active triplets, and the number of which the gauge is a share."""
+    counts = torch.empty_like(cosine)
+    active = considered = torch.zeros((), dtype=torch.int64, device=cosine.device)
+    for block in torch.split(torch.arange(len(cosine), device=cosine.device), max(1, BLOCK // len(cosine))):
         other = speakers[block, None] != speakers
         anchors, positives = (~other & (utterances[block, None] != utterances)).nonzero(as_tuple=True)
         pairs = torch.bincount(anchors, minlength=len(block))
@@ -56,9 +72,10 @@ def _count(cosine: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
     return counts, active, considered
 
 
-# Mining takes the cosines of n anchors to the negatives (n, B), -inf elsewhere, and to their positives (n, K), filled
-# up with inf. It returns how many active triplets each negative (n, B) and each positive (n, K) is in, as floats: they
-# are whole numbers below 2^24, and comparing into floats is faster than into booleans.
+# A mining function takes the cosines of n anchors: to all of the batch (n, B), -inf where that is no negative, and to
+# the positives (n, K), filled up with inf. It returns the number of active triplets that each negative (n, B) and each
+# positive (n, K) is part of. These are whole numbers below 2^24 as floats: comparing into floats is faster than into
+# booleans.
 
 def _all(different: Tensor, same: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     return _between(different, same - margin, torch.full_like(same, torch.inf))

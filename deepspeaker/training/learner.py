@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from deepspeaker.checkpoint import load_model
 from deepspeaker.config import BatchConfig, Config, TrainingConfig
 from deepspeaker.errors import UserError
-from deepspeaker.losses import LOSSES
+from deepspeaker.losses import LOSSES, LossArguments
 from deepspeaker.models import build_network
+from deepspeaker.models.network import Network
 from deepspeaker.provenance import differences
 from deepspeaker.training import distributed
 from deepspeaker.training.gauges import spread
@@ -22,18 +23,18 @@ log = logging.getLogger(__name__)
 class Learner(nn.Module):
     """Network and loss as one module, so that the gradients of both are averaged over the processes."""
 
-    def __init__(self, network: nn.Module, loss: nn.Module):
+    def __init__(self, network: Network, loss: nn.Module):
         super().__init__()
         self.network, self.loss = network, loss
         self.embed: Callable[[Tensor], Tensor] = network.forward  # or what torch.compile makes of it
 
     def forward(self, features: Tensor, speakers: Tensor, utterances: Tensor,
-                arguments: dict[str, object]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and gauges of a batch: features (B / processes, T, F) of this process, labels (B,) of the whole."""
+                arguments: LossArguments) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and gauges of a batch: features (B / processes, T, F) of this process, labels (B,) of all."""
         with torch.autocast(features.device.type, torch.bfloat16, enabled=features.device.type == "cuda"):
             embeddings = self.embed(features)
         embeddings = distributed.gather(embeddings)
-        loss, gauges = self.loss(embeddings, speakers, utterances, **arguments)
+        loss, gauges = self.loss(embeddings, speakers, utterances, arguments)
         return loss, gauges | spread(embeddings.detach(), speakers, utterances)
 
 
@@ -42,9 +43,9 @@ def build_learner(config: Config, phase: str, num_speakers: int, init: Path | No
     network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     if init:
         _take_weights(network, init, config, phase, num_speakers)
-    loss = LOSSES[phase](*((num_speakers, network.affine.out_features) if phase == "softmax" else ()))
+    loss = LOSSES[phase](num_speakers, network.embedding_dim)
     if device.type == "cuda" and distributed.size() > 1:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     learner = Learner(network, loss).to(device)
     if config.training.compile:
         _compile(learner, config.features.num_mel_bins, getattr(config, phase), device)
@@ -59,7 +60,7 @@ def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Opt
                              weight_decay=config.weight_decay)
 
 
-def _take_weights(network: nn.Module, init: Path, config: Config, phase: str, num_speakers: int) -> None:
+def _take_weights(network: Network, init: Path, config: Config, phase: str, num_speakers: int) -> None:
     trained = load_model(init)
     old, new = ({key: c.as_tables()[key] for key in ("features", "model")} for c in (trained.config, config))
     if different := differences(old, new):
@@ -73,8 +74,8 @@ def _take_weights(network: nn.Module, init: Path, config: Config, phase: str, nu
 
 
 def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device: torch.device) -> None:
-    """Train through torch.compile, unless trial steps of the shortest and longest windows fail: then say so and leave
-    the learner as it is."""
+    """Train through torch.compile. If trial steps with the shortest and the longest windows fail, say so and leave the
+    learner as it is."""
     network = torch.compile(learner.network.forward)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     try:
@@ -82,7 +83,7 @@ def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device:
         for frames in (settings.min_frames, settings.max_frames):
             features = torch.randn(batch, frames, num_mel_bins, device=device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                network(features).sum().backward()
+                network(features).sum().backward()  # type: ignore[no-untyped-call]
         learner.embed = network
     except Exception as error:  # a compiler may fail in any way
         reason = str(error).strip().split("\n", 1)[0]
