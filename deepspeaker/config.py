@@ -1,7 +1,7 @@
 """conf/*.toml -> frozen dataclasses: the only place where configuration becomes Python.
 
-Every key must be there, none may be unknown, each must have its type; the error names file, section and key. The
-meaning and unit of each key stand as comments in conf/deep_speaker.toml.
+Every key without a default must be there, none may be unknown, each must have its type; the error names file, section
+and key. The meaning and unit of each key stand as comments in conf/deep_speaker.toml.
 """
 
 import inspect
@@ -10,7 +10,7 @@ import os
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from types import UnionType
 
 import torch
@@ -125,6 +125,8 @@ class AugmentConfig:
 @dataclass(frozen=True)
 class EmbeddingConfig:
     min_frames: int
+    crops: int = 0
+    crop_frames: int = 300
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,11 @@ def config_from_tables(tables: Mapping[str, Mapping], where: str) -> Config:
     return config
 
 
-def _section(kind: type, table: Mapping, name: str, where: str):
+def _section(kind: type, table: dict, name: str, where: str):
     hints = typing.get_type_hints(kind)
     keys = {field.name: hints[field.name] for field in fields(kind)}
-    return kind(**_typed(table, keys, f"{where}: [{name}]"))
+    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    return kind(**_typed(defaults | table, keys, f"{where}: [{name}]"))
 
 
 def _model(table: Mapping, where: str) -> ModelConfig:
@@ -252,7 +255,8 @@ def _check_values(config: Config, where: str) -> None:
     """What no type can express: relations between values, and names that only the network knows."""
     features, scoring = config.features, config.scoring
     positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
-                "[embedding] min_frames": config.embedding.min_frames, "[scoring] plda_dim": scoring.plda_dim}
+                "[embedding] min_frames": config.embedding.min_frames,
+                "[embedding] crop_frames": config.embedding.crop_frames, "[scoring] plda_dim": scoring.plda_dim}
     phases = {"softmax": config.softmax, "triplet": config.triplet}
     for name, phase in phases.items():
         positive |= {f"[{name}] {key}": getattr(phase, key)
@@ -266,6 +270,9 @@ def _check_values(config: Config, where: str) -> None:
         if phase.decay == "exponential" and not min(phase.learning_rate, phase.final_learning_rate) > 0:
             raise UserError(f"{where}: [{name}] decay: what falls exponentially is above 0, found learning_rate "
                             f"{phase.learning_rate}, final_learning_rate {phase.final_learning_rate}")
+    if config.embedding.crops < 0:
+        raise UserError(f"{where}: [embedding] crops: expected 0 (whole utterances) or more, found "
+                        f"{config.embedding.crops}")
     if not 0 <= features.low_freq < (features.high_freq or features.sample_rate / 2) <= features.sample_rate / 2:
         raise UserError(f"{where}: [features] low_freq {features.low_freq} and high_freq {features.high_freq} "
                         f"must rise within 0..{features.sample_rate / 2} Hz")

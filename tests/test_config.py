@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from deepspeaker.config import load_config, set_values, write_config
+from deepspeaker.config import EmbeddingConfig, load_config, set_values, write_config
 from deepspeaker.errors import UserError
 from deepspeaker.losses import TripletArguments
 from deepspeaker.provenance import differences
@@ -57,6 +57,9 @@ def changed(tmp_path, pattern, replacement):
     (r"^cohort_top = .*$", "cohort_top = 1", "cohort_top: a deviation needs at least 2, found 1"),
     (r"^calibration_prior = .*$", "calibration_prior = 1.0", "calibration_prior: expected more than 0 and less"),
     (r"^plda_dim = .*$", "plda_dim = 0", "plda_dim: expected at least 1, found 0"),
+    (r"^\[embedding\]$", "[embedding]\ncrops = -1", r"\[embedding\] crops: expected 0 .* or more, found -1"),
+    (r"^\[embedding\]$", "[embedding]\ncrops = 1.5", r"\[embedding\] crops: expected int, found 1.5"),
+    (r"^\[embedding\]$", "[embedding]\ncrop_frames = 0", r"\[embedding\] crop_frames: expected at least 1, found 0"),
     (r"^\[triplet\]$", "[tripled]", "section tripled is unknown"),
     (r"^\[features\]$", "[features", "not TOML")])
 def test_refused_by_name(tmp_path, pattern, replacement, message):
@@ -116,6 +119,15 @@ def test_margin_and_mining_change_with_the_step(tmp_path):
     found = [config.triplet.loss_arguments(epoch * steps).mining for epoch in range(5)]
     assert found == ["semihard", "all", "all", "hard", "hard"]
     assert config.triplet.loss_arguments(steps - 1) == TripletArguments(margin=0.1, mining="semihard")
+
+
+def test_crops_are_off_unless_set(tmp_path):
+    config = load_config(ROOT / "egs/voxceleb/conf/demo.toml")
+    assert "crop" not in TEXT and (config.embedding.crops, config.embedding.crop_frames) == (0, 300)
+    config = load_config(changed(tmp_path, r"^\[embedding\]$", "[embedding]\ncrops = 5\ncrop_frames = 200"))
+    assert (config.embedding.crops, config.embedding.crop_frames) == (5, 200)
+    explained = load_config(ROOT / "egs/voxceleb/conf/deep_speaker.toml").embedding
+    assert explained == EmbeddingConfig(min_frames=160)  # what it says of the defaults holds
 
 
 def test_values_and_whole_sections_are_set():

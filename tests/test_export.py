@@ -72,6 +72,13 @@ def test_batches_of_features_and_why_sherpa_cannot(tmp_path):
     np.testing.assert_allclose(run(out, features=features), one_by_one, atol=1e-5)
 
 
+def test_a_model_that_averages_crops_is_refused(tmp_path):
+    model = deepspeaker.load(model_file(tmp_path / "model.pt", {"embedding.crops": 5}))
+    with pytest.raises(UserError, match=r"averages 5 crops of each: set \[embedding\] crops = 0, run stages"):
+        export_onnx.export_onnx(model, tmp_path / "model.onnx", front_end=False)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 @pytest.mark.long
 def test_a_wrong_export_is_deleted(tmp_path, monkeypatch):
     path, out = model_file(tmp_path / "model.pt"), tmp_path / "model.onnx"

@@ -1,5 +1,6 @@
 """The Python interface: embeddings of stage 5, scores of every back-end, qualities."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -11,7 +12,9 @@ from tools import model_file, voice
 
 import deepspeaker
 from deepspeaker.audio.reading import read_audio
-from deepspeaker.config import load_config
+from deepspeaker.checkpoint import load as load_checkpoint
+from deepspeaker.checkpoint import save
+from deepspeaker.config import EmbeddingConfig, load_config
 from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_embeddings import embed_share
@@ -35,7 +38,8 @@ def test_importing_the_package_is_cheap():
 
 
 @pytest.mark.parametrize("changes", [{}, {"features.vad": False, "embedding.min_frames": 300},
-                                     {"features.compress": False}])
+                                     {"features.compress": False},
+                                     {"features.vad": False, "embedding.crops": 3, "embedding.crop_frames": 100}])
 def test_embeddings_are_those_of_stage_5(data_dir, tmp_path, changes):
     folder = data_dir(speakers=2, utterances=2, seconds=1.7)
     write_wav(tmp_path / "wav/train/s00-u00.wav", voice(1, seconds=2.0))
@@ -53,6 +57,9 @@ def test_embeddings_are_those_of_stage_5(data_dir, tmp_path, changes):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     spoken = tmp_path / "wav/train/s00-u00.wav"
     np.testing.assert_allclose(model.listen(spoken).embedding, stored["s00-u00"], atol=1e-5)
+    names = list(stored)
+    together = model.embed_files([tmp_path / f"wav/train/{name}.wav" for name in names], any_sound=True)
+    np.testing.assert_allclose(together, [stored[name] for name in names], atol=1e-5)
 
 
 def test_verify_of_samples_and_files(tmp_path):
@@ -119,8 +126,24 @@ def test_fingerprint_is_of_what_embeddings_depend_on(tmp_path):
 
     same = fingerprint()
     assert same == fingerprint(calibration={}) == fingerprint({"scoring.cohort_top": 5})
-    others = (fingerprint(seed=1), fingerprint({"features.vad": False}), fingerprint({"embedding.min_frames": 7}))
-    assert len({same, *others}) == 4
+    assert same == fingerprint({"embedding.crops": 0}) == fingerprint({"embedding.crop_frames": 7})
+    others = (fingerprint(seed=1), fingerprint({"features.vad": False}), fingerprint({"embedding.min_frames": 7}),
+              fingerprint({"embedding.crops": 2}), fingerprint({"embedding.crops": 2, "embedding.crop_frames": 7}))
+    assert len({same, *others}) == 6
+
+
+def test_model_files_made_before_there_were_crops(tmp_path):
+    """They load, and have the fingerprint they had, to which databases of enrolled speakers are bound."""
+    content = load_checkpoint(model_file(tmp_path / "new.pt"))
+    tables = content["config"]
+    del tables["embedding"]["crops"], tables["embedding"]["crop_frames"]
+    save(tmp_path / "old.pt", content)
+    model = deepspeaker.load(tmp_path / "old.pt")
+    expected = hashlib.sha256(repr([tables["features"], tables["model"], {"min_frames": 100}]).encode())
+    for key, value in sorted(content["model"].items()):
+        expected.update(f"{key} {tuple(value.shape)} {value.dtype}".encode() + value.numpy().tobytes())
+    assert model.fingerprint == expected.hexdigest() == deepspeaker.load(tmp_path / "new.pt").fingerprint
+    assert model.config.embedding == EmbeddingConfig(min_frames=100, crops=0, crop_frames=300)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

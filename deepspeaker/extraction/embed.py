@@ -1,41 +1,71 @@
-"""Utterances -> embeddings (E,) of length one."""
+"""Utterances -> embeddings (E,) of unit length."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from deepspeaker.config import Config, EmbeddingConfig
 from deepspeaker.extraction.fbank import normalize
 from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.models.network import Network
 from deepspeaker.models.padding import pad
 
-BATCH = 4000  # frames of a padded batch at most, but for a single utterance: what stays in the cache of a CPU
+BATCH = 4000  # frames of a padded batch at most, unless one utterance has more: what stays in the cache of a CPU
 BLOCK = 32  # utterances of a set that are embedded together
 
 
 def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
-    """What the network sees of features of utterances of one length (..., T, F), as computed: (..., T', F).
+    """Features (..., T, F), as computed, of whole utterances of one length -> what the network sees, (..., T', F).
 
-    mode: how they are normalised, here over the whole utterance. One below min_frames is repeated to that length.
+    mode: [features] normalize, here over the whole utterance. One below min_frames is repeated to that length.
     """
     size = features.shape[-2]
-    rows = torch.arange(torch.sym_max(size, config.min_frames), device=features.device)
+    longest = torch.sym_max(size, config.min_frames)  # type: ignore[no-untyped-call]
+    rows = torch.arange(longest, device=features.device)
     return normalize(features, mode)[..., rows % torch.full_like(rows, size), :]
 
 
-@torch.inference_mode()
-def embed(network: nn.Module, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
-    """The embedding (E,) of length one of an utterance's features (T, F), see as_seen."""
-    return network(as_seen(features, mode, config).unsqueeze(0)).squeeze(0)
+def inputs(features: Tensor, mode: str, config: EmbeddingConfig) -> list[Tensor]:
+    """Features (T, F) of an utterance -> the inputs of the network whose embeddings are averaged, all of one length.
+
+    With crops = 0, and for an utterance of at most crop_frames frames, the one input is the whole utterance, see
+    as_seen. Otherwise the inputs are crops (crop_frames, F) of the features normalised over the whole utterance. They
+    are evenly spaced, rounded down to whole frames, from its first to its last frame; a single crop is its middle.
+    """
+    room = len(features) - config.crop_frames
+    if config.crops == 0 or room <= 0:
+        return [as_seen(features, mode, config)]
+    last = config.crops - 1
+    starts = [n * room // last for n in range(config.crops)] if last else [room // 2]
+    normalised = normalize(features, mode)
+    return [normalised[start:start + config.crop_frames] for start in starts]
+
+
+def average(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, E) of an utterance's inputs -> their mean (E,), scaled to unit length; of one, itself."""
+    return embeddings[0] if len(embeddings) == 1 else F.normalize(embeddings.mean(0), dim=0)
 
 
 @torch.inference_mode()
-def embed_together(network: nn.Module, utterances: Sequence[Tensor], mode: str,
+def embed(network: Network, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
+    """The embedding (E,) of unit length of an utterance's features (T, F), see `inputs`."""
+    return average(network(torch.stack(inputs(features, mode, config))))
+
+
+@torch.inference_mode()
+def embed_together(network: Network, utterances: Sequence[Tensor], mode: str,
                    config: EmbeddingConfig) -> list[Tensor]:
-    """Embeddings (E,) as `embed` has them of features (T, F) of any lengths, in padded batches of similar length."""
-    seen = [as_seen(features, mode, config) for features in utterances]
+    """Embeddings (E,) as `embed` gives them, of features (T, F) of any lengths, in padded batches of similar length."""
+    parts = [inputs(features, mode, config) for features in utterances]
+    embeddings = iter(_embed_padded(network, [seen for part in parts for seen in part]))
+    return [average(torch.stack([next(embeddings) for _ in part])) for part in parts]
+
+
+def _embed_padded(network: Network, seen: Sequence[Tensor]) -> list[Tensor]:
+    """The embedding (E,) of each input (T, F) of the network, in padded batches of similar length."""
     found: dict[int, Tensor] = {}
     order = sorted(range(len(seen)), key=lambda i: -len(seen[i]))
     while order:
@@ -46,11 +76,11 @@ def embed_together(network: nn.Module, utterances: Sequence[Tensor], mode: str,
 
 
 @torch.inference_mode()
-def embed_set(network: nn.Module, features: FeatureSet, which: Sequence[int], config: Config,
+def embed_set(network: Network, features: FeatureSet, which: Sequence[int], config: Config,
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet, in their order.
 
-    Every BLOCK of them is embedded together: what stands in a block decides of the last bits of its embeddings.
+    BLOCK utterances are embedded together. The last bits of an embedding depend on the others of its block.
     """
     for start in range(0, len(which), BLOCK):
         block = which[start:start + BLOCK]

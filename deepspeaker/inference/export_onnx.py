@@ -62,7 +62,11 @@ class FromSamples(nn.Module):
 
 
 def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
-    """Write PATH and compare; UserError, and no file, when the two differ by more than TOLERANCE."""
+    """Write PATH and compare. UserError, and no file, when the two differ by more than TOLERANCE, or for a model that
+    averages crops: the graph embeds whole utterances, to which its calibration would not apply."""
+    if crops := model.config.embedding.crops:
+        raise UserError(f"the export embeds whole utterances, but this model averages {crops} crops of each: set "
+                        f"[embedding] crops = 0, run stages 5 and 6 again, and export the new model.pt")
     _need_packages()
     if path.suffix != ".onnx" or not path.absolute().parent.is_dir():
         raise UserError(f"{path}: expected a name that ends in .onnx, in a folder that exists")

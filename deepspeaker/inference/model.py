@@ -27,6 +27,7 @@ from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
 from deepspeaker.inference.speech_check import Trust, check_voice, judge, net_speech
+from deepspeaker.provenance import embedded_with
 from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import Calibration, apply, threshold
 from deepspeaker.scoring.enrolment import Models
@@ -101,7 +102,8 @@ class Model:
     def fingerprint(self) -> str:
         """SHA-256 of all that an embedding depends on: weights, front-end, [model] and [embedding]."""
         tables = self.config.as_tables()
-        found = hashlib.sha256(repr([tables[name] for name in ("features", "model", "embedding")]).encode())
+        parts = [tables["features"], tables["model"], embedded_with(tables["embedding"])]
+        found = hashlib.sha256(repr(parts).encode())
         for key, value in sorted(self.network.state_dict().items()):
             found.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
             found.update(value.cpu().contiguous().numpy().tobytes())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepspeaker.datadir import archives
-from deepspeaker.provenance import stored, trained_with
+from deepspeaker.provenance import embedded_with, stored, trained_with
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
@@ -101,10 +101,11 @@ def _triplet(recipe: Recipe) -> Iterator[Part]:
 
 
 def _embeddings(recipe: Recipe) -> Iterator[Part]:
+    settings = {"embedding": embedded_with(recipe.tables["embedding"])}
     for name in recipe.sets(*recipe.learnt_from.split(), "dev"):
         read = list(_with_archives(recipe.data / name, "feats.scp", "vad.scp", "spk2utt"))
         for phase, model in recipe.models().items():
-            yield recipe.part(f"5/{phase}/{name}", [model, *read], {"embedding": recipe.tables["embedding"]},
+            yield recipe.part(f"5/{phase}/{name}", [model, *read], settings,
                               _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS))
 
 
@@ -121,7 +122,8 @@ def _scores(recipe: Recipe) -> Iterator[Part]:
 
 def _report(recipe: Recipe) -> Iterator[Part]:
     read = _there(recipe.exp, "results.tsv", "*/train.jsonl", "*/scores/*/*", "*/llr/*/*")
-    yield recipe.part("7", read, {"conf": recipe.tables}, _there(recipe.exp, "report.html"))
+    conf = recipe.tables | {"embedding": embedded_with(recipe.tables["embedding"])}
+    yield recipe.part("7", read, {"conf": conf}, _there(recipe.exp, "report.html"))
 
 
 STAGES = {1: _data, 2: _features, 3: _softmax, 4: _triplet, 5: _embeddings, 6: _scores, 7: _report}
