@@ -76,7 +76,7 @@ def _embed_padded(network: Network, seen: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def embed_set(network: Network, features: FeatureSet, which: Sequence[int], config: Config,
+def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.ndarray, config: Config,
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet, in their order.
 

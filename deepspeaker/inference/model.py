@@ -43,7 +43,7 @@ Sound = str | os.PathLike | tuple[np.ndarray, int]  # a file, "-" for standard i
 class Recording(NamedTuple):
     """One utterance as decisions see it."""
 
-    embedding: np.ndarray  # (E,) float32 of length one
+    embedding: np.ndarray  # (E,) float32 of unit length
     seconds: float
     trust: Trust | None = None  # None where the sound is no longer at hand
 
@@ -110,7 +110,7 @@ class Model:
         return found.hexdigest()
 
     def embed(self, samples: np.ndarray, rate: int) -> np.ndarray:
-        """Samples (S,) within -1..1 at `rate` Hz -> embedding (E,) float32 of length one.
+        """Samples (S,) within -1..1 at `rate` Hz -> embedding (E,) float32 of unit length.
 
         Whatever the samples are is embedded; UserError for fewer than one frame (25 ms).
         """

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from deepspeaker.config import Config
 from deepspeaker.datadir.trials import read_trials
@@ -12,6 +11,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed_set
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.metrics import eer
+from deepspeaker.models.network import Network
 from deepspeaker.training import distributed
 
 
@@ -32,7 +32,7 @@ class DevelopmentSet:
         self._used, index = np.unique(pairs, return_inverse=True)
         self._pairs = index.reshape(-1, 2)
 
-    def eer(self, network: nn.Module, device: torch.device) -> float:
+    def eer(self, network: Network, device: torch.device) -> float:
         """Equal error rate in percent of cosine scores; the network must be in evaluation mode. Every process embeds
         its share of the utterances."""
         mine = self._used[distributed.rank()::distributed.size()]
