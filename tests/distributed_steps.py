@@ -33,8 +33,8 @@ def main(conf, phase, train, dev, out):
         gauges.append(training._step(run, batch._replace(features=batch.features.double())))
         run.step += 1
     facts = {"parameters": {name: value.clone() for name, value in run.learner.state_dict().items()}, "gauges": gauges}
-    run.learner.model.float()
-    facts["dev_eer"] = DevelopmentSet(Path(dev), config).eer(run.learner.model, device)
+    run.learner.network.float()
+    facts["dev_eer"] = DevelopmentSet(Path(dev), config).eer(run.learner.network, device)
     torch.save(facts | among_others(distributed.rank()), out / f"{distributed.rank()}.pt")
 
 

@@ -118,7 +118,7 @@ def test_accuracy_is_without_margin():
         loss.weight.copy_(torch.diag(torch.tensor([1.0, 5.0, 0.1])))  # their lengths do not matter
     embeddings = F.normalize(torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.9]]))
     speakers = torch.tensor([0, 0, 0, 0])
-    gauges = loss(embeddings, speakers, torch.arange(4), margin=0.5, scale=30.0)[1]
+    gauges = loss(embeddings, speakers, torch.arange(4), SoftmaxArguments(margin=0.5, scale=30.0))[1]
     assert gauges["accuracy"] == 0.5
 
 

@@ -24,8 +24,9 @@ from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed
 from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.losses import SoftmaxArguments
 from deepspeaker.metrics import eer
-from deepspeaker.models import build_model
+from deepspeaker.models import build_network
 from deepspeaker.training import loop
 from deepspeaker.training.batches import Batch
 from deepspeaker.training.state import set_aside
@@ -346,7 +347,7 @@ def test_a_step_moves_against_the_clipped_gradient_at_the_rate_of_the_step(conf)
     features, speakers, utterances, arguments, drawn = heard[0]
     torch.testing.assert_close(features, batch.features - batch.features.mean(1, keepdim=True))
     assert torch.equal(speakers, batch.speakers) and torch.equal(utterances, batch.utterances)
-    assert [each[3] for each in heard] == [{"margin": m, "scale": 30.0} for m in (0.3, 0.3, 0.0)]
+    assert [each[3] for each in heard] == [SoftmaxArguments(m, scale=30.0) for m in (0.3, 0.3, 0.0)]
     assert heard[1][4] == drawn != heard[2][4]  # what a network draws follows from the step
 
 
@@ -376,7 +377,7 @@ def test_dev_trials_of_utterances_without_features_are_left_out(ready):
     lines = (dev / "trials").read_text()
     (dev / "trials").write_text(f"s00-u00 gone target\ngone s00-u00 target\n{lines}")
     torch.manual_seed(0)
-    model = build_model(64, config.model.name, config.model.options).eval()
+    model = build_network(64, config.model.name, config.model.options).eval()
     eers = [found.eer(model, torch.device("cpu")) for found in (whole, loop.DevelopmentSet(dev, config))]
     assert eers[0] == eers[1] > 0
     (dev / "trials").write_text("s00-u00 gone target\ngone s00-u00 target\n")
