@@ -55,7 +55,7 @@ def test_the_alarm_rings_after_so_many_steps_in_a_row():
             assert not alarm.rings(0.1, 1.0)
 
 
-BATCH = Batch(torch.tensor([1.0, np.nan, 3.0]).view(3, 1, 1), torch.arange(3), torch.tensor([2, 0, 1]))
+BATCH = Batch(torch.tensor([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]).view(3, 2, 1), torch.arange(3), torch.tensor([2, 0, 1]))
 
 
 def meter(phase="softmax"):

@@ -33,10 +33,10 @@ from deepspeaker.training.state import set_aside
 from deepspeaker.training.stop import StopRequest
 
 
-def fit(conf, train, dev, out, phase="softmax", init=None, seed=0):
+def fit(conf, train, dev, out, phase="softmax", init=None, seed=0, replace=None):
     """As steps/train.py does it, in this process."""
     out.mkdir(exist_ok=True)
-    loop.fit(load_config(conf), phase, train, dev, out, init, seed, torch.device("cpu"))
+    loop.fit(load_config(conf), phase, train, dev, out, init, seed, torch.device("cpu"), replace)
 
 
 def slow_dev_eer(path, dev):
@@ -258,6 +258,16 @@ def test_always_replaces_what_is_finished_and_goes_on_with_what_has_begun(tmp_pa
     assert not list(out.iterdir()) and (tmp_path / "exp/old/softmax/final.pt").exists()
 
 
+def test_what_was_trained_otherwise_is_replaced_where_asked(ready, tmp_path):
+    conf, train, dev = ready()
+    out, old = tmp_path / "exp/softmax", tmp_path / "exp/old/softmax"
+    out.parent.mkdir()
+    for seed in (0, 1, 1):
+        fit(conf, train, dev, out, seed=seed, replace="changed")
+        assert load(out / "final.pt")["identity"]["seed"] == seed
+    assert load(old / "final.pt")["identity"]["seed"] == 0
+
+
 def test_other_data_than_the_run_began_with_are_refused(ready, tmp_path):
     conf, train, dev = ready()
     out = tmp_path / "out"
@@ -292,6 +302,8 @@ def test_the_epoch_with_the_best_dev_eer_is_kept(ready, tmp_path, monkeypatch):
     kept = sorted(path.name for path in out.glob("step-*.pt"))
     assert kept == ["step-00000006.pt", "step-00000009.pt", "step-00000012.pt"]
     assert [same(final["model"], weights(out / name)) for name in kept] == [True, False, False]
+    seen = [value for key, value in weights(out / kept[-1]).items() if key.endswith("num_batches_tracked")]
+    assert seen and set(map(int, seen)) == {12}  # in training mode after each look at the dev set, too
 
 
 def begun(conf, changes, step=0, seed=0):
