@@ -9,13 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 
 from deepspeaker.config import load_config
-from deepspeaker.training import distributed
-from deepspeaker.training import loop as training
+from deepspeaker.training import dev_set, distributed, loop
 from deepspeaker.training.batches import TrainingSet
-from deepspeaker.training.dev_set import DevelopmentSet
 
 
 def main(conf, phase, train, dev, out):
@@ -25,16 +24,17 @@ def main(conf, phase, train, dev, out):
     out = Path(out)
     out.mkdir(exist_ok=True)
     torch.set_default_dtype(torch.float64)
-    run = training._start(config, phase, data, out, {}, None, 0, device)
+    run = loop._start(config, phase, data, out, {}, None, 0, device)
     run.learner.eval()
     gauges = []
     for _ in range(4):
-        batch = training._draw(run, data, run.step)
-        gauges.append(training._step(run, batch._replace(features=batch.features.double())))
+        batch = loop._draw(run, data, run.step)
+        gauges.append(loop._step(run, batch._replace(features=batch.features.double())))
         run.step += 1
     facts = {"parameters": {name: value.clone() for name, value in run.learner.state_dict().items()}, "gauges": gauges}
     run.learner.network.float()
-    facts["dev_eer"] = DevelopmentSet(Path(dev), config).eer(run.learner.network, device)
+    dev_set.eer = lambda scores, labels: float(scores @ np.arange(len(scores)))  # tells any order from any other
+    facts["dev"] = dev_set.DevelopmentSet(Path(dev), config).eer(run.learner.network, device)
     torch.save(facts | among_others(distributed.rank()), out / f"{distributed.rank()}.pt")
 
 
