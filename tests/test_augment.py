@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import RATE, ROOT, noise, write_wav
 
-from deepspeaker.audio.augment import augment, mask
+from deepspeaker.audio.augment import augment
 from deepspeaker.audio.reading import read_audio
 from deepspeaker.audio.simulated_rooms import simulate_rooms
 from deepspeaker.config import load_config
@@ -20,6 +20,7 @@ from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_features import Places, join_shares, make_share
+from deepspeaker.training.masking import mask
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])

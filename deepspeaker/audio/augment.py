@@ -1,7 +1,7 @@
-"""Augmentation: of samples when audio is read (the file `augment` of a data directory), of windows on the device.
+"""Augmentation of samples when audio is read: speed, added sounds, reverberation.
 
-A line of `augment` is `utterance operation; operation; ...`, applied in this order. Words with blanks are quoted as in
-a shell. An operation is one of
+A description is `operation; operation; ...`, applied in this order. Words with blanks are quoted as in a shell. An
+operation is one of
 
     speed FACTOR                           FACTOR times faster, pitch and formants with it (Ko et al. 2015)
     add SNR SECOND FILE [SECOND FILE ...]  each FILE from SECOND on, from its start again where it ends; all of one
@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-import torch
-from torch import Tensor
 
 from deepspeaker.audio.reading import probe, read_audio
 from deepspeaker.errors import UserError
@@ -24,7 +22,7 @@ SEPARATOR = "; "  # between operations
 
 
 def augment(samples: np.ndarray, rate: int, description: str) -> np.ndarray:
-    """Samples (S,) float32 changed as the value of a line of `augment` says. UserError for what is no such line."""
+    """Samples (S,) float32 changed as a description says. Raises UserError for a malformed one."""
     for operation in description.split(SEPARATOR):
         try:
             name, *arguments = shlex.split(operation)
@@ -83,22 +81,3 @@ def _no_command(file: str) -> str:
 
 def _rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples), dtype=np.float64)))
-
-
-def mask(features: Tensor, time_mask: int, frequency_mask: int, uniform: Tensor) -> Tensor:
-    """Set one random run of frames and one of mel bins of each window to 0, the mean of normalised features.
-
-    features: (B, T, F); time_mask, frequency_mask: the longest run, in frames and bins (0: none); a run's length is
-    uniform from 0 to that. uniform: (2, 2, B) random numbers from 0 to 1, length and place of the run of frames and
-    of that of bins. After SpecAugment (Park et al. 2019), without its time warping.
-    """
-    for dim, longest, draw in ((1, time_mask, uniform[0]), (2, frequency_mask, uniform[1])):
-        if longest == 0:
-            continue
-        size = features.shape[dim]
-        length = (draw[0] * (min(longest, size) + 1)).floor().unsqueeze(1)
-        start = (draw[1].unsqueeze(1) * (size - length + 1)).floor()
-        position = torch.arange(size, device=features.device)
-        hidden = (position >= start) & (position < start + length)
-        features = features.masked_fill(hidden.unsqueeze(3 - dim), 0.0)
-    return features

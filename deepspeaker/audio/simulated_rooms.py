@@ -7,11 +7,11 @@ import numpy as np
 import soundfile
 
 from deepspeaker.atomic import replacing
-from deepspeaker.audio.reading import SAMPLE_RATE
-from deepspeaker.corpus.augmented_copies import ROOMS
+from deepspeaker.audio import SAMPLE_RATE
 from deepspeaker.errors import UserError
 
-SIDES = {ROOMS[0]: (2.0, 10.0), ROOMS[1]: (10.0, 30.0)}  # folder -> metres, length and width of its rooms
+# folder, named as in RIRS_NOISES -> metres, shortest and longest side of its rooms
+ROOMS = {"simulated_rirs/smallroom": (2.0, 10.0), "simulated_rirs/mediumroom": (10.0, 30.0)}
 HEIGHT = (2.5, 5.0)  # metres
 DECAY = (0.2, 0.8)  # seconds to fall by 60 dB
 WALL = 0.3  # metres that speaker and microphone keep from the walls
@@ -31,7 +31,7 @@ def simulate_rooms(folder: Path, rooms: int, seed: int) -> None:
     pyroomacoustics.constants.set("num_threads", 1)  # the order in which threads add up changes the last bits
     rng = np.random.default_rng(seed)
     with replacing(folder) as new:
-        for kind, sides in SIDES.items():
+        for kind, sides in ROOMS.items():
             for number in range(1, rooms + 1):
                 path = new / kind / f"Room{number:03d}" / f"Room{number:03d}-1.wav"
                 path.parent.mkdir(parents=True)

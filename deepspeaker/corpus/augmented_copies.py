@@ -13,6 +13,7 @@ import numpy as np
 
 from deepspeaker.audio.augment import SEPARATOR
 from deepspeaker.audio.reading import probe
+from deepspeaker.audio.simulated_rooms import ROOMS
 from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
 from deepspeaker.errors import UserError
@@ -20,7 +21,6 @@ from deepspeaker.errors import UserError
 MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN, decibels, how many files at once
          "music": ("music", (15, 10, 8, 5), (1, 1)),
          "babble": ("speech", (20, 17, 15, 13), (3, 7))}
-ROOMS = ("simulated_rirs/smallroom", "simulated_rirs/mediumroom")  # of RIRS_NOISES; else all sound files of a folder
 SOUNDS = (".wav", ".flac", ".ogg")
 
 

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from deepspeaker.audio.augment import mask
 from deepspeaker.checkpoint import load, save
 from deepspeaker.config import Config
 from deepspeaker.errors import UserError, examples
@@ -32,6 +31,7 @@ from deepspeaker.training.batches import Ahead, Batch, TrainingSet
 from deepspeaker.training.dev_set import DevelopmentSet
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
+from deepspeaker.training.masking import mask
 from deepspeaker.training.meter import Meter
 from deepspeaker.training.state import Run, check_identity, set_aside
 from deepspeaker.training.stop import StopRequest
