@@ -33,7 +33,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.corpus.synthesis import SAMPLE_RATE, draw_recording, draw_speaker, draw_utterance
+from deepspeaker.audio import SAMPLE_RATE
+from deepspeaker.corpus.synthesis import draw_recording, draw_speaker, draw_utterance
 from deepspeaker.datadir.trials import nontarget_pairs
 from deepspeaker.errors import UserError, run
 from local.voxceleb import prepare

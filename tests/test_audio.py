@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
 
-from deepspeaker.audio import reading
+from deepspeaker.audio import commands, ffmpeg, sndfile
 from deepspeaker.audio.reading import read_audio
 from deepspeaker.errors import UserError
 
@@ -54,7 +54,7 @@ def test_m4a_through_pyav(tmp_path, monkeypatch):
     whole = read_audio(str(path), RATE).samples
     assert abs(len(whole) - 2 * RATE) < 3000 and abs(np.abs(whole[4000:-4000]).max() - 0.5) < 0.1
     np.testing.assert_array_equal(read_audio(str(path), RATE, 0.5, 1.0).samples, whole[8000:16000])
-    monkeypatch.setattr(reading, "BLOCK", 1)
+    monkeypatch.setattr(ffmpeg, "BLOCK", 1)
     np.testing.assert_array_equal(read_audio(str(path), RATE).samples, whole)
 
 
@@ -137,7 +137,7 @@ def test_blocks_change_nothing(tmp_path, monkeypatch):
     path = str(write_wav(tmp_path / "a.wav", stereo, 44100, "PCM_24"))
     whole = read_audio(path, RATE)
     assert len(whole.samples) == 3.5 * RATE
-    monkeypatch.setattr(reading, "BLOCK", 1)
+    monkeypatch.setattr(sndfile, "BLOCK", 1)
     again = read_audio(path, RATE)
     np.testing.assert_allclose(again.samples, whole.samples, atol=1e-6)
     assert again.converted == whole.converted == "2 channels mixed, 44100 Hz to 16000 Hz"
@@ -189,7 +189,7 @@ def test_pipe_that_never_ends():
 
 
 def test_pipe_that_never_ends_writing(monkeypatch):
-    monkeypatch.setattr(reading, "MOST_PIPED", 1 << 22)
+    monkeypatch.setattr(commands, "MOST_PIPED", 1 << 22)
     with pytest.raises(UserError, match="writes more than 4194304 bytes"):
         read_audio("cat /dev/zero |", RATE)
 

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deepspeaker.audio.decoding import OVERHANG
 from deepspeaker.audio.frames import FRAME_LENGTH
-from deepspeaker.audio.reading import MOST_BAD, OVERHANG
 from deepspeaker.corpus.check_audio import Checked, check_file, oddities, parallel, same_content
 from deepspeaker.corpus.check_findings import KINDS, Findings
 from deepspeaker.corpus.check_lists import Lists, check_speakers, check_trials, read_directory
+from deepspeaker.datadir import MAX_UNUSABLE_SHARE
 
 __all__ = ["KINDS", "Findings", "check_data"]
 
@@ -75,7 +76,7 @@ def note_utterances(directory: Path, lists: Lists, checked: Mapping[str, Checked
         else:
             continue
         unusable += 1
-    if unusable > MOST_BAD * len(lists.segments):
+    if unusable > MAX_UNUSABLE_SHARE * len(lists.segments):
         findings.add(directory, "too_many_unusable", f"{unusable} of {len(lists.segments)} utterances")
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from deepspeaker.audio import SAMPLE_RATE
+from deepspeaker.audio.decoding import OVERHANG
 from deepspeaker.audio.frames import FRAME_LENGTH
-from deepspeaker.audio.reading import MOST_BAD, OVERHANG, SAMPLE_RATE
+from deepspeaker.datadir import MAX_UNUSABLE_SHARE
 from deepspeaker.errors import EXAMPLES
 
 
@@ -31,7 +33,7 @@ KINDS = {
     "bad_segment": Kind(False, f"segments that end more than {OVERHANG} s beyond their recording, or start there",
                         f"correct segments; {LEFT_OUT}"),
     "too_short": Kind(False, f"utterances shorter than one frame ({FRAME_LENGTH} s)", LEFT_OUT),
-    "too_many_unusable": Kind(True, f"more than {100 * MOST_BAD:.0f} % of the utterances are unusable",
+    "too_many_unusable": Kind(True, f"more than {100 * MAX_UNUSABLE_SHARE:.0f} % of the utterances are unusable",
                               "stage 2 would stop; see the findings about audio above"),
     "rate": Kind(False, f"sound files of another sampling rate than {SAMPLE_RATE} Hz",
                  "nothing has to be done, they are converted; speech of 8000 Hz stays telephone speech, though"),

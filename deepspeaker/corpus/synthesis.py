@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from deepspeaker.audio import SAMPLE_RATE
+
 HOP = 128  # samples between filter updates: 8 ms
 FFT = 4 * HOP  # a frame of two hops, and as much room for the filter's decay
 FREQUENCIES = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 
+MAX_UNUSABLE_SHARE = 0.05  # of a data directory's utterances; with more unusable ones, work on it stops
 BLANKS = " \t\r\n\f\v"  # what separates fields: a no-break space, say, may be part of a speaker's name
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deepspeaker.audio import SAMPLE_RATE
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.tables import (
@@ -32,7 +33,8 @@ def seconds(entry: str) -> float:
     """Length of the audio that a wav.scp entry stands for: a path, or a command with a | at its end."""
     import soundfile  # here alone, and what imports it: the other tools start without it
 
-    from deepspeaker.audio.reading import SAMPLE_RATE, pipe_output, read_audio
+    from deepspeaker.audio.commands import pipe_output
+    from deepspeaker.audio.reading import read_audio
 
     if entry.endswith("|"):
         source = io.BytesIO(pipe_output(entry))

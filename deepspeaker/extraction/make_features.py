@@ -20,10 +20,11 @@ import torch
 from deepspeaker import __version__
 from deepspeaker.atomic import atomic
 from deepspeaker.audio.augment import augment
+from deepspeaker.audio.commands import PIPE_TIMEOUT
 from deepspeaker.audio.frames import FRAME_SHIFT
-from deepspeaker.audio.reading import MOST_BAD, PIPE_TIMEOUT, Audio, read_audio
+from deepspeaker.audio.reading import Audio, read_audio
 from deepspeaker.config import FeatureConfig
-from deepspeaker.datadir import archives, read_lists, read_segments, read_table, write_table
+from deepspeaker.datadir import MAX_UNUSABLE_SHARE, archives, read_lists, read_segments, read_table, write_table
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
@@ -205,10 +206,10 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
             tables["utt2num_frames"][utterance] = frames
             tables["utt2dur"][utterance] = f"{seconds:.3f}"
     write_table(data_dir / "bad_utts", bad)
-    if len(bad) > MOST_BAD * len(everything):
+    if len(bad) > MAX_UNUSABLE_SHARE * len(everything):
         examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(bad.items())[:2])
         raise UserError(f"{len(bad)} of {len(everything)} utterances of {data_dir} cannot be used, more than "
-                        f"{100 * MOST_BAD:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
+                        f"{100 * MAX_UNUSABLE_SHARE:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
     before = archives(data_dir)
     for name, table in tables.items():
         write_table(data_dir / name, table)
