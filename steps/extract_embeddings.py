@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
-from deepspeaker.extraction.join_embeddings import join_shares
+from deepspeaker.extraction.join_embeddings import join_embeddings
 
 
 def main():
@@ -31,7 +31,7 @@ def main():
     args = parser.parse_args()
 
     if args.join:
-        print(join_shares(args.data_dir, args.out_dir, args.nj))
+        print(join_embeddings(args.data_dir, args.out_dir, args.nj))
         return
     from deepspeaker.extraction.make_embeddings import embed_share
 

@@ -35,12 +35,12 @@ def main():
     import torch
 
     from deepspeaker.config import load_config
-    from deepspeaker.extraction.make_features import Places, join_shares, make_share
+    from deepspeaker.extraction.make_features import Places, join_features, make_share
 
     config = load_config(args.conf).features
     places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir)
     if args.join:
-        print(join_shares(args.data_dir, config, places, args.nj))
+        print(join_features(args.data_dir, config, places, args.nj))
         return
     torch.set_num_threads(1)
     args.ark_dir.mkdir(parents=True, exist_ok=True)

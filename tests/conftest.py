@@ -104,11 +104,11 @@ def conf(tmp_path):
 
 def make_features(directory: Path, config, scratch: Path) -> None:
     """What stage 2 does, in this process."""
-    from deepspeaker.extraction.make_features import Places, join_shares, make_share
+    from deepspeaker.extraction.make_features import Places, join_features, make_share
 
     places = Places(directory.name, scratch, scratch)
     make_share(directory, config.features, places, 1, 1)
-    join_shares(directory, config.features, places, 1)
+    join_features(directory, config.features, places, 1)
 
 
 @pytest.fixture

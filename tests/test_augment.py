@@ -19,7 +19,7 @@ from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.errors import UserError
-from deepspeaker.extraction.make_features import Places, join_shares, make_share
+from deepspeaker.extraction.make_features import Places, join_features, make_share
 from deepspeaker.training.masking import mask
 
 
@@ -165,7 +165,7 @@ def compressed(directory, config, work, jobs):
     places = Places(directory.name, work, work)
     for job in range(1, jobs + 1):
         make_share(directory, config, places, job, jobs)
-    join_shares(directory, config, places, jobs)
+    join_features(directory, config, places, jobs)
     table = read_table(directory / "feats.scp")
     return {key: open_matrix(specifier, key).stored.tobytes() for key, specifier in table.items()}
 

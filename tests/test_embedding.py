@@ -11,7 +11,7 @@ from deepspeaker.extraction import embed as embedding
 from deepspeaker.extraction import make_embeddings
 from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.feature_set import FeatureSet
-from deepspeaker.extraction.join_embeddings import join_shares
+from deepspeaker.extraction.join_embeddings import join_embeddings
 from deepspeaker.metrics import eer
 from deepspeaker.models import build_network
 from deepspeaker.models.padding import pad
@@ -158,7 +158,7 @@ def test_the_number_of_jobs_changes_no_bit(changes, ready, tmp_path, monkeypatch
         out.mkdir()
         for job in range(1, jobs + 1):
             make_embeddings.embed_share(tmp_path / "final.pt", None, train, out, job, jobs, "cpu")
-        join_shares(train, out, jobs)
+        join_embeddings(train, out, jobs)
         found.append((out / "embedding.ark").read_bytes())
     assert found[0] == found[1] == found[2]
     assert list(read_vectors(out / "embedding.scp")) == sorted(read_vectors(out / "embedding.scp"))

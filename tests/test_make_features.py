@@ -21,7 +21,7 @@ from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import open_matrix, open_vector
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
-from deepspeaker.extraction.make_features import Places, join_shares, make_share, sources
+from deepspeaker.extraction.make_features import Places, join_features, make_share, sources
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def run_all(directory, config, work, jobs=1, **options):
     work.mkdir(exist_ok=True)
     places = Places(directory.name, work, work)
     lines = [make_share(directory, config, places, job, jobs, **options) for job in range(1, jobs + 1)]
-    return lines, join_shares(directory, config, places, jobs)
+    return lines, join_features(directory, config, places, jobs)
 
 
 def test_killed_and_started_again(tmp_path, directory, conf):

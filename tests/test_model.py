@@ -18,7 +18,7 @@ from deepspeaker.config import EmbeddingConfig, load_config
 from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_embeddings import embed_share
-from deepspeaker.extraction.make_features import Places, join_shares, make_share
+from deepspeaker.extraction.make_features import Places, join_features, make_share
 from deepspeaker.inference.model import Recording
 from deepspeaker.scoring.plda import train
 
@@ -47,7 +47,7 @@ def test_embeddings_are_those_of_stage_5(data_dir, tmp_path, changes):
     path = model_file(tmp_path / "model.pt", changes)
     features, places = load_config(path.with_suffix(".toml")).features, Places("train", tmp_path, tmp_path)
     make_share(folder, features, places, 1, 1)
-    join_shares(folder, features, places, 1)
+    join_features(folder, features, places, 1)
     embed_share(path, None, folder, tmp_path, 1, 1, "cpu")
     model, stored = deepspeaker.load(path), read_vectors(tmp_path / "embedding.1.scp")
     for name, expected in stored.items():

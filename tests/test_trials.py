@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deepspeaker.atomic import replacing
 from deepspeaker.corpus.holdout import choose_dev, choose_test, dev_size, split_dev
 from deepspeaker.datadir import read_lists, read_table, write_speakers, write_table
-from deepspeaker.datadir.trials import make_trials, read_trials, share, write_trials
+from deepspeaker.datadir.trials import make_trials, read_trials, share_evenly, write_trials
 from deepspeaker.errors import UserError
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
@@ -101,7 +101,7 @@ def test_impossible_trials_are_refused(counts, message):
 @given(st.integers(0, 100), st.lists(st.integers(0, 20), max_size=8))
 def test_share_is_as_even_as_rooms_allow(total, rooms):
     room = dict(enumerate(rooms))
-    given_out = share(total, room, random.Random(0))
+    given_out = share_evenly(total, room, random.Random(0))
     assert sum(given_out.values()) == min(total, sum(rooms))
     assert all(given_out[name] <= room[name] for name in room)
     unfilled = [given_out[name] for name in room if given_out[name] < room[name]]

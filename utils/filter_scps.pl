@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.datadir.options import door, expect, number, parse
-from deepspeaker.datadir.split import owners, share
+from deepspeaker.datadir.split import hand_out, owners
 from deepspeaker.datadir.tables import keys, read_keys, read_lines, write_output
 from deepspeaker.errors import UserError
 
@@ -31,7 +31,7 @@ def main():
     owned = owners([dict.fromkeys(read_keys(id_list.replace(name, str(n)))) for n in jobs])
     lines = read_lines(source)
     field = number(values["-f"], "field")
-    parts = share(lines, owned, len(jobs), source, field)
+    parts = hand_out(lines, owned, len(jobs), source, field)
     for n, part in zip(jobs, parts, strict=True):
         write_output(output.replace(name, str(n)), part)
     if not values["--no-warn"] and (lost := sum(key not in owned for key in keys(lines, source, field))):

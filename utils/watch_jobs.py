@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
-from deepspeaker.extraction.progress import watch
+from deepspeaker.extraction.parallel_jobs import progress_file, watch
 
 
 def main():
@@ -19,7 +19,7 @@ def main():
     parser.add_argument("dir", type=Path, metavar="DIR")
     parser.add_argument("nj", type=int, metavar="NJ")
     args = parser.parse_args()
-    watch([args.dir / f"progress.{job}" for job in range(1, args.nj + 1)], args.title)
+    watch([progress_file(args.dir, job) for job in range(1, args.nj + 1)], args.title)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def subset(lines: list[bytes], count: int, which: str = "") -> list[bytes]:
     return [lines[i * len(lines) // count] for i in range(count)]
 
 
-def share(
+def hand_out(
     lines: list[bytes], owned: Mapping[bytes, list[int]], parts: int, path: str | os.PathLike, field: int = 1
 ) -> list[list[bytes]]:
     """Hand each line to the parts that own its field of that number: one list of lines for each part."""
@@ -119,23 +119,23 @@ def parts_of(directory: Path, pieces: list[list[bytes]]) -> list[dict[str, list[
     for piece, rows in zip(pieces, pairs, strict=True):
         parts.append({"utt2spk": piece, "spk2utt": sorted(spk2utt_lines(rows))})
 
-    def hand_out(names: Iterable[str], owned: dict[bytes, list[int]]) -> None:
+    def add(names: Iterable[str], owned: dict[bytes, list[int]]) -> None:
         for name in names:
             path = directory / name
             if name in ("utt2spk", "spk2utt") or not path.is_file():
                 continue
-            for part, lines in zip(parts, share(read_lines(path), owned, len(parts), path), strict=True):
+            for part, lines in zip(parts, hand_out(read_lines(path), owned, len(parts), path), strict=True):
                 part[name] = lines
 
     by_utterance = owners([[utterance for utterance, _ in rows] for rows in pairs])
-    hand_out(UTTERANCE_FILES, by_utterance)
-    hand_out(SPEAKER_FILES, owners([{speaker for _, speaker in rows} for rows in pairs]))
+    add(UTTERANCE_FILES, by_utterance)
+    add(SPEAKER_FILES, owners([{speaker for _, speaker in rows} for rows in pairs]))
     if "segments" in parts[0]:
         path = directory / "segments"
         rows = [fields(part["segments"], 4, path) for part in parts]
-        hand_out(RECORDING_FILES, owners([{recording for _, recording, _, _ in own} for own in rows]))
+        add(RECORDING_FILES, owners([{recording for _, recording, _, _ in own} for own in rows]))
     else:
-        hand_out(RECORDING_FILES, by_utterance)
+        add(RECORDING_FILES, by_utterance)
     for name in DIRECTORY_FILES:
         if (directory / name).is_file():
             for part in parts:

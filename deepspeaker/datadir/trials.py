@@ -126,7 +126,7 @@ def target_pairs(speakers: Mapping[str, Sequence[str]], count: int | None,
     if count is None or count >= sum(room.values()):
         return [pair for utts in speakers.values() for pair in itertools.combinations(utts, 2)]
     pairs = []
-    for speaker, number in share(count, room, rng).items():
+    for speaker, number in share_evenly(count, room, rng).items():
         utts = speakers[speaker]
         pairs += [unordered_pair(utts, index) for index in rng.sample(range(room[speaker]), number)]
     return pairs
@@ -148,9 +148,9 @@ def nontarget_pairs(speakers: Mapping[str, Sequence[str]], spk2gender: Mapping[s
     size = {speaker: len(utts) for speaker, utts in speakers.items()}
     room = {speaker: size[speaker] * sum(size[rival] for rival in rivals[speaker]) for speaker in rivals}
     pairs = []
-    for speaker, number in share(count, room, rng).items():
+    for speaker, number in share_evenly(count, room, rng).items():
         pool = {rival: size[speaker] * size[rival] for rival in rivals[speaker]} if number else {}
-        for rival, several in share(number, pool, rng).items():
+        for rival, several in share_evenly(number, pool, rng).items():
             for index in rng.sample(range(pool[rival]), several):
                 own, other = divmod(index, size[rival])
                 pairs.append((speakers[speaker][own], speakers[rival][other]))
@@ -175,7 +175,7 @@ def ahead(circle: Sequence[str], position: int) -> list[str]:
     return [circle[(position + step) % size] for step in range(1, steps + 1)]
 
 
-def share(total: int, room: Mapping[str, int], rng: random.Random) -> dict[str, int]:
+def share_evenly(total: int, room: Mapping[str, int], rng: random.Random) -> dict[str, int]:
     """Share `total` out as evenly as possible, nobody above its room; what does not divide goes by lot."""
     given = dict.fromkeys(room, 0)
     left = min(total, sum(room.values()))

@@ -7,16 +7,16 @@ import numpy as np
 
 from deepspeaker.datadir import read_lists
 from deepspeaker.datadir.archive import read_vectors, write_vectors
-from deepspeaker.extraction.jobs import merge, part
+from deepspeaker.extraction.parallel_jobs import job_file
 from deepspeaker.scoring.enrolment import averaged, models_of, unit
 
 NAME = "embedding"
 
 
-def join_shares(data_dir: Path, out_dir: Path, jobs: int) -> str:
+def join_embeddings(data_dir: Path, out_dir: Path, jobs: int) -> str:
     """Join the jobs' embeddings, and average them by speaker; returns a line of counts."""
-    parts = [part(out_dir / NAME, job) for job in range(1, jobs + 1)]
-    embeddings = merge(read_vectors(f"{stem}.scp") for stem in parts)
+    parts = [job_file(out_dir / NAME, job) for job in range(1, jobs + 1)]
+    embeddings = {name: vector for stem in parts for name, vector in read_vectors(f"{stem}.scp").items()}
     speakers = speaker_means(read_lists(data_dir / "spk2utt"), embeddings)
     write_vectors(out_dir / NAME, embeddings)
     write_vectors(out_dir / f"spk_{NAME}", speakers)

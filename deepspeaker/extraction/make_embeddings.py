@@ -10,9 +10,8 @@ from deepspeaker.config import load_config
 from deepspeaker.datadir.archive import write_vectors
 from deepspeaker.extraction.embed import BLOCK, embed_set
 from deepspeaker.extraction.feature_set import FeatureSet
-from deepspeaker.extraction.jobs import part, share
 from deepspeaker.extraction.join_embeddings import NAME
-from deepspeaker.extraction.progress import Reporter
+from deepspeaker.extraction.parallel_jobs import Reporter, job_file, job_share, progress_file
 
 
 def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Path, job: int, jobs: int,
@@ -25,12 +24,13 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     if conf:
         config = dataclasses.replace(config, embedding=load_config(conf).embedding)
     features = FeatureSet(data_dir, config.features)
-    blocks = share(range(0, len(features), BLOCK), job, jobs)  # whole ones: the same bytes whatever the number of jobs
+    # whole blocks: the same bytes whatever the number of jobs
+    blocks = job_share(range(0, len(features), BLOCK), job, jobs)
     mine = [i for start in blocks for i in range(start, min(start + BLOCK, len(features)))]
-    reporter = Reporter(out_dir / f"progress.{job}", len(mine))
+    reporter = Reporter(progress_file(out_dir, job), len(mine))
     embeddings = {}
     for utterance, embedding in embed_set(trained.network.to(device), features, mine, config, torch.device(device)):
         embeddings[utterance] = embedding
         reporter.advance()
-    write_vectors(part(out_dir / NAME, job), embeddings)
+    write_vectors(job_file(out_dir / NAME, job), embeddings)
     return f"{len(embeddings)} utterances of {data_dir}"

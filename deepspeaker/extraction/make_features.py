@@ -29,8 +29,7 @@ from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.feature_set import features_record, write_record
-from deepspeaker.extraction.jobs import share
-from deepspeaker.extraction.progress import Reporter
+from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
 
 PIECE = 500  # utterances; at most so many are done again by a job that was stopped
 CHANNELS = {"A": 0, "B": 1}  # of reco2file_and_channel
@@ -101,8 +100,8 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
     Audio that cannot be read is noted and passed over; a piece with such audio is made again by the next run.
     """
     everything = sources(data_dir, pipes)
-    mine = share(list(everything), job, jobs)
-    reporter, start = Reporter(places.log_dir / f"progress.{job}", len(mine)), time.monotonic()
+    mine = job_share(list(everything), job, jobs)
+    reporter, start = Reporter(progress_file(places.log_dir, job), len(mine)), time.monotonic()
     kept, seconds, converted, bad = 0, 0.0, 0, 0
     for number, (fbank_ark, vad_ark, record) in enumerate(places.pieces(job, len(mine))):
         piece = {utterance: everything[utterance] for utterance in mine[number * PIECE:(number + 1) * PIECE]}
@@ -184,7 +183,7 @@ def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tup
     return audio, fbank.numpy(), voiced_frames(energy).float().numpy()
 
 
-def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
+def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
     """Turn the jobs' records into DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
 
     Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than 5 % of the
@@ -192,7 +191,7 @@ def join_shares(data_dir: Path, config: FeatureConfig, places: Places, jobs: int
     """
     everything = list(sources(data_dir))
     records = [record for job in range(1, jobs + 1)
-               for _, _, record in places.pieces(job, len(share(everything, job, jobs)))]
+               for _, _, record in places.pieces(job, len(job_share(everything, job, jobs)))]
     tables: dict[str, dict[str, object]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
     bad: dict[str, str] = {}
     made: set[Path] = set()

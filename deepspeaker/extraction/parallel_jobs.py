@@ -1,13 +1,38 @@
-"""Progress of parallel jobs: each writes a small file, the step that waits for them shows one bar."""
+"""Parallel jobs of stages 2 and 5: each job's share of the utterances, its files, its progress, and one bar for all.
+
+A job's share is contiguous, so the joined tables are sorted when the parts are, whatever the number of jobs. Each job
+writes its progress to a small file, which the step that waits for the jobs reads.
+"""
 
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
-EVERY = 0.5  # seconds between two writes, and between two looks
+from deepspeaker.errors import UserError
+
+T = TypeVar("T")
+EVERY = 0.5  # seconds between two writes of a job's progress, and between two looks at it
+
+
+def job_share(items: Sequence[T], job: int, jobs: int) -> Sequence[T]:
+    """The part of `items` for job number `job` of 1..jobs; sizes differ by one at most."""
+    if not 1 <= job <= jobs:
+        raise UserError(f"job {job} does not lie in 1..{jobs}")
+    return items[len(items) * (job - 1) // jobs:len(items) * job // jobs]
+
+
+def job_file(path: Path, job: int) -> Path:
+    """One job's part of a file: `fbank.scp` -> `fbank.3.scp`, `utt2dur_dev` -> `utt2dur_dev.3`."""
+    return path.with_suffix(f".{job}{path.suffix}")
+
+
+def progress_file(folder: Path, job: int) -> Path:
+    """Where a job writes its progress."""
+    return folder / f"progress.{job}"
 
 
 class Reporter:
@@ -18,7 +43,7 @@ class Reporter:
         self._write()
 
     def advance(self, audio_seconds: float = 0.0, utterances: int = 1) -> None:
-        """So many more utterances are done, with so much audio between them."""
+        """Note that more utterances are done, and the seconds of audio in them."""
         self._done += utterances
         self._audio += audio_seconds
         if time.monotonic() - self._written > EVERY or self._done == self._total:
@@ -32,9 +57,9 @@ class Reporter:
 
 
 def watch(paths: Sequence[Path], description: str) -> None:
-    """Show one bar for all jobs until everything they announced is done: utterances, hours of audio, times real time.
+    """Show one bar for all jobs until all announced utterances are done: utterances, hours of audio, times real time.
 
-    Meant to be killed by whoever started it when the jobs have ended.
+    paths: the jobs' progress files. The caller kills the process that shows the bar when the jobs have ended.
     """
     start = time.monotonic()
     with tqdm(desc=description, unit="utt", dynamic_ncols=True) as bar:
