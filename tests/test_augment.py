@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, ROOT, noise, write_wav
+from conftest import RATE, ROOT, make_features, noise, write_wav
 
 from deepspeaker.audio.augment import augment
 from deepspeaker.audio.reading import read_audio
 from deepspeaker.audio.simulated_rooms import simulate_rooms
 from deepspeaker.config import load_config
-from deepspeaker.corpus.augmented_copies import noisy_copy, reverberant_copy, speed_copy
+from deepspeaker.corpus.augmented_copies import copy_names, noisy_copy, reverberant_copy, speed_copy
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
@@ -281,3 +281,47 @@ def test_what_many_utterances_get(tmp_path, kind, folder, levels, most):
         assert len(set(words[3::2])) == len(words[3::2])
         for second, file in zip(words[2::2], words[3::2], strict=True):
             assert float(second) <= 0.1 + 0.1 * "bacdefgh".index(Path(file).stem)
+
+
+def test_names_of_copies():
+    assert copy_names(["speed", "noise", "reverb"], [0.9, 1.1]) == [
+        "train_sp0.9", "train_sp1.1", "train_noise", "train_reverb"]
+    assert copy_names(["babble", "speed"], [1.0], "data/other set") == [
+        "data/other set_babble", "data/other set_sp1"]
+    with pytest.raises(UserError, match="no kind of augmentation 'echo'; there are: speed noise music babble reverb"):
+        copy_names(["noise", "echo"], [])
+    with pytest.raises(UserError, match="'speed' needs speeds"):
+        copy_names(["speed"], [])
+
+
+def test_training_set_with_its_copies(data_dir, conf, sounds, call, tmp_path):
+    """Features of the original and of each copy in one directory; the given rooms are taken, none are simulated."""
+    source, (_, rirs), settings = data_dir(speakers=2, utterances=1), sounds, conf({"augment.speeds": [1.1]})
+    ark, step = tmp_path / "the fbank", ROOT / "steps/augment_training_set.sh"
+    ark.mkdir()
+    make_features(source, load_config(settings), ark)
+    done = call(step, "--conf", settings, "--kinds", "reverb noise", source, ark)
+    assert done.returncode == 1 and "needs --musan" in done.stderr and not Path(f"{source}_reverb").exists()
+    done = call(step, "--conf", settings, "--kinds", "speed reverb", "--rirs", rirs, "--seed", 5,
+                "--nj", 1, source, ark)
+    assert done.returncode == 0, done.stderr
+    expected = ["s00-u00", "s00-u00-reverb", "s01-u00", "s01-u00-reverb", "sp1.1-s00-u00", "sp1.1-s01-u00"]
+    everything = Path(f"{source}_augmented")
+    features = read_table(everything / "feats.scp")
+    assert list(features) == expected and {Path(place.split(":")[0]).parent for place in features.values()} == {ark}
+    assert read_table(everything / "utt2spk")["sp1.1-s01-u00"] == "sp1.1-s01"
+    reverberant_copy(source, tmp_path / "again", rirs, 5)
+    assert read_table(Path(f"{source}_reverb/augment")) == read_table(tmp_path / "again/augment")
+    assert not (tmp_path / "rirs").exists()
+
+
+def test_space_for_copies_is_counted(data_dir, conf, call, tmp_path):
+    """Of 24,000 frames: 64 bins of 2 bytes and 4 bytes of voice activity each, 3.168 MB; the same for each copy."""
+    source, step = data_dir(speakers=1, utterances=1, seconds=240.0), ROOT / "steps/check_space.py"
+    settings = conf({"augment.speeds": [0.9, 1.1], "features.num_mel_bins": 64, "features.compress": True})
+    for options, expected in (((), "about 3.2 MB of features"),
+                              (("--copies", source, "speed reverb"), "about 12.7 MB of features")):
+        done = call(step, "--conf", settings, *options, tmp_path / "fbank", source)
+        assert done.returncode == 0 and done.stdout.startswith(expected), done.stdout + done.stderr
+    wrong = call(step, "--conf", settings, "--copies", source, "echo", tmp_path / "fbank", source)
+    assert wrong.returncode == 1 and "no kind of augmentation 'echo'" in wrong.stderr

@@ -1,13 +1,15 @@
-"""Copies of a data directory with other sound: which, made of what, and how loud. Their audio is never stored.
+"""Copies of a data directory with other sound: which kinds there are, made of what, and how loud.
 
-A copy has a file `augment` (see augment.py), drawn here. What an utterance gets depends on the seed, the kind and the
-utterance's name alone. Levels and numbers of talkers are those of Kaldi's VoxCeleb recipe (egs/voxceleb/v2/run.sh).
+A copy has no audio of its own: its file `augment` has a line `utterance description` for each utterance, with a
+description as in audio/augment.py, which is drawn here. It depends only on the seed, the kind and the utterance's name.
+Levels and numbers of talkers are those of Kaldi's VoxCeleb recipe (egs/voxceleb/v2/run.sh).
 """
 
 import shlex
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,10 +20,42 @@ from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
 from deepspeaker.errors import UserError
 
+KINDS = {"speed": "", "noise": "musan", "music": "musan", "babble": "musan", "reverb": "rirs"}  # kind -> what it needs
 MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN, decibels, how many files at once
          "music": ("music", (15, 10, 8, 5), (1, 1)),
          "babble": ("speech", (20, 17, 15, 13), (3, 7))}
 SOUNDS = (".wav", ".flac", ".ogg")
+
+
+class Copy(NamedTuple):
+    """A copy to be made of a data directory."""
+
+    name: str
+    kind: str  # of KINDS
+    speed: float | None  # factor, of the kind "speed" alone
+
+
+def copies(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -> list[Copy]:
+    """The copies of these kinds of the data directory `name`, one for each speed and one of each other kind, in order.
+
+    Raises UserError for an unknown kind, and for the kind "speed" without speeds.
+    """
+    found = []
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError(f"no kind of augmentation '{kind}'; there are: {' '.join(KINDS)}")
+        if kind == "speed" and not speeds:
+            raise UserError("the kind of augmentation 'speed' needs speeds ([augment] speeds of the configuration)")
+        if kind == "speed":
+            found += [Copy(f"{name}_sp{speed:g}", kind, speed) for speed in speeds]
+        else:
+            found.append(Copy(f"{name}_{kind}", kind, None))
+    return found
+
+
+def copy_names(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -> list[str]:
+    """The names of these copies: train_sp0.9, train_sp1.1, train_noise, ..."""
+    return [copy.name for copy in copies(kinds, speeds, name)]
 
 
 def speed_copy(source: Path, target: Path, factor: float) -> int:
