@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.audio.commands import PIPE_TIMEOUT
 from deepspeaker.errors import run
 
 
@@ -25,8 +26,8 @@ def main():
     parser.add_argument("--conf", type=Path, required=True)
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     parser.add_argument("--no-pipes", action="store_true", help="run no commands of wav.scp: refuse it if it has any")
-    parser.add_argument("--pipe-timeout", type=float, default=600, metavar="SECONDS",
-                        help="a command that takes longer is ended, its utterance unusable (default 600)")
+    parser.add_argument("--pipe-timeout", type=float, default=PIPE_TIMEOUT, metavar="SECONDS",
+                        help="a command that takes longer is killed, its utterance left out (default %(default)g)")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--job", type=int, help="this job's number, from 1")
     which.add_argument("--join", action="store_true")

@@ -7,7 +7,7 @@ nj=4
 cmd=run.pl
 conf=$here/../egs/voxceleb/conf/deep_speaker.toml
 no_pipes=false
-pipe_timeout=600
+pipe_timeout=
 
 help_message="Usage: $0 [options] DATA_DIR [LOG_DIR [ARK_DIR]]
 Makes log mel filterbank features and voice activity; LOG_DIR is DATA_DIR/log, ARK_DIR is DATA_DIR/data.
@@ -16,7 +16,7 @@ Started again after it was stopped, it keeps what is whole, if --nj is the same.
   --cmd CMD               how jobs are run: run.pl, slurm.pl ... ($cmd)
   --conf FILE             its [features] ($conf)
   --no-pipes true|false   run no commands of wav.scp: refuse it if it has any ($no_pipes)
-  --pipe-timeout SECONDS  a command that takes longer is ended, its utterance unusable ($pipe_timeout)"
+  --pipe-timeout SECONDS  a command that takes longer is killed, its utterance left out (make_fbank.py's)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh
@@ -39,6 +39,6 @@ pipes=
 if $no_pipes; then pipes=--no-pipes; fi
 # shellcheck disable=SC2086  # no word where it is empty
 run_jobs "fbank of $name" "$log" "$nj" "$cmd" "$log/make_fbank_$name.JOB.log" \
-  "$here/make_fbank.py" --conf "$conf" $pipes --pipe-timeout "$pipe_timeout" --job JOB --nj "$nj" \
+  "$here/make_fbank.py" --conf "$conf" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} --job JOB --nj "$nj" \
   "$data" "$log" "$ark"
 run "$here/make_fbank.py" --conf "$conf" --join --nj "$nj" "$data" "$log" "$ark"
