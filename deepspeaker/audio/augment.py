@@ -10,6 +10,7 @@ operation is one of
 """
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +39,19 @@ def augment(samples: np.ndarray, rate: int, description: str) -> np.ndarray:
 
 def change_speed(samples: np.ndarray, rate: int, factor: str) -> np.ndarray:
     """(S,) -> (S / factor,)"""
-    return soxr.resample(samples, float(factor) * rate, rate)
+    changed: np.ndarray = soxr.resample(samples, float(factor) * rate, rate)
+    return changed
 
 
 def add(samples: np.ndarray, rate: int, snr: str, second: str, file: str, *more: str) -> np.ndarray:
-    """(S,) -> (S,), other sounds with it; nothing is added where one of the two is digital silence."""
+    """(S,) -> (S,), with other sounds added, unless the samples or all sounds are digital silence."""
     places = [second, file, *more]
     sounds = [_excerpt(name, rate, float(start), len(samples))
               for start, name in zip(places[::2], places[1::2], strict=True)]
     noise = np.sum([sound / max(_rms(sound), 1e-9) for sound in sounds], axis=0)
     gain = _rms(samples) / max(_rms(noise), 1e-9) * 10 ** (-float(snr) / 20)
-    return samples + gain * noise
+    mixed: np.ndarray = samples + gain * noise
+    return mixed
 
 
 def reverberate(samples: np.ndarray, rate: int, file: str) -> np.ndarray:
@@ -57,15 +60,16 @@ def reverberate(samples: np.ndarray, rate: int, file: str) -> np.ndarray:
 
     response = read_audio(_no_command(file), rate, channel=0).samples
     direct = int(np.abs(response).argmax())
-    wet = fftconvolve(samples, response)[direct:direct + len(samples)]
-    return wet * (_rms(samples) / max(_rms(wet), 1e-9))
+    wet: np.ndarray = fftconvolve(samples, response)[direct:direct + len(samples)]
+    wet = wet * (_rms(samples) / max(_rms(wet), 1e-9))
+    return wet
 
 
-OPERATIONS = {"speed": change_speed, "add": add, "reverb": reverberate}
+OPERATIONS: dict[str, Callable[..., np.ndarray]] = {"speed": change_speed, "add": add, "reverb": reverberate}
 
 
 def _excerpt(file: str, rate: int, second: float, size: int) -> np.ndarray:
-    """`size` samples of a sound file from `second` on, and from its start again as often as need be."""
+    """`size` samples of a sound file from `second` on, which is repeated from its start where it ends."""
     end = second + size / rate
     if end <= probe(Path(_no_command(file))).seconds:
         return np.resize(read_audio(file, rate, second, end).samples, size)  # resampling may give one more or less
@@ -73,7 +77,7 @@ def _excerpt(file: str, rate: int, second: float, size: int) -> np.ndarray:
 
 
 def _no_command(file: str) -> str:
-    """The name of a file: unlike wav.scp, `augment` runs nothing."""
+    """The file's name, unchanged. Raises UserError for a command: unlike wav.scp, a description runs none."""
     if file.endswith("|"):
         raise UserError(f"augment: expected a sound file, found the command {file!r}")
     return file

@@ -21,7 +21,7 @@ from deepspeaker.errors import UserError
 
 class Audio(NamedTuple):
     samples: np.ndarray  # (S,) float32
-    converted: str  # what was done to make it fit, "" when nothing ("2 channels mixed, 44100 Hz to 16000 Hz")
+    converted: str  # how it was converted, "" if not at all ("2 channels mixed, 44100 Hz to 16000 Hz")
 
 
 def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = None, channel: int | None = None,
@@ -56,11 +56,13 @@ def _blocks(entry: str, start: float, end: float | None, pipe_timeout: float) ->
         return sndfile.decode(io.BytesIO(pipe_output(entry, pipe_timeout)), "the command's output", start, end)
     path = Path(entry)
     _refuse_empty(path)
-    return (sndfile if sndfile.reads(path) else ffmpeg).decode_file(path, start, end)
+    if sndfile.reads(path):
+        return sndfile.decode_file(path, start, end)
+    return ffmpeg.decode_file(path, start, end)
 
 
 def _one_channel(block: np.ndarray, channel: int | None, entry: str) -> tuple[np.ndarray, str]:
-    """(S, channels) -> (S,), and what was done. A recording that has only one is not asked for another."""
+    """(S, channels) -> (S,), and a note on the channels. A single channel is taken whichever is asked for."""
     channels = block.shape[1]
     if channels == 1:
         return block[:, 0], ""
@@ -77,7 +79,7 @@ def probe(path: Path) -> Header:
     Quick: only the last sample is decoded, which a compressed file that was cut short does not have.
     """
     _refuse_empty(path)
-    return (sndfile if sndfile.reads(path) else ffmpeg).read_header(path)
+    return sndfile.read_header(path) if sndfile.reads(path) else ffmpeg.read_header(path)
 
 
 def _refuse_empty(path: Path) -> None:

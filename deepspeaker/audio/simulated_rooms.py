@@ -1,7 +1,8 @@
-"""Impulse responses of simulated rooms, for reverberation where no recorded ones are at hand."""
+"""Impulse responses of simulated rooms, for reverberation without recorded ones."""
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -39,21 +40,22 @@ def simulate_rooms(folder: Path, rooms: int, seed: int) -> None:
                 soundfile.write(path, _response(pyroomacoustics, rng, sides), SAMPLE_RATE, subtype="PCM_24")
 
 
-def _response(pyroomacoustics, rng: np.random.Generator, sides: tuple[float, float]) -> np.ndarray:
+def _response(pyroomacoustics: Any, rng: np.random.Generator, sides: tuple[float, float]) -> np.ndarray:
     """An impulse response (S,) of a random room, speaker and microphone, its peak at 1; ends where it has decayed."""
     size = np.array([rng.uniform(*sides), rng.uniform(*sides), rng.uniform(*HEIGHT)])
     decay = rng.uniform(*DECAY)
     speaker, microphone = (rng.uniform(WALL, size - WALL) for _ in range(2))
     try:
         absorption, order = pyroomacoustics.inverse_sabine(decay, size)
-    except ValueError:  # so short a decay would need walls that absorb more than all
+    except ValueError:  # no walls absorb enough for so short a decay
         absorption, order = 0.99, 1
     room = pyroomacoustics.ShoeBox(size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption),
                                    max_order=min(order, MOST_REFLECTIONS))
     room.add_source(speaker)
     room.add_microphone(microphone)
     room.compute_rir()
-    response = room.rir[0][0]
+    response: np.ndarray = room.rir[0][0]
     direct = int(np.abs(response).argmax())
     response = response[:direct + math.ceil(decay * SAMPLE_RATE)]
-    return (response / np.abs(response).max()).astype(np.float32)
+    response = response / np.abs(response).max()
+    return response.astype(np.float32)

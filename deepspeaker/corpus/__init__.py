@@ -1,4 +1,4 @@
-"""What the corpus programs of local/ share: finding audio, naming utterances, writing the directories of stage 1."""
+"""Common parts of the corpus programs of local/: finding audio, naming utterances, writing data directories."""
 
 import argparse
 import os
@@ -14,16 +14,16 @@ from deepspeaker.datadir.trials import Trial, write_trials
 from deepspeaker.errors import UserError, examples
 
 RECORD = ".corpus"  # in DATA: the directories that the last corpus program made there
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")  # of two kinds of one file the earlier is taken
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")  # of two formats of one file, the earlier is taken
 
 
 def corpus_parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of a program for a corpus that may come without a test set or trials."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0,
-                        help="of the test speakers and trials that are drawn where the corpus has none (default 0)")
+                        help="random seed for drawing test speakers and trials where the corpus has none (default 0)")
     parser.add_argument("--test-speakers", type=Path, metavar="FILE",
-                        help="one speaker a line: the test set of a corpus without one (default: drawn)")
+                        help="test speakers, one per line, for a corpus without a test set (default: drawn at random)")
     parser.add_argument("root", type=Path)
     parser.add_argument("data", type=Path)
     return parser
@@ -43,11 +43,10 @@ def subfolders(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in names}
 
 
-def audio_files(folder: str | os.PathLike, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+def audio_files(folder: str | os.PathLike[str], above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """Paths of the audio files anywhere below a folder, sorted; hidden ones are passed over.
 
-    Names alone are read: no file is opened. Links are followed, but for those back up (`above`: the folders that
-    lead here).
+    No file is opened. Links are followed, except to a folder that leads here (`above`).
     """
     status = os.stat(folder)
     here = status.st_dev, status.st_ino
@@ -75,8 +74,8 @@ def preferred(path: str, other: str) -> bool:
 def speaker_id(name: str) -> str:
     """A speaker's name as an id: blanks, control characters and what sorts below `.` become `_`.
 
-    Utterance ids are SPEAKER-...: they sort as the speakers do only if no character of a speaker's sorts with or
-    below that `-`.
+    Utterance ids are SPEAKER-...: they sort in the order of the speakers only if every character of a speaker's id
+    sorts after that `-`.
     """
     return "".join(char if char > "-" and char.isprintable() and char != "/" else "_" for char in name)
 
@@ -100,7 +99,7 @@ def file_entry(path: str) -> str:
 
 @dataclass
 class DataSet:
-    """One data directory to be: utterance -> wav.scp entry, utterance -> speaker, and what else is known."""
+    """A data directory to be written: utterance -> wav.scp entry, utterance -> speaker, genders, trials, enrolment."""
 
     wav: dict[str, str] = field(default_factory=dict)
     utt2spk: dict[str, str] = field(default_factory=dict)
@@ -109,7 +108,7 @@ class DataSet:
     enroll: dict[str, list[str]] = field(default_factory=dict)  # model -> utterances
 
     def add(self, utterance: str, speaker: str, path: str) -> None:
-        """Add an audio file; of one name in two kinds the preferred stays. UserError for two files of one id."""
+        """Add an audio file; of two formats of one file the preferred stays. UserError for two files with one id."""
         if len(f"{utterance} {speaker}".split()) != 2:
             raise UserError(f"{path}: a blank in its name or its speaker's; rename it")
         other = self.wav.get(utterance)
@@ -128,12 +127,12 @@ def refuse_missing(path: Path, what: str, missing: Sequence[str], named: Collect
 
 
 @contextmanager
-def preparing(data: str | os.PathLike) -> Iterator[Path]:
+def preparing(data: str | os.PathLike[str]) -> Iterator[Path]:
     """An empty folder whose directories replace DATA's when the block ends well; prints a line of counts for each.
 
     When the block raises, DATA stays as it was. Directories of an earlier run that this one does not make are
-    removed, data/dev among them (it was split off a data/train that is no more): a stale test set may hold
-    speakers that are trained on now. A link is the user's own and stays.
+    removed, and so is data/dev, which was split off the old data/train: a stale test set may hold speakers that are now
+    trained on. A link is the user's own and stays.
     """
     data = Path(data)
     new = data / ".new"
@@ -165,7 +164,7 @@ def counts(directory: Path) -> str:
     return ", ".join(found)
 
 
-def write_corpus(data: str | os.PathLike, sets: Mapping[str, DataSet]) -> None:
+def write_corpus(data: str | os.PathLike[str], sets: Mapping[str, DataSet]) -> None:
     """Write each set to DATA/NAME, all or none."""
     with preparing(data) as new:
         write_sets(new, sets)

@@ -110,8 +110,10 @@ def _generator(seed: int, kind: str, utterance: str) -> np.random.Generator:
 
 def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes],
           draw: Callable[[str], str]) -> int:
-    """Write a copy with new ids, also in its trials, no features, and a line of `augment` an utterance: its own if any,
-    then draw's."""
+    """Write a copy without features, with new ids, also in its trials.
+
+    Its `augment` has for each utterance the operations of the source, if any, then those of `draw`.
+    """
     if source.resolve() == target.resolve():
         raise UserError(f"the source and the copy are both {source}")
     files = {name: lines for name, lines in copied(source, utt, spk).items() if name not in FEATURE_FILES}
@@ -123,7 +125,7 @@ def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes
 
 
 def _trials(source: Path, utt: tuple[bytes, bytes], names: Iterable[bytes]) -> dict[str, list[bytes]]:
-    """The trial lists of a test set, and whom they enrol, about the copy's utterances `names`; ids of models stay."""
+    """The trial lists and `enroll` of a test set, with the copy's utterances `names`; ids of speaker models stay."""
     paths = [path for path in (*source.glob("trials*"), source / "enroll") if path.is_file()]
     new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if paths else {}
     return {path.name: [b" ".join(new.get(word, word) for word in line.split()) for line in read_lines(path)]

@@ -42,7 +42,7 @@ def check_data(directories: Sequence[Path], train: Path | None, jobs: int) -> Fi
 
 
 def note_recordings(directory: Path, lists: Lists, checked: Mapping[str, Checked], findings: Findings) -> None:
-    """What is wrong with each sound file of a directory."""
+    """Note what is wrong with each sound file of a directory."""
     for recording, entry in sorted(lists.wav.items()):
         if entry not in checked:
             continue
@@ -58,7 +58,7 @@ def note_recordings(directory: Path, lists: Lists, checked: Mapping[str, Checked
 
 
 def note_utterances(directory: Path, lists: Lists, checked: Mapping[str, Checked], findings: Findings) -> None:
-    """Utterances that are too short or lie outside their recording, and whether too many cannot be used."""
+    """Note utterances that are too short or lie outside their recording, and whether too many cannot be used."""
     unusable = 0
     for utterance, (recording, start, end) in lists.segments.items():
         found = checked.get(lists.wav.get(recording, ""))
@@ -81,7 +81,7 @@ def note_utterances(directory: Path, lists: Lists, checked: Mapping[str, Checked
 
 
 def note_duplicates(directory: Path, wav: Mapping[str, str], same: Mapping[str, str], findings: Findings) -> None:
-    """Recordings with the content of an earlier one of the directory."""
+    """Note recordings with the same content as an earlier one of the directory."""
     seen: dict[str, str] = {}
     for recording, entry in sorted(wav.items()):
         if entry in same and (earlier := seen.setdefault(same[entry], recording)) != recording:
@@ -90,7 +90,7 @@ def note_duplicates(directory: Path, wav: Mapping[str, str], same: Mapping[str, 
 
 def note_train_audio(directory: Path, wav: Mapping[str, str], trained: Mapping[str, str], same: Mapping[str, str],
                      findings: Findings) -> None:
-    """Recordings with the content of one that is trained on."""
+    """Note recordings with the same content as one of the training set."""
     known = {same[entry]: recording for recording, entry in sorted(trained.items(), reverse=True) if entry in same}
     for recording, entry in sorted(wav.items()):
         if entry in same and same[entry] in known:

@@ -16,11 +16,11 @@ from deepspeaker.errors import UserError
 
 T = TypeVar("T")
 CHUNK = 64  # files handed to a thread at a time
-BLOCK = 1 << 12  # bytes from a file's middle that tell most files of one size apart
+BLOCK = 1 << 12  # bytes from a file's middle, enough to distinguish most files of one size
 
 
 class Checked(NamedTuple):
-    """What was found out about one sound file."""
+    """The result of checking one sound file."""
 
     header: Header | None  # None: it cannot be used
     problem: str = ""  # kind of finding
@@ -44,7 +44,7 @@ def check_file(path: str) -> Checked:
 
 
 def oddities(header: Header) -> Iterator[tuple[str, str]]:
-    """(kind of finding, detail) for what is converted."""
+    """(kind of finding, detail) of a file whose rate or channels will be converted."""
     if header.rate != SAMPLE_RATE:
         yield "rate", f"{header.rate} Hz"
     if header.channels > 1:
@@ -54,7 +54,7 @@ def oddities(header: Header) -> Iterator[tuple[str, str]]:
 def parallel(function: Callable[[str], T], paths: Sequence[str], jobs: int, title: str) -> dict[str, T]:
     """path -> function(path), in `jobs` threads (libsndfile and hashlib let go of Python), with a bar on a terminal."""
     chunks = [paths[start:start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    found = {}
+    found: dict[str, T] = {}
     pool = ThreadPoolExecutor(jobs)
     try:
         with tqdm(total=len(paths), desc=title, unit="file", disable=None, dynamic_ncols=True) as bar:
@@ -69,8 +69,8 @@ def parallel(function: Callable[[str], T], paths: Sequence[str], jobs: int, titl
 def same_content(checked: dict[str, Checked], jobs: int) -> dict[str, str]:
     """Path -> the first path with the same content (itself, mostly), of the files that can be used.
 
-    Hard links to one file are told by their inode. Read are only files whose size comes twice: a block from their
-    middle, and where that is equal the whole.
+    Hard links to one file are recognised by their inode. Of the others, only files of equal size are read: a block from
+    the middle, and the whole file where the blocks are equal.
     """
     first: dict[tuple[int, int], str] = {}
     for path in sorted(path for path, result in checked.items() if result.header):

@@ -1,9 +1,9 @@
-"""What can be wrong with data, how bad it is and what to do; and the report of what was found."""
+"""Faults that data can have, with severity and advice, and the report of those found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deepspeaker.audio import SAMPLE_RATE
 from deepspeaker.audio.decoding import OVERHANG
@@ -13,7 +13,7 @@ from deepspeaker.errors import EXAMPLES
 
 
 class Kind(NamedTuple):
-    """One thing that can be wrong: an error breaks or falsifies a result, a warning is good to know."""
+    """One kind of fault: an error breaks or falsifies a result, a warning does not."""
 
     error: bool
     what: str
@@ -59,7 +59,7 @@ KINDS = {
 
 @dataclass
 class Findings:
-    """How often each thing was found in each directory, and its first examples."""
+    """The number of findings of each kind in each directory, and the first examples."""
 
     directories: dict[Path, dict[str, int]] = field(default_factory=dict)  # counts: utterances, speakers, ...
     counts: dict[tuple[Path, str], int] = field(default_factory=dict)
@@ -72,8 +72,8 @@ class Findings:
             seen.append(example)
         self.counts[directory, kind] = self.counts.get((directory, kind), 0) + 1
 
-    def rows(self) -> list[dict[str, object]]:
-        """One row a directory and kind, directory by directory, errors first."""
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per directory and kind, directory by directory, errors first."""
         order = list(self.directories)
         found = sorted(self.counts, key=lambda key: (order.index(key[0]), not KINDS[key[1]].error))
         return [{"directory": str(directory), "kind": kind, "level": "error" if KINDS[kind].error else "warning",
@@ -101,12 +101,12 @@ class Findings:
         return "\n".join(text)
 
 
-def totals(rows: list[dict[str, object]]) -> Mapping[str, int]:
+def totals(rows: list[dict[str, Any]]) -> Mapping[str, int]:
     """Rows of each level."""
     return {f"{level}s": sum(row["level"] == level for row in rows) for level in ("error", "warning")}
 
 
-def shown(row: Mapping) -> list[str]:
+def shown(row: Mapping[str, Any]) -> list[str]:
     """The lines of one finding."""
     more = row["count"] - len(row["examples"])
     lines = [f"  {row['level']:7} {row['count']:>7}  {row['what']}"]

@@ -1,4 +1,4 @@
-"""The lists of data directories: whether files agree on their ids, and trials with speakers."""
+"""Checks of lists: whether a directory's files have the same ids, and whether trials agree with utt2spk."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from deepspeaker.datadir.trials import NONTARGET, TARGET, read_trials
 
 
 class Lists(NamedTuple):
-    """What a data directory's files say."""
+    """The tables of a data directory."""
 
     utt2spk: dict[str, str]
     wav: dict[str, str]  # recording -> entry

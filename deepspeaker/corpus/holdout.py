@@ -14,7 +14,7 @@ from deepspeaker.datadir.trials import Trial, make_trials, write_trials
 from deepspeaker.errors import UserError
 
 SHARE = 0.02  # of the speakers, at least, go to the development set ...
-FEW, FEW_SHARE = 40, 0.10  # ... or so many, but of a small corpus no more than this share
+FEW, FEW_SHARE = 40, 0.10  # ... or FEW, but at most FEW_SHARE of a small corpus
 MIN_UTTERANCES, MAX_UTTERANCES = 4, 20  # of a development speaker
 MAX_TRIALS = 20_000  # half of them target
 LEFT = 2  # speakers that training needs at least
@@ -24,12 +24,12 @@ MOST_TARGETS = 20_000  # of the trials made for a test set, and as many nontarge
 
 
 def dev_size(speakers: int) -> int:
-    """How many of so many speakers go to the development set; two at least, for nontarget trials."""
+    """Number of development speakers of a corpus with `speakers`; at least two, for nontarget trials."""
     return max(2, round(max(SHARE * speakers, min(FEW, FEW_SHARE * speakers))))
 
 
 def choose_dev(speakers: Mapping[str, Sequence[str]], seed: int,
-               name: str | os.PathLike) -> dict[str, list[str]]:
+               name: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Development speaker -> its utterances, drawn at random. Raises UserError with too few speakers."""
     rng = random.Random(seed)
     size = dev_size(len(speakers))
@@ -43,8 +43,8 @@ def choose_dev(speakers: Mapping[str, Sequence[str]], seed: int,
             for speaker in rng.sample(eligible, size)}
 
 
-def split_dev(data: str | os.PathLike, seed: int = 0) -> bool:
-    """Split DATA/dev off DATA/train; False, doing nothing, if the two share no speaker already.
+def split_dev(data: str | os.PathLike[str], seed: int = 0) -> bool:
+    """Split DATA/dev off DATA/train. Returns False, changing nothing, if there is a DATA/dev that shares no speaker.
 
     The trials are of any gender: a small set would otherwise leave speakers without nontargets.
     """
@@ -122,7 +122,7 @@ def choose_test(speakers: Mapping[str, Sequence[str]], seed: int) -> list[str]:
 
 
 def read_speakers(path: Path, speakers: Mapping[str, object]) -> list[str]:
-    """The speakers that a file names, one a line, by their ids or by their names in the corpus."""
+    """The speakers that a file names, one per line, by their ids or by their names in the corpus."""
     names = {}
     for number, line in lines(path):
         name = line.strip(BLANKS)
@@ -133,12 +133,12 @@ def read_speakers(path: Path, speakers: Mapping[str, object]) -> list[str]:
         if name:
             names[found] = number
     if not names:
-        raise UserError(f"{path}: names no speaker; expected one a line")
+        raise UserError(f"{path}: names no speaker; expected one per line")
     return list(names)
 
 
 def trials_for(directory: Path, utt2spk: Mapping[str, str], seed: int) -> list[Trial]:
-    """Trials of these utterances, nontargets of one gender where the directory's spk2gender tells it."""
+    """Trials of these utterances, nontargets of one gender where the directory has a file spk2gender."""
     genders = directory / "spk2gender"
     spk2gender = read_table(genders) if genders.exists() else None
     return make_trials(utt2spk, spk2gender, MOST_TARGETS, None, seed)

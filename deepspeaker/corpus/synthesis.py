@@ -1,4 +1,4 @@
-"""Speech-like sound from a source and a filter: who speaks, into which channel, and what is said.
+"""Speech-like sound from a source and a filter: the speaker, the channel and the utterance.
 
 A speaker is a pitch, a vocal tract and habits of voice; a recording is a channel with its noise and the
 speaker's mood of the day; an utterance is random syllables. All draws come from the generators handed in, so the
@@ -31,9 +31,12 @@ HISSES = np.array([[6500, 1200], [3800, 1100], [5000, 3500], [3000, 4000]])  # s
 BURSTS = np.array([[900, 600], [4500, 1500], [2200, 700]])  # p t k
 
 
+Segment = tuple[int, np.ndarray, float, float, np.ndarray]  # frames, formants (6,) Hz, voice, friction, hiss (2,) Hz
+
+
 @dataclass(frozen=True)
 class Speaker:
-    """What stays with a person."""
+    """Properties of a person, the same in all recordings."""
 
     gender: str
     pitch: float  # Hz, median
@@ -49,7 +52,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Recording:
-    """What stays within one recording."""
+    """Properties of one recording, the same in all its utterances."""
 
     pitch: float  # factor
     tilt: float  # dB an octave, added
@@ -120,7 +123,7 @@ def rms(samples: np.ndarray) -> float:
 
 
 def syllables(rng: np.random.Generator, speaker: Speaker, frames: int) -> tuple[np.ndarray, ...]:
-    """What the mouth does, by frame: formants (T, 6) Hz, voice (T,), friction (T,), hiss (T, 2) Hz."""
+    """Movements of the mouth, frame by frame: formants (T, 6) Hz, voice (T,), friction (T,), hiss (T, 2) Hz."""
     parts = [segment(0.2, speaker.vowels[0])]
     while sum(length for length, *_ in parts) < frames:
         vowel = speaker.vowels[rng.integers(len(VOWELS))]
@@ -136,11 +139,11 @@ def syllables(rng: np.random.Generator, speaker: Speaker, frames: int) -> tuple[
 
 
 def segment(seconds: float, formants: np.ndarray, voice: float = 0.0, friction: float = 0.0,
-            hiss: np.ndarray = HISSES[0]) -> tuple:
+            hiss: np.ndarray = HISSES[0]) -> Segment:
     return max(1, round(seconds * FRAMES_PER_SECOND)), formants, voice, friction, hiss
 
 
-def onset(rng: np.random.Generator, speaker: Speaker, vowel: np.ndarray) -> list[tuple]:
+def onset(rng: np.random.Generator, speaker: Speaker, vowel: np.ndarray) -> list[Segment]:
     """The consonant before a vowel, if any; half of the hisses and stops are voiced."""
     kind = rng.choice(["none", "sonorant", "hiss", "stop"])
     voiced = rng.uniform(0.15, 0.4) * rng.integers(2)
@@ -161,7 +164,8 @@ def smooth(track: np.ndarray, width: int) -> np.ndarray:
     """Moving average over `width` frames of (T, ...), the ends held."""
     padded = np.concatenate([track[:1].repeat(width // 2, axis=0), track,
                              track[-1:].repeat(width - 1 - width // 2, axis=0)])
-    return np.lib.stride_tricks.sliding_window_view(padded, width, axis=0).mean(axis=-1)
+    smoothed: np.ndarray = np.lib.stride_tricks.sliding_window_view(padded, width, axis=0).mean(axis=-1)
+    return smoothed
 
 
 def pitch_track(rng: np.random.Generator, speaker: Speaker, recording: Recording, frames: int) -> np.ndarray:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 
-MAX_UNUSABLE_SHARE = 0.05  # of a data directory's utterances; with more unusable ones, work on it stops
-BLANKS = " \t\r\n\f\v"  # what separates fields: a no-break space, say, may be part of a speaker's name
+MAX_UNUSABLE_SHARE = 0.05  # of a data directory's utterances; with more unusable ones, stage 2 stops
+BLANKS = " \t\r\n\f\v"  # these separate fields; a no-break space, for one, may be part of a speaker's name
 
 
-def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
+def lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end) of a UTF-8 text file; a byte-order mark and CRs are dropped.
 
     Raises UserError for a missing file and for bytes that are not UTF-8.
@@ -32,7 +32,7 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}:{undecodable(path)}: not UTF-8 text") from None
 
 
-def undecodable(path: str | os.PathLike) -> int:
+def undecodable(path: str | os.PathLike[str]) -> int:
     """Number of the first line that is not UTF-8."""
     with Path(path).open("rb") as file:
         return next(number for number, line in enumerate(file, 1) if line.decode(errors="ignore").encode() != line)
@@ -43,7 +43,7 @@ def words(line: str) -> list[str]:
     return [word for word in re.split(f"[{BLANKS}]+", line) if word]
 
 
-def read_table(path: str | os.PathLike) -> dict[str, str]:
+def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
     """key -> rest of the line. Raises UserError for a line without a value and for a key that comes twice."""
     table = {}
     for number, line in lines(path):
@@ -58,7 +58,7 @@ def read_table(path: str | os.PathLike) -> dict[str, str]:
     return table
 
 
-def read_lists(path: str | os.PathLike) -> dict[str, list[str]]:
+def read_lists(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """key -> fields after it (spk2utt and the like)."""
     return {key: words(value) for key, value in read_table(path).items()}
 
@@ -78,7 +78,7 @@ class Segment(NamedTuple):
     end: float | None = None
 
 
-def read_segments(directory: str | os.PathLike) -> dict[str, Segment]:
+def read_segments(directory: str | os.PathLike[str]) -> dict[str, Segment]:
     """Utterance -> Segment, sorted; without a file `segments`, each recording of wav.scp is an utterance."""
     path = Path(directory) / "segments"
     if not path.exists():
@@ -97,7 +97,7 @@ def read_segments(directory: str | os.PathLike) -> dict[str, Segment]:
     return found
 
 
-def write_table(path: str | os.PathLike, table: Mapping[str, object]) -> None:
+def write_table(path: str | os.PathLike[str], table: Mapping[str, object]) -> None:
     """Write `key value` lines sorted on the key, under a temporary name renamed when whole."""
     with atomic(path) as file:
         file.writelines(f"{key} {table[key]}\n" for key in sorted(table))
@@ -111,7 +111,7 @@ def spk2utt(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:
     return speakers
 
 
-def write_speakers(directory: str | os.PathLike, utt2spk: Mapping[str, str]) -> None:
+def write_speakers(directory: str | os.PathLike[str], utt2spk: Mapping[str, str]) -> None:
     """Write utt2spk and spk2utt."""
     directory = Path(directory)
     write_table(directory / "utt2spk", utt2spk)

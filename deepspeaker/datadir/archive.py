@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import kaldiio
 import numpy as np
@@ -31,6 +31,9 @@ LAYOUT = np.dtype([("file", "i4"), ("start", "i8"), ("rows", "i4"), ("cols", "i4
                    ("minimum", "f4"), ("step", "f4")])
 
 
+Index = slice | np.ndarray  # of rows: a slice or positions (n,)
+
+
 class Matrix(NamedTuple):
     """Rows in a mapped archive: value = minimum + step * stored."""
 
@@ -38,12 +41,12 @@ class Matrix(NamedTuple):
     minimum: float
     step: float
 
-    def rows(self, index=slice(None)) -> np.ndarray:
+    def rows(self, index: Index = slice(None)) -> np.ndarray:
         """The values (n, F) float32 of the rows that `index` picks."""
         return _values(self.stored[index], np.float32(self.minimum), np.float32(self.step))
 
 
-def _values(stored: np.ndarray, minimum: np.ndarray, step: np.ndarray) -> np.ndarray:
+def _values(stored: np.ndarray, minimum: np.ndarray | np.float32, step: np.ndarray | np.float32) -> np.ndarray:
     values = stored.astype(np.float32)
     if stored.dtype.kind == "u":
         values *= step
@@ -54,11 +57,11 @@ def _values(stored: np.ndarray, minimum: np.ndarray, step: np.ndarray) -> np.nda
 class MatrixTable:
     """The matrices of an scp file, each looked up when it is first asked for.
 
-    keys: as they stand in the file. What is known of an opened matrix lies in an array of LAYOUT, so that a million of
-    them fit into little memory. All methods take positions in `keys` and raise UserError as open_matrix.
+    keys: in the file's order. Headers of opened matrices are kept in one array of LAYOUT, so that a million of them
+    take little memory. All methods take positions in `keys` and raise UserError as open_matrix.
     """
 
-    def __init__(self, scp: str | os.PathLike):
+    def __init__(self, scp: str | os.PathLike[str]):
         self.path, table = Path(scp), read_table(scp)
         self.keys, self.specifiers = list(table), list(table.values())
         self._layout = np.zeros(len(table), LAYOUT)
@@ -68,8 +71,8 @@ class MatrixTable:
         self._maps: list[mmap.mmap] | None = None  # of `files`, where they are read at random
 
     def read_at_random(self) -> None:
-        """For `gather` of windows from all over the archives: the system then reads the bytes of a batch, all at once,
-        instead of a multiple of each window around it."""
+        """Prepare for `gather` of windows from anywhere in the archives: the system then reads the windows of a batch
+        all at once, and no more than them."""
         self._maps = []
 
     def layout(self, which: np.ndarray) -> np.ndarray:
@@ -83,16 +86,17 @@ class MatrixTable:
                     self._maps.append(_mapping(data))
                     self._maps[-1].madvise(mmap.MADV_RANDOM)
             self._layout[i] = (file, *_matrix_header(data, offset, self.specifiers[i], self.keys[i]))
-        return self._layout[which]
+        found: np.ndarray = self._layout[which]
+        return found
 
-    def rows(self, i: int, index=slice(None)) -> np.ndarray:
+    def rows(self, i: int, index: Index = slice(None)) -> np.ndarray:
         """The values (n, F) float32 of the rows of one matrix that `index` picks."""
         return open_matrix(self.specifiers[i], self.keys[i]).rows(index)
 
-    def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> np.ndarray:
+    def gather(self, which: np.ndarray, index: Sequence[Index]) -> np.ndarray:
         """Windows (n, T, F) float32: of matrix which[k] the rows index[k], a slice or (T,) positions.
 
-        Matrices of one type and width, compressed whole ones apart, take the short way from file to window.
+        Fast where all matrices have one type and width and none is compressed as CM.
         """
         layout = self.layout(which)
         kind, cols = layout["type"][0], int(layout["cols"][0])
@@ -102,7 +106,7 @@ class MatrixTable:
         first = index[0]
         frames = first.stop - first.start if isinstance(first, slice) else len(first)
         if self._maps is not None:
-            self._announce(layout, index, width)
+            _announce(self._maps, layout, index, width)
         raw = np.empty((len(which), frames, width), np.uint8)
         places = zip(layout["file"].tolist(), layout["start"].tolist(), layout["rows"].tolist(), index, strict=True)
         for window, (file, start, count, rows) in zip(raw, places, strict=True):
@@ -110,12 +114,13 @@ class MatrixTable:
         shape = (-1, 1, 1)
         return _values(raw.view(kind), layout["minimum"].reshape(shape), layout["step"].reshape(shape))
 
-    def _announce(self, layout: np.ndarray, index: Sequence[slice | np.ndarray], width: int) -> None:
-        """Have the system read the pages of all windows."""
-        for file, start, rows in zip(layout["file"].tolist(), layout["start"].tolist(), index, strict=True):
-            first, last = (rows.start, rows.stop - 1) if isinstance(rows, slice) else (int(rows.min()), int(rows.max()))
-            begin = (start + first * width) // mmap.PAGESIZE * mmap.PAGESIZE
-            self._maps[file].madvise(mmap.MADV_WILLNEED, begin, start + (last + 1) * width - begin)
+
+def _announce(maps: Sequence[mmap.mmap], layout: np.ndarray, index: Sequence[Index], width: int) -> None:
+    """Have the system read the pages of all windows; width: bytes of a row."""
+    for file, start, rows in zip(layout["file"].tolist(), layout["start"].tolist(), index, strict=True):
+        first, last = (rows.start, rows.stop - 1) if isinstance(rows, slice) else (int(rows.min()), int(rows.max()))
+        begin = (start + first * width) // mmap.PAGESIZE * mmap.PAGESIZE
+        maps[file].madvise(mmap.MADV_WILLNEED, begin, start + (last + 1) * width - begin)
 
 
 def open_matrix(specifier: str, key: str) -> Matrix:
@@ -127,7 +132,7 @@ def open_matrix(specifier: str, key: str) -> Matrix:
     return Matrix(np.ndarray((rows, cols), kind, buffer=data, offset=start), minimum, step)
 
 
-def _matrix_header(data: np.ndarray, offset: int, specifier: str, key: str) -> tuple:
+def _matrix_header(data: np.ndarray, offset: int, specifier: str, key: str) -> tuple[int, int, int, str, float, float]:
     """(start, rows, cols, type, minimum, step) as LAYOUT has them."""
     token = bytes(data[offset + 2:offset + 5])
     if token in (b"FM ", b"DM "):
@@ -156,7 +161,7 @@ def open_vector(specifier: str, key: str) -> np.ndarray:
     return np.ndarray((size,), TYPES[token], buffer=data, offset=start)
 
 
-def read_vectors(scp: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_vectors(scp: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """key -> vector, of every line of an scp file; UserError when their dimensions differ."""
     vectors = {key: np.array(open_vector(specifier, key)) for key, specifier in read_table(scp).items()}
     if len(sizes := {vector.size: key for key, vector in vectors.items()}) > 1:
@@ -165,7 +170,7 @@ def read_vectors(scp: str | os.PathLike) -> dict[str, np.ndarray]:
     return vectors
 
 
-def write_vectors(stem: str | os.PathLike, vectors: Mapping[str, np.ndarray]) -> None:
+def write_vectors(stem: str | os.PathLike[str], vectors: Mapping[str, np.ndarray]) -> None:
     """Write STEM.ark and STEM.scp, sorted on the key; both renamed into place when whole."""
     ark, offsets = os.path.abspath(f"{stem}.ark"), {}
     with atomic(ark, "wb") as file:
@@ -174,28 +179,30 @@ def write_vectors(stem: str | os.PathLike, vectors: Mapping[str, np.ndarray]) ->
     write_table(f"{stem}.scp", {key: f"{ark}:{offset}" for key, offset in offsets.items()})
 
 
-def append(file: BinaryIO, key: str, value: np.ndarray, compress: bool = False) -> int:
+def append(file: IO[bytes], key: str, value: np.ndarray, compress: bool = False) -> int:
     """Write one entry to an archive open for binary writing; returns the offset for its scp line."""
     offset = file.tell() + len(key.encode()) + 1
     kaldiio.save_ark(file, {key: value}, compression_method=COMPRESSION if compress else None)
     return offset
 
 
-@cache  # all of them: windows are drawn from any at any time
+@cache  # all archives stay mapped: windows are drawn from any of them at any time
 def _map(path: str) -> np.ndarray:
     with open(path, "rb") as file:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
 def _allow_open_files() -> None:
-    """As many as the system lets a process have: every mapped archive is one, and many systems begin with 1,024."""
+    """Raise the limit of open files to the system's maximum: every mapped archive is one; a usual limit is 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _mapping(data: np.ndarray) -> mmap.mmap:
-    """What _map made the array of."""
-    return data.base if isinstance(data.base, mmap.mmap) else data.base.obj
+    """The mapped file behind an array of _map."""
+    base: Any = data.base
+    found: mmap.mmap = base if isinstance(base, mmap.mmap) else base.obj
+    return found
 
 
 def as_stored(matrix: np.ndarray) -> np.ndarray:
@@ -220,7 +227,7 @@ def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:
     return data, int(offset)
 
 
-def _unpack(layout: str, data: np.ndarray, start: int, specifier: str, key: str) -> tuple:
+def _unpack(layout: str, data: np.ndarray, start: int, specifier: str, key: str) -> tuple[Any, ...]:
     raw = bytes(data[start:start + struct.calcsize(layout)])
     if len(raw) < struct.calcsize(layout):
         raise _malformed(key, specifier, "the file ends within the header")
@@ -235,7 +242,7 @@ def _sizes(data: np.ndarray, start: int, count: int, specifier: str, key: str) -
     return [*found[1::2], start + 5 * count]
 
 
-def _check_size(data: np.ndarray, start: int, kind: str, shape: tuple, specifier: str, key: str) -> None:
+def _check_size(data: np.ndarray, start: int, kind: str, shape: tuple[int, ...], specifier: str, key: str) -> None:
     size = math.prod(shape) * np.dtype(kind).itemsize
     if min(shape) < 0 or start + size > data.size:
         raise _malformed(key, specifier, f"its header announces shape {shape}, {size} bytes; "

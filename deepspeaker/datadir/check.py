@@ -3,6 +3,7 @@
 import operator
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from deepspeaker.datadir.options import expect, parse, shell_door
@@ -57,7 +58,7 @@ def same(found: list[bytes], expected: list[bytes], message: str, advice: str = 
     raise UserError(f"{message}: {len(expected)} and {len(found)} ids, first {where}: {shown(odd)}; {advice}")
 
 
-def check_rows(path: Path, lines: list[bytes], valid, what: str) -> None:
+def check_rows(path: Path, lines: list[bytes], valid: Callable[[list[bytes]], bool], what: str) -> None:
     """UserError for the first line of which `valid(fields)` is false."""
     for number, line in enumerate(lines, 1):
         try:
@@ -174,7 +175,7 @@ def check(directory: Path, allowed: dict[str, bool]) -> None:
             if name in ("utt2spk", "spk2utt") or not (directory / name).is_file():
                 continue
             _, found = check_file(directory / name, allowed)
-            if name == "augment":  # an utterance without a line here is taken as it is
+            if name == "augment":  # an utterance without a line here is not changed
                 found = sorted({*found, *ids})
             # fix_data_dir.sh does not give up utterances for the sake of these two
             advice = f"make {name} anew or remove it" if name in ("vad.scp", "utt2uniq") else FIX

@@ -54,13 +54,13 @@ def merged(name: str, sources: list[Path]) -> list[bytes]:
                 origin.setdefault(key, path)
             elif (
                 name != "cmvn.scp"
-            ):  # a speaker's statistics do differ between directories: the first are kept
+            ):  # a speaker's statistics differ between directories: the first are kept
                 raise UserError(f"{shown(line)!r} in {path}, but {shown(lines[key])!r} in {origin[key]}")
     return [lines[key] for key in sorted(lines)]
 
 
 def common(name: str, sources: list[Path]) -> list[bytes]:
-    """A file that stands for all utterances of a directory, if all sources have the same."""
+    """A file about a whole directory. Raises UserError unless all sources have the same."""
     found = [read_lines(directory / name) for directory in sources]
     for directory, lines in zip(sources, found, strict=True):
         if lines != found[0]:

@@ -55,7 +55,7 @@ def copied(directory: Path, utt: tuple[bytes, bytes], spk: tuple[bytes, bytes]) 
                 files[name] = read_lines(path) if around in (None, unchanged) else renamed(path, *around)
     if (
         utt != unchanged and "utt2uniq" not in files
-    ):  # so that copies of an utterance can be told to be copies
+    ):  # so that copies of an utterance can be recognised
         ids = sorted(u for u, _ in read_pairs(directory / "utt2spk"))
         files["utt2uniq"] = sorted(utt[0] + u + utt[1] + b" " + u for u in ids)
     return files
@@ -67,8 +67,8 @@ def main() -> None:
     source, new = expect(args, (2,), USAGE)
     if os.path.realpath(source) == os.path.realpath(new):
         raise UserError(f"the source and the new directory are both {source}")
-    *around, validate = (os.fsencode(value) for value in values.values())
-    files = copied(Path(source), tuple(around[:2]), tuple(around[2:]))
+    before_utt, after_utt, before_spk, after_spk, validate = map(os.fsencode, values.values())
+    files = copied(Path(source), (before_utt, after_utt), (before_spk, after_spk))
     replace_files(new, files)
     print(f"{sys.argv[0]}: copied data from {source} to {new}")
     allowed, _ = parse(os.fsdecode(validate).split(), OPTIONS, USAGE)

@@ -26,27 +26,24 @@ from deepspeaker.errors import UserError
 # --cmd and --read-entire-file are for callers that hand them to Kaldi's scripts: these durations need no
 # jobs, and a command's output is always read to its end.
 OPTIONS = {"--nj": "", "--frame-shift": "", "--cmd": "", "--read-entire-file": ""}
-REPORTED = 5  # of the audio that could not be read, so many are named
+REPORTED = 5  # recordings named in a message
 
 
 def seconds(entry: str) -> float:
-    """Length of the audio that a wav.scp entry stands for: a path, or a command with a | at its end."""
+    """Length of the audio of a wav.scp entry: a path, or a command with a | at its end."""
     import soundfile  # here alone, and what imports it: the other tools start without it
 
     from deepspeaker.audio.commands import pipe_output
     from deepspeaker.audio.reading import read_audio
 
-    if entry.endswith("|"):
-        source = io.BytesIO(pipe_output(entry))
-    elif not Path(entry).is_file():
+    is_command = entry.endswith("|")
+    if not is_command and not Path(entry).is_file():
         raise UserError(f"no such file {entry}")
-    else:
-        source = entry
     try:
-        with soundfile.SoundFile(source) as sound:
-            found = sound.frames / sound.samplerate
+        with soundfile.SoundFile(io.BytesIO(pipe_output(entry)) if is_command else entry) as sound:
+            found = float(sound.frames / sound.samplerate)
     except soundfile.SoundFileError as error:
-        if source is not entry:
+        if is_command:
             raise UserError(f"not audio that can be read: {entry}: {error}") from None
         # what libsndfile does not know (M4A) is decoded
         found = len(read_audio(entry, SAMPLE_RATE).samples) / SAMPLE_RATE
@@ -81,11 +78,11 @@ def recording_durations(directory: Path, jobs: int) -> dict[bytes, float]:
         raise UserError(
             f"{path}: {len(failed)} of {len(rows)} failed:\n" + "\n".join(failed[:REPORTED]) + more
         )
-    return {row[0]: length for row, length in zip(rows, found, strict=True)}
+    return {row[0]: length for row, length in zip(rows, found, strict=True) if not isinstance(length, str)}
 
 
 def segment_durations(directory: Path, jobs: int) -> dict[bytes, float]:
-    """Utterance -> seconds, from segments; the audio is asked only for segments that end with -1, its end."""
+    """Utterance -> seconds, from segments; audio is opened only for segments up to the end of a recording (-1)."""
     path = directory / "segments"
     rows = fields(read_lines(path), 4, path)
     try:
@@ -121,7 +118,7 @@ def utterance_durations(directory: Path, jobs: int, frame_shift: float = 0.0) ->
     return {utterance: count * frame_shift for utterance, count in lengths(read_lines(path), path).items()}
 
 
-def positive(text: str, what: str | os.PathLike) -> float:
+def positive(text: str, what: str | os.PathLike[str]) -> float:
     """A number of seconds above 0, or UserError."""
     try:
         found = float(text)

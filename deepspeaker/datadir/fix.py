@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from deepspeaker.datadir.options import expect, parse, shell_door
@@ -99,9 +99,9 @@ def utterances_kept(
 def fixed(
     files: dict[str, list[bytes]], directory: Path, spk_extra: Iterable[str] = ()
 ) -> dict[str, list[bytes]]:
-    """What each file should hold, given what it holds (sorted and unique); `directory` is for messages.
+    """The fixed lines of each file, from its sorted and unique lines; `directory` is for messages.
 
-    Raises UserError for what no rule fixes.
+    Raises UserError for a fault that cannot be fixed.
     """
     if "segments" in files and "wav.scp" not in files:
         raise UserError(f"{directory}/segments exists but not {directory}/wav.scp; nothing was changed")
@@ -110,13 +110,13 @@ def fixed(
     kept = utterances_kept(directory, files, ids)
     if not kept:
         raise UserError(f"no utterances remained in {directory}: not proceeding further; nothing was changed")
-    recordings = kept
+    recordings: Container[bytes] = kept
     if "segments" in files:
         recordings = {line.split()[1] for line in keep(files["segments"], ids["segments"], kept)}
     speakers = set(kept.values())
     result = {}
     for name, lines in files.items():
-        wanted = kept
+        wanted: Container[bytes] = kept
         if name in RECORDING_FILES:
             wanted = recordings
         elif name in SPEAKER_FILES or name in spk_extra:
@@ -139,7 +139,7 @@ def fixed(
 
 
 def fix(directory: Path, utt_extra: list[str], spk_extra: list[str]) -> None:
-    """Fix a directory; what was there is copied to .backup/ first."""
+    """Fix a directory; its old files are copied to .backup/ first."""
     if not (directory / "utt2spk").is_file():
         raise UserError(f"no such file {directory}/utt2spk")
     names = [name for name in [*KNOWN_FILES, *utt_extra, *spk_extra] if (directory / name).is_file()]

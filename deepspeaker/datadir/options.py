@@ -1,14 +1,15 @@
-"""Command lines of the tools in utils/, read as Kaldi's tools read theirs; how these tools start and end."""
+"""Command lines of the tools in utils/, read as Kaldi's tools do, and the start and end of these tools."""
 
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from deepspeaker.errors import UserError, run
 
 
-def parse(args: list[str], defaults: dict[str, object], usage: str) -> tuple[dict, list[str]]:
+def parse(args: list[str], defaults: Mapping[str, object], usage: str) -> tuple[dict[str, Any], list[str]]:
     """Read leading options: (name -> value, the arguments after them).
 
     `defaults` maps an option's name (with its dashes) to its default; one whose default is False is a flag,
@@ -50,7 +51,7 @@ def number(text: str, what: str) -> int:
 
 
 def door(main: Callable[[], int | None]) -> None:
-    """Run a tool's main function; when its reader stops reading (`| head`) it ends, as Unix filters do."""
+    """Run a tool's main function; it ends without a message when nobody reads its output any more (`| head`)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     gc.disable()  # tables of a million lines hold no cycles; looking for some takes a third of the time
 

@@ -93,7 +93,7 @@ def subset(lines: list[bytes], count: int, which: str = "") -> list[bytes]:
 
 
 def hand_out(
-    lines: list[bytes], owned: Mapping[bytes, list[int]], parts: int, path: str | os.PathLike, field: int = 1
+    lines: list[bytes], owned: Mapping[bytes, list[int]], parts: int, path: str | os.PathLike[str], field: int = 1
 ) -> list[list[bytes]]:
     """Hand each line to the parts that own its field of that number: one list of lines for each part."""
     shares: list[list[bytes]] = [[] for _ in range(parts)]
@@ -116,8 +116,8 @@ def parts_of(directory: Path, pieces: list[list[bytes]]) -> list[dict[str, list[
     """The files (name -> lines) of parts of a data directory; a piece holds one part's lines of utt2spk."""
     pairs = [fields(piece, 2, directory / "utt2spk") for piece in pieces]
     parts = []
-    for piece, rows in zip(pieces, pairs, strict=True):
-        parts.append({"utt2spk": piece, "spk2utt": sorted(spk2utt_lines(rows))})
+    for piece, own_pairs in zip(pieces, pairs, strict=True):
+        parts.append({"utt2spk": piece, "spk2utt": sorted(spk2utt_lines(own_pairs))})
 
     def add(names: Iterable[str], owned: dict[bytes, list[int]]) -> None:
         for name in names:
@@ -132,8 +132,8 @@ def parts_of(directory: Path, pieces: list[list[bytes]]) -> list[dict[str, list[
     add(SPEAKER_FILES, owners([{speaker for _, speaker in rows} for rows in pairs]))
     if "segments" in parts[0]:
         path = directory / "segments"
-        rows = [fields(part["segments"], 4, path) for part in parts]
-        add(RECORDING_FILES, owners([{recording for _, recording, _, _ in own} for own in rows]))
+        segments = [fields(part["segments"], 4, path) for part in parts]
+        add(RECORDING_FILES, owners([{recording for _, recording, _, _ in own} for own in segments]))
     else:
         add(RECORDING_FILES, by_utterance)
     for name in DIRECTORY_FILES:

@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.split import parts_of, subset
@@ -58,14 +59,14 @@ def whole_speakers(speakers: dict[bytes, list[bytes]], count: int) -> list[bytes
 
 
 def listed(ids: list[bytes], path: str) -> set[bytes]:
-    """The ids that stand in a list file, as its lines' first fields; at least one must."""
+    """Those of `ids` that are first fields of a list file. Raises UserError where there is none."""
     wanted = set(read_keys(path)).intersection(ids)
     if not wanted:
         raise UserError(f"{path}: none of its ids is in the source directory")
     return wanted
 
 
-def choose(directory: Path, values: dict, lines: list[bytes], count: str) -> list[bytes]:
+def choose(directory: Path, values: dict[str, Any], lines: list[bytes], count: str) -> list[bytes]:
     """The lines of utt2spk that the options ask for."""
     pairs = fields(lines, 2, directory / "utt2spk")
     utterances = [utterance for utterance, _ in pairs]

@@ -1,8 +1,8 @@
-"""The lines of a data directory's files, as bytes: what the tools in utils/ sort, filter and copy.
+"""The lines of a data directory's files, as bytes, for the tools in utils/ that sort, filter and copy them.
 
 Bytes, because a line goes through these tools unchanged whatever its encoding, because LC_ALL=C sorts bytes,
 and because fields end at ASCII blanks alone (a speaker's name may hold any other character). The package itself,
-deepspeaker.datadir, reads the same files as text, for whoever wants their values.
+deepspeaker.datadir, reads the values in these files as text.
 """
 
 import operator
@@ -20,8 +20,8 @@ BOM = b"\xef\xbb\xbf"
 
 # The files Kaldi knows (and `augment`), by what their first field names. Without segments an utterance is a
 # recording.
-UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "text", "segments", "utt2lang", "utt2uniq", "utt2dur")
-UTTERANCE_FILES += ("utt2num_frames", "augment")
+UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "text", "segments", "utt2lang", "utt2uniq", "utt2dur",
+                   "utt2num_frames", "augment")
 RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
 SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
 DIRECTORY_FILES = ("frame_shift", "feats_conf.json")  # one for all utterances: how their features were made
@@ -47,7 +47,7 @@ def joined(lines: Iterable[bytes]) -> bytes:
     return b"\n".join([*lines, b""])
 
 
-def require(path: str | os.PathLike) -> Path:
+def require(path: str | os.PathLike[str]) -> Path:
     """The path, if there is such a file; UserError otherwise."""
     if not Path(path).is_file():
         raise UserError(f"no such file {path}")
@@ -69,13 +69,13 @@ def open_input(name: str) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb")
 
 
-def read_lines(path: str | os.PathLike) -> list[bytes]:
+def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
     """The file's lines, as `split_lines` gives them. Raises UserError for a missing file."""
     return split_lines(read_bytes(os.fspath(path))[0])
 
 
-def nth_field(line: bytes, number: int, path: str | os.PathLike, field: int = 1) -> bytes:
-    """A field (from 1) of line `number` of `path`. Raises UserError if the line has not so many."""
+def nth_field(line: bytes, number: int, path: str | os.PathLike[str], field: int = 1) -> bytes:
+    """A field (from 1) of line `number` of `path`. Raises UserError if the line has fewer fields."""
     found = line.split(None, field)
     if len(found) < field:
         expected = f"{field} fields" if field > 1 else "'key value'"
@@ -83,16 +83,16 @@ def nth_field(line: bytes, number: int, path: str | os.PathLike, field: int = 1)
     return found[field - 1]
 
 
-def keys(lines: Iterable[bytes], path: str | os.PathLike, field: int = 1) -> list[bytes]:
-    """First field of each line, or another. UserError for a line without it; `path` is for the message."""
+def keys(lines: Iterable[bytes], path: str | os.PathLike[str], field: int = 1) -> list[bytes]:
+    """Field number `field` of each line. UserError for a line without it; `path` is for the message."""
     try:
         return [line.split(None, field)[field - 1] for line in lines]
     except IndexError:
         return [nth_field(line, number, path, field) for number, line in enumerate(lines, 1)]
 
 
-def fields(lines: Iterable[bytes], count: int, path: str | os.PathLike) -> list[list[bytes]]:
-    """The fields of each line. Raises UserError for a line that has not `count` of them."""
+def fields(lines: Iterable[bytes], count: int, path: str | os.PathLike[str]) -> list[list[bytes]]:
+    """The fields of each line. Raises UserError for a line with more or fewer than `count`."""
     rows = [line.split() for line in lines]
     for number, row in enumerate(rows, 1):
         if len(row) != count:
@@ -101,7 +101,7 @@ def fields(lines: Iterable[bytes], count: int, path: str | os.PathLike) -> list[
     return rows
 
 
-def require_values(lines: Iterable[bytes], path: str | os.PathLike) -> None:
+def require_values(lines: Iterable[bytes], path: str | os.PathLike[str]) -> None:
     """Raises UserError for a line that has no second field."""
     for number, line in enumerate(lines, 1):
         if len(line.split(None, 1)) < 2:
@@ -110,8 +110,8 @@ def require_values(lines: Iterable[bytes], path: str | os.PathLike) -> None:
             )
 
 
-def lengths(lines: Iterable[bytes], path: str | os.PathLike) -> dict[bytes, float]:
-    """First field -> second field, a number. Raises UserError for a line without."""
+def lengths(lines: Iterable[bytes], path: str | os.PathLike[str]) -> dict[bytes, float]:
+    """First field -> second field, a number. Raises UserError for any other line."""
     found = {}
     for number, line in enumerate(lines, 1):
         try:
@@ -122,7 +122,7 @@ def lengths(lines: Iterable[bytes], path: str | os.PathLike) -> dict[bytes, floa
     return found
 
 
-def refuse_repeated(ids: list[bytes], path: str | os.PathLike) -> None:
+def refuse_repeated(ids: list[bytes], path: str | os.PathLike[str]) -> None:
     """Raises UserError for an id that comes twice; `ids` are those of the lines of a file."""
     if rising(ids):
         return
@@ -135,12 +135,12 @@ def refuse_repeated(ids: list[bytes], path: str | os.PathLike) -> None:
         seen.add(item)
 
 
-def read_keys(path: str | os.PathLike) -> list[bytes]:
+def read_keys(path: str | os.PathLike[str]) -> list[bytes]:
     """First field of each line of a file."""
     return keys(read_lines(path), path)
 
 
-def read_pairs(path: str | os.PathLike) -> list[list[bytes]]:
+def read_pairs(path: str | os.PathLike[str]) -> list[list[bytes]]:
     """The two fields of each line of a file (utt2spk and the like)."""
     return fields(read_lines(path), 2, path)
 
@@ -163,13 +163,13 @@ def spk2utt_lines(pairs: Iterable[Iterable[bytes]]) -> list[bytes]:
     return [b" ".join([speaker, *utterances]) for speaker, utterances in speakers.items()]
 
 
-def utt2spk_pairs(lines: list[bytes], path: str | os.PathLike) -> list[list[bytes]]:
+def utt2spk_pairs(lines: list[bytes], path: str | os.PathLike[str]) -> list[list[bytes]]:
     """(utterance, speaker) pairs of spk2utt's lines. Raises UserError for a speaker without utterances."""
     require_values(lines, path)
     return [[utterance, row[0]] for row in (line.split() for line in lines) for utterance in row[1:]]
 
 
-def write_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes]]) -> None:
+def write_files(directory: str | os.PathLike[str], files: Mapping[str, Iterable[bytes]]) -> None:
     """Write files (name -> lines) into a directory, made if need be; its other files stay.
 
     All are written under temporary names before the first gets its own, so that a full disk changes nothing.
@@ -184,7 +184,7 @@ def write_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes
             os.fsync(file.fileno())
 
 
-def set_aside(directory: str | os.PathLike, names: Iterable[str]) -> None:
+def set_aside(directory: str | os.PathLike[str], names: Iterable[str]) -> None:
     """Move files of a directory, those of `names` that are there, into its .backup/."""
     directory = Path(directory)
     for path in (directory / name for name in names):
@@ -193,8 +193,8 @@ def set_aside(directory: str | os.PathLike, names: Iterable[str]) -> None:
             path.replace(directory / ".backup" / path.name)
 
 
-def replace_files(directory: str | os.PathLike, files: Mapping[str, Iterable[bytes]]) -> None:
-    """Make `files` all the known files of a directory; what it had beyond them goes into its .backup/."""
+def replace_files(directory: str | os.PathLike[str], files: Mapping[str, Iterable[bytes]]) -> None:
+    """Make `files` the only known files of a directory; its other known files go into its .backup/."""
     write_files(directory, files)
     set_aside(directory, [name for name in (*KNOWN_FILES, *DIRECTORY_FILES) if name not in files])
 

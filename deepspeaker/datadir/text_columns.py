@@ -15,7 +15,7 @@ from deepspeaker.datadir import BLANKS, undecodable
 from deepspeaker.errors import UserError
 
 BLANK = np.isin(np.arange(256), list(BLANKS.encode()))
-BLOCK = 1 << 18  # bytes: what is read stays in the processor's cache
+BLOCK = 1 << 18  # bytes, few enough to stay in the processor's cache
 WORD = 8  # bytes hashed at once
 MASKS = np.array([(1 << 8 * n) - 1 for n in range(WORD + 1)], np.uint64)  # the first n bytes of a word
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with bits everywhere
@@ -46,11 +46,11 @@ class Block(NamedTuple):
         return found
 
 
-def read_blocks(path: str | os.PathLike, fields: int, expected: str) -> Iterator[Block]:
+def read_blocks(path: str | os.PathLike[str], fields: int, expected: str) -> Iterator[Block]:
     """The lines of a file, in blocks.
 
     Raises UserError for a missing file, for bytes that are not UTF-8, and for the first line with more or fewer
-    fields; `expected` says in its message what a line is.
+    fields; `expected` describes a line in its message.
     """
     number = 1
     for data in _pieces(path):
@@ -66,7 +66,7 @@ def read_blocks(path: str | os.PathLike, fields: int, expected: str) -> Iterator
         number += len(counts)
 
 
-def _pieces(path: str | os.PathLike) -> Iterator[bytes]:
+def _pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """The file in pieces of whole lines, without a byte-order mark; the last line may lack its end."""
     try:
         with Path(path).open("rb") as file:
@@ -91,9 +91,10 @@ def _split(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """Different values (uint64) for different ones, every bit depending on all lower ones and those 32 above."""
+    """Mixed bits of values (uint64), one to one; each bit depends on all lower ones and those 32 above."""
     values = values * MULTIPLIER
-    return values ^ values >> np.uint64(32)
+    values = values ^ values >> np.uint64(32)
+    return values
 
 
 class Numbering:

@@ -26,7 +26,7 @@ class Trial(NamedTuple):
 
 
 class TrialList(NamedTuple):
-    """Trials by index: n trials, in the file's order, of different ids that stand only once."""
+    """Trials by index: n trials in the file's order; each id is listed once."""
 
     first_ids: list[str]
     second_ids: list[str]
@@ -36,7 +36,8 @@ class TrialList(NamedTuple):
 
     def pairs(self) -> np.ndarray:
         """(n,) int64: one number for each pair of ids."""
-        return self.first.astype(np.int64) * len(self.second_ids) + self.second
+        found: np.ndarray = self.first.astype(np.int64) * len(self.second_ids) + self.second
+        return found
 
     def named(self, which: np.ndarray) -> Iterator[str]:
         """The ids of the trials that `which` picks, for a message."""
@@ -47,7 +48,7 @@ class TrialList(NamedTuple):
         return self._replace(first=self.first[which], second=self.second[which], targets=self.targets[which])
 
 
-def read_trial_list(path: str | os.PathLike) -> TrialList:
+def read_trial_list(path: str | os.PathLike[str]) -> TrialList:
     """Raises UserError for a malformed line, a trial that stands twice (with or without the same label), and a list
     without any."""
     expected = f"id1 id2 {TARGET}|{NONTARGET}"
@@ -66,7 +67,7 @@ def read_trial_list(path: str | os.PathLike) -> TrialList:
     return trials
 
 
-def _refuse_repeated(path: str | os.PathLike, trials: TrialList) -> None:
+def _refuse_repeated(path: str | os.PathLike[str], trials: TrialList) -> None:
     pairs = trials.pairs()
     ranked = np.sort(pairs)
     if (ranked[1:] != ranked[:-1]).all():
@@ -83,7 +84,7 @@ def _refuse_repeated(path: str | os.PathLike, trials: TrialList) -> None:
     raise UserError(f"{path}: {len(before)} trials {what}: {examples(lines)}; leave one line of each")
 
 
-def read_trials(path: str | os.PathLike) -> list[Trial]:
+def read_trials(path: str | os.PathLike[str]) -> list[Trial]:
     """The trials in the file's order; raises UserError as read_trial_list."""
     trials = read_trial_list(path)
     return [Trial(trials.first_ids[i], trials.second_ids[j], target)
@@ -91,7 +92,7 @@ def read_trials(path: str | os.PathLike) -> list[Trial]:
                                     strict=True)]
 
 
-def write_trials(path: str | os.PathLike, trials: Iterable[Trial]) -> None:
+def write_trials(path: str | os.PathLike[str], trials: Iterable[Trial]) -> None:
     """Write trials in the order given, under a temporary name renamed when whole."""
     with atomic(path) as file:
         file.writelines(f"{a} {b} {TARGET if target else NONTARGET}\n" for a, b, target in trials)
@@ -101,9 +102,9 @@ def make_trials(utt2spk: Mapping[str, str], spk2gender: Mapping[str, str] | None
                 targets: int | None = None, nontargets: int | None = None, seed: int = 0) -> list[Trial]:
     """Target and nontarget trials, sorted; no pair twice, in either order, none of an utterance with itself.
 
-    `targets`: at most so many (None: every pair of utterances of a speaker); `nontargets`: at most so many
-    (None: as many as targets), of speakers of the same gender where `spk2gender` is given. Both are shared
-    evenly over the speakers as far as their utterances allow. Raises UserError where either would be missing.
+    targets: their maximum number (None: every pair of utterances of a speaker); nontargets: theirs (None: as many as
+    targets). With spk2gender, both speakers of a nontarget have the same gender. Trials are spread evenly over the
+    speakers as far as their utterances allow. Raises UserError where no target or no nontarget trial is possible.
     """
     rng = random.Random(seed)
     speakers = spk2utt(utt2spk)
@@ -115,8 +116,8 @@ def make_trials(utt2spk: Mapping[str, str], spk2gender: Mapping[str, str] | None
     if nontargets != 0 and not other:
         alike = " of one gender" if spk2gender is not None else ""
         raise UserError(f"no nontarget trial is possible: {found}, no two{alike}")
-    trials = [Trial(*sorted(pair), True) for pair in same] + [Trial(*sorted(pair), False) for pair in other]
-    return sorted(trials)
+    return sorted(Trial(min(pair), max(pair), target) for pairs, target in ((same, True), (other, False))
+                  for pair in pairs)
 
 
 def target_pairs(speakers: Mapping[str, Sequence[str]], count: int | None,

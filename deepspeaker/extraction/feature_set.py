@@ -1,4 +1,4 @@
-"""The features of a data directory: the archive is the data set."""
+"""The features of a data directory, read from its archives utterance by utterance."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ import numpy as np
 from deepspeaker.atomic import atomic
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import read_table
-from deepspeaker.datadir.archive import MatrixTable, open_vector
+from deepspeaker.datadir.archive import Index, MatrixTable, open_vector
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import differences, stored
 
 RECORD = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
-FINGERPRINTED = 1000  # utterances: all of a small corpus, a second's reading of a large one
+FINGERPRINTED = 1000  # utterances: all of a small corpus, about a second's reading of a large one
 
 
 class FeatureSet:
@@ -27,7 +27,7 @@ class FeatureSet:
     the directory's features were made with another configuration than `config`.
     """
 
-    def __init__(self, directory: str | os.PathLike, config: FeatureConfig):
+    def __init__(self, directory: str | os.PathLike[str], config: FeatureConfig):
         directory = Path(directory)
         if not (directory / "feats.scp").exists():
             raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
@@ -61,18 +61,18 @@ class FeatureSet:
             raise UserError(f"{name}: vad.scp has more frames than feats.scp ({count}); make the features again")
         return voiced if voiced.size else np.arange(count)
 
-    def rows(self, i: int, index: np.ndarray) -> np.ndarray:
+    def rows(self, i: int, index: Index) -> np.ndarray:
         """Features (n, F) float32 of the frames `index`."""
         return self.table.rows(i, index)
 
     def fingerprint(self) -> str:
-        """A number that changes with the list of utterances, with where they stand in the archives, and with what the
-        archives hold: what stands there of FINGERPRINTED of them, evenly spaced, is read."""
+        """A hash of the list of utterances, of their places in the archives, and of the features of FINGERPRINTED
+        utterances, evenly spaced."""
         digest = hashlib.sha256("\n".join(self.utterances).encode())
         digest.update(" ".join(s.rpartition(":")[2] for s in self.table.specifiers).encode())
         for i in np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).round().astype(int)).tolist():
-            digest.update(self.rows(i, slice(None)))
-            digest.update(self.frames(i))
+            digest.update(self.rows(i, slice(None)).data)
+            digest.update(self.frames(i).data)
         return digest.hexdigest()[:16]
 
 
@@ -81,15 +81,15 @@ def features_record(config: FeatureConfig) -> dict[str, object]:
     return stored(asdict(config))
 
 
-def write_record(directory: str | os.PathLike, record: Mapping[str, object]) -> None:
-    """Keep beside feats.scp what the archives were made with."""
+def write_record(directory: str | os.PathLike[str], record: Mapping[str, object]) -> None:
+    """Write beside feats.scp the configuration that the archives were made with."""
     with atomic(Path(directory) / RECORD) as file:
         json.dump(record, file, indent=1)
         file.write("\n")
 
 
 def _check_record(directory: Path, config: FeatureConfig) -> None:
-    """Features of other tools have no record and are taken as they are."""
+    """Raises UserError where the configuration differs. Features of other tools have no record and are not checked."""
     path = directory / RECORD
     if not path.exists():
         return

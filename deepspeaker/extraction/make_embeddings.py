@@ -1,4 +1,4 @@
-"""Stage 5: features -> an archive of embeddings a job; join_embeddings.py joins them."""
+"""Stage 5: features -> one archive of embeddings per job, which join_embeddings.py joins."""
 
 import dataclasses
 from pathlib import Path

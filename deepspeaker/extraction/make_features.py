@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.feature_set import features_record, write_record
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
 
-PIECE = 500  # utterances; at most so many are done again by a job that was stopped
+T = TypeVar("T")
+PIECE = 500  # utterances; a job that was stopped repeats at most these
 CHANNELS = {"A": 0, "B": 1}  # of reco2file_and_channel
 
 
@@ -85,19 +86,20 @@ def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
         if channel is not None and channel not in CHANNELS:
             raise UserError(f"{data_dir}/reco2file_and_channel: {recording}: expected channel "
                             f"{' or '.join(CHANNELS)}, found {channel!r}")
-        found[utterance] = Source(wav[recording], start, end, CHANNELS.get(channel), changes.get(utterance))
+        found[utterance] = Source(wav[recording], start, end, CHANNELS[channel] if channel else None,
+                                  changes.get(utterance))
     return found
 
 
-def _optional(read, path: Path) -> dict:
+def _optional(read: Callable[[Path], dict[str, T]], path: Path) -> dict[str, T]:
     return read(path) if path.exists() else {}
 
 
 def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, jobs: int, pipes: bool = True,
                pipe_timeout: float = PIPE_TIMEOUT) -> str:
-    """Compute the features of one job's utterances, those of pieces made before apart; returns a line of counts.
+    """Compute the features of one job's utterances, except pieces made before; returns a line of counts.
 
-    Audio that cannot be read is noted and passed over; a piece with such audio is made again by the next run.
+    Audio that cannot be read is noted and left out; a piece with such audio is made again by the next run.
     """
     everything = sources(data_dir, pipes)
     mine = job_share(list(everything), job, jobs)
@@ -125,12 +127,12 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
 
 
 def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig) -> str:
-    """What a piece's archives depend on, as one number."""
+    """A hash of everything that a piece's archives depend on."""
     return hashlib.sha256(repr((__version__, features_record(config), list(piece.items()))).encode()).hexdigest()
 
 
 def _made(record: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
-    """Whether a piece is there, made of the same, and without audio that could not be read."""
+    """Whether a piece is there, with this fingerprint and without unreadable audio."""
     try:
         found = json.loads(record.read_text())
     except (OSError, ValueError):
@@ -139,18 +141,18 @@ def _made(record: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
 
 
 def _remove_leftovers(record: Path, *archives: Path) -> None:
-    """What a killed run left of a piece, or an earlier run of another one."""
+    """Remove what a killed or an earlier run left in the place of a piece."""
     record.unlink(missing_ok=True)
     for ark in archives:
         for unfinished in ark.parent.glob(f".{glob.escape(ark.name)}.*.tmp"):
             unfinished.unlink()
 
 
-def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file, vad_file, reporter: Reporter,
-                pipe_timeout: float) -> dict[str, object]:
-    """Write a piece's archives; what its record says of them.
+def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file: IO[bytes], vad_file: IO[bytes],
+                reporter: Reporter, pipe_timeout: float) -> dict[str, Any]:
+    """Write a piece's archives; returns the contents of its record.
 
-    utterances: name -> [offset of fbank, of vad, frames, seconds]; bad: name -> reason; converted: how many were.
+    utterances: name -> [offset of fbank, of vad, frames, seconds]; bad: name -> reason; converted: their number.
     """
     utterances, bad, converted = {}, {}, 0
     for utterance, source in piece.items():
@@ -186,13 +188,13 @@ def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tup
 def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
     """Turn the jobs' records into DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
 
-    Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than 5 % of the
-    utterances could not be read.
+    Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than MAX_UNUSABLE_SHARE
+    of the utterances could not be read.
     """
     everything = list(sources(data_dir))
     records = [record for job in range(1, jobs + 1)
                for _, _, record in places.pieces(job, len(job_share(everything, job, jobs)))]
-    tables: dict[str, dict[str, object]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
+    tables: dict[str, dict[str, Any]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
     bad: dict[str, str] = {}
     made: set[Path] = set()
     for record in records:
