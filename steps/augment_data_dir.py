@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A copy of a data directory with other sound: at another speed, or with noise, music, babble or reverberation.
 
-Reads SOURCE and the sound files of FOLDER (MUSAN or RIRS_NOISES as distributed, or any folder laid out so). Writes
-TARGET, a data directory without features and without audio of its own: its file `augment` says what is done to the
-original's audio when it is read. Utterance 's1-u1' becomes 's1-u1-noise' of the same speaker; at another speed
+Reads SOURCE and the sound files of FOLDER (MUSAN or RIRS_NOISES as distributed, or a folder with the same layout).
+Writes TARGET, a data directory without features and without audio of its own: its file `augment` describes how the
+original audio is changed when it is read. Utterance 's1-u1' becomes 's1-u1-noise' of the same speaker; at another speed
 'sp0.9-s1-u1' of a new speaker, 'sp0.9-s1'. The trials of a test set become trials of the copies.
 
     steps/augment_data_dir.py --noise /db/musan data/train data/train_noise
@@ -22,12 +22,12 @@ def main():
     parser.add_argument("source", type=Path, metavar="SOURCE")
     parser.add_argument("target", type=Path, metavar="TARGET")
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--speed", type=float, metavar="FACTOR", help="1.1: a tenth faster")
-    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="MUSAN's noises")
-    kind.add_argument("--music", type=Path, metavar="FOLDER", help="MUSAN's music")
-    kind.add_argument("--babble", type=Path, metavar="FOLDER", help="several talkers of MUSAN's speech")
-    kind.add_argument("--reverb", type=Path, metavar="FOLDER", help="impulse responses of rooms")
-    parser.add_argument("--seed", type=int, default=0, help="of what each utterance gets (default 0)")
+    kind.add_argument("--speed", type=float, metavar="FACTOR", help="change the speed: 1.1 is 10 %% faster")
+    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="add noises of MUSAN in FOLDER")
+    kind.add_argument("--music", type=Path, metavar="FOLDER", help="add music of MUSAN in FOLDER")
+    kind.add_argument("--babble", type=Path, metavar="FOLDER", help="add several talkers of MUSAN in FOLDER")
+    kind.add_argument("--reverb", type=Path, metavar="FOLDER", help="add reverberation, by impulse responses in FOLDER")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing sounds and levels (default 0)")
     args = parser.parse_args()
 
     from deepspeaker.corpus.augmented_copies import MUSAN, noisy_copy, reverberant_copy, speed_copy

@@ -16,7 +16,7 @@ no_pipes=false
 help_message="Usage: $0 [options] TRAIN_DIR ARK_DIR [ROOMS_DIR]
 Copies have no audio of their own: it is changed when it is read. Archives of their features go into ARK_DIR. Rooms are
 simulated into ROOMS_DIR (rirs beside ARK_DIR) where the kind reverb has no --rirs; this needs pyroomacoustics.
-  --conf FILE             its [features], and [augment] copies and speeds ($conf)
+  --conf FILE             configuration of features and of copies' speeds ($conf)
   --kinds KINDS           kinds of copies: 'speed noise music babble reverb', or some ([augment] copies of the conf)
   --musan FOLDER          MUSAN, for noise, music and babble
   --rirs FOLDER           RIRS_NOISES, for reverb
@@ -33,6 +33,10 @@ if [ $# -lt 2 ] || [ $# -gt 3 ]; then
 fi
 train=${1%/} ark=${2%/} rooms=${3:-$(dirname "$2")/rirs}
 
+if [ ! -s "$train/feats.scp" ]; then
+  echo "augment_training_set.sh: no $train/feats.scp: make its features first (steps/make_fbank.sh)" >&2
+  exit 1
+fi
 if [ -z "$kinds" ]; then kinds=$(conf_value.py "$conf" augment copies); fi
 if [ -z "$kinds" ]; then
   echo "augment_training_set.sh: no --kinds given, and [augment] copies of $conf is empty" >&2

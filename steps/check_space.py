@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether the disk has room for the features of data directories, by the lengths of some of their recordings.
+"""Check that the disk has room for the features of data directories, estimated from some of their recordings.
 
 Reads each DATA_DIR's wav.scp (or segments). One line on standard output, or an error.
 
@@ -12,17 +12,17 @@ import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.corpus.augmented_copies import copy_names
+from deepspeaker.corpus.augmented_copies import KINDS, copy_names
 from deepspeaker.errors import run
 from deepspeaker.recipe.disk_space import check_space
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conf", type=Path, required=True)
+    parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration of features and copies")
     parser.add_argument("--copies", nargs=2, default=("", ""), metavar=("DATA_DIR", "KINDS"),
-                        help="count augmented copies of a data directory, too: 'speed noise music babble reverb', or "
-                             "some")
+                        help="count the features of augmented copies of DATA_DIR, too; KINDS: some of "
+                             f"'{' '.join(KINDS)}'")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("data_dirs", type=Path, nargs="*", metavar="DATA_DIR")
     args = parser.parse_args()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """One job of extract_embeddings.sh, or (--join) the step that joins all jobs' embeddings.
 
-Reads a checkpoint and DATA_DIR/{feats.scp,vad.scp}; --conf gives [embedding], else the checkpoint's own holds. A job
-writes OUT_DIR/embedding.JOB.{ark,scp}. Joining writes OUT_DIR/embedding.{ark,scp}, spk_embedding.{ark,scp} (speakers'
-means, of length one) and deletes the jobs' files.
+Reads a checkpoint and DATA_DIR/{feats.scp,vad.scp}; [embedding] comes from --conf, or else from the checkpoint. A job
+writes OUT_DIR/embedding.JOB.{ark,scp}. Joining writes OUT_DIR/embedding.{ark,scp} and spk_embedding.{ark,scp} (means
+of each speaker, of length one) and deletes the jobs' files.
 
     steps/extract_embeddings.py --job 1 --nj 4 exp/small/triplet/final.pt data/test exp/small/triplet/embeddings/test
 """
@@ -22,12 +22,12 @@ def main():
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("data_dir", type=Path, metavar="DATA_DIR")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--conf", type=Path)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--conf", type=Path, metavar="FILE", help="its [embedding] is used (default: the checkpoint's)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--job", type=int, help="this job's number, from 1")
-    which.add_argument("--join", action="store_true")
+    which.add_argument("--join", action="store_true", help="join the embeddings of all --nj jobs")
     args = parser.parse_args()
 
     if args.join:

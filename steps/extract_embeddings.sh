@@ -12,8 +12,8 @@ help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
 Writes OUT_DIR/{embedding,spk_embedding}.{ark,scp}; logs lie in OUT_DIR/log.
   --nj N                parallel jobs; on a GPU one ($nj)
   --cmd CMD             how jobs are run: run.pl, slurm.pl ... ($cmd)
-  --use-gpu true|false  ($use_gpu)
-  --conf FILE           its [embedding] instead of the checkpoint's"
+  --use-gpu true|false  run on a GPU instead of CPUs ($use_gpu)
+  --conf FILE           configuration whose [embedding] is used (the checkpoint's)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh

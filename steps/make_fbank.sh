@@ -11,10 +11,10 @@ pipe_timeout=
 
 help_message="Usage: $0 [options] DATA_DIR [LOG_DIR [ARK_DIR]]
 Makes log mel filterbank features and voice activity; LOG_DIR is DATA_DIR/log, ARK_DIR is DATA_DIR/data.
-Started again after it was stopped, it keeps what is whole, if --nj is the same.
+An interrupted run resumes where it stopped, if --nj is the same.
   --nj N                  parallel jobs ($nj)
   --cmd CMD               how jobs are run: run.pl, slurm.pl ... ($cmd)
-  --conf FILE             its [features] ($conf)
+  --conf FILE             configuration whose [features] are used ($conf)
   --no-pipes true|false   run no commands of wav.scp: refuse it if it has any ($no_pipes)
   --pipe-timeout SECONDS  a command that takes longer is killed, its utterance left out (make_fbank.py's)"
 . "$here/../path.sh"

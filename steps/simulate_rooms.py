@@ -18,8 +18,8 @@ from deepspeaker.errors import run
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rirs_dir", type=Path, metavar="RIRS_DIR")
-    parser.add_argument("--rooms", type=int, default=200, help="of each of the two sizes (default 200)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rooms", type=int, default=200, help="number of rooms of each of the two sizes (default 200)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing rooms (default 0)")
     args = parser.parse_args()
 
     from deepspeaker.audio.simulated_rooms import simulate_rooms

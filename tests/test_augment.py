@@ -299,6 +299,8 @@ def test_training_set_with_its_copies(data_dir, conf, sounds, call, tmp_path):
     source, (_, rirs), settings = data_dir(speakers=2, utterances=1), sounds, conf({"augment.speeds": [1.1]})
     ark, step = tmp_path / "the fbank", ROOT / "steps/augment_training_set.sh"
     ark.mkdir()
+    done = call(step, "--conf", settings, "--kinds", "speed", source, ark)
+    assert done.returncode == 1 and "no " + str(source / "feats.scp") in done.stderr
     make_features(source, load_config(settings), ark)
     done = call(step, "--conf", settings, "--kinds", "reverb noise", source, ark)
     assert done.returncode == 1 and "needs --musan" in done.stderr and not Path(f"{source}_reverb").exists()
