@@ -13,7 +13,8 @@ import soundfile
 from conftest import RATE, noise, write_wav
 
 from deepspeaker.audio import commands, ffmpeg, sndfile
-from deepspeaker.audio.reading import read_audio
+from deepspeaker.audio.decoding import Truncated
+from deepspeaker.audio.reading import probe, read_audio
 from deepspeaker.errors import UserError
 
 
@@ -265,16 +266,16 @@ def test_probe(tmp_path):
     stereo = np.stack([noise(0.5, 1), noise(0.5, 2)], 1)
     for name in ("a.wav", "a.flac"):
         path = write_wav(tmp_path / name, stereo)
-        assert reading.probe(path) == (8000, RATE, 2) and reading.probe(path).seconds == 0.5
+        assert probe(path) == (8000, RATE, 2) and probe(path).seconds == 0.5
         cut = tmp_path / f"cut-{name}"
         cut.write_bytes(path.read_bytes()[:-2000])
-        with pytest.raises(reading.Truncated, match=f"{cut} is truncated"):
-            reading.probe(cut)
+        with pytest.raises(Truncated, match=f"{cut} is truncated"):
+            probe(cut)
     content = (tmp_path / "a.wav").read_bytes()
     for bad, words in ((b"", "is empty"), (content[:40] + b"\0\0\0\0", "no samples"), (b"x" * 99, "is not audio")):
         (tmp_path / "bad.wav").write_bytes(bad)
         with pytest.raises(UserError, match=words):
-            reading.probe(tmp_path / "bad.wav")
+            probe(tmp_path / "bad.wav")
 
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF])

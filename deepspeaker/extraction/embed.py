@@ -23,7 +23,7 @@ def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
     mode: [features] normalize, here over the whole utterance. One below min_frames is repeated to that length.
     """
     size = features.shape[-2]
-    longest = torch.sym_max(size, config.min_frames)  # type: ignore[no-untyped-call]
+    longest = torch.sym_max(size, config.min_frames)
     rows = torch.arange(longest, device=features.device)
     return normalize(features, mode)[..., rows % torch.full_like(rows, size), :]
 
