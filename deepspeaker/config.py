@@ -1,67 +1,101 @@
-"""conf/*.toml -> frozen dataclasses: the only place where configuration becomes Python.
+"""Configuration files -> frozen, checked objects: the only place where configuration becomes Python.
 
-Every key without a default must be there, none may be unknown, each must have its type; the error names file, section
-and key. The meaning and unit of each key stand as comments in conf/deep_speaker.toml.
+Every key must be there, none may be unknown, each must have its type and range; the error names file, section and key.
+The meaning and unit of each key stand as comments in egs/voxceleb/conf/deep_speaker.toml.
 """
 
-import inspect
 import json
 import os
 import tomllib
-import typing
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
-from types import UnionType
+from typing import Annotated, Any, Literal, Self
 
-import torch
+from pydantic import AfterValidator, Field, model_validator
 
 from deepspeaker.atomic import atomic
+from deepspeaker.conf_files import Tables, read_tables
+from deepspeaker.config_checks import (
+    Table,
+    at_least,
+    checked,
+    known_backend,
+    known_copy,
+    known_mining,
+    known_quality,
+    network_options,
+    probability,
+    rising_schedule,
+    try_to_build,
+)
 from deepspeaker.errors import UserError
-from deepspeaker.losses import SoftmaxArguments, TripletArguments
-from deepspeaker.losses.triplet import MINING
-from deepspeaker.models import NETWORKS, build_network
-from deepspeaker.scoring import BACKENDS
-from deepspeaker.scoring.quality import QUALITIES
+from deepspeaker.losses import LossArguments, SoftmaxArguments, TripletArguments
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]  # 0: none
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
-@dataclass(frozen=True)
-class FeatureConfig:
-    sample_rate: int
-    num_mel_bins: int
+class FeatureConfig(Table):
+    sample_rate: Count
+    num_mel_bins: Count
     low_freq: float
     high_freq: float
     snip_edges: bool
     compress: bool
     vad: bool
-    normalize: typing.Literal["mean", "mean_variance", "none"]
+    normalize: Literal["mean", "mean_variance", "none"]
+
+    @model_validator(mode="after")
+    def _band_rises(self) -> Self:
+        nyquist = self.sample_rate / 2
+        if not 0 <= self.low_freq < (self.high_freq or nyquist) <= nyquist:
+            raise ValueError(f"low_freq {self.low_freq} and high_freq {self.high_freq} must rise within "
+                             f"0..{nyquist} Hz")
+        return self
 
 
-@dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Table):
     name: str
-    options: Mapping[str, object]
+    options: dict[str, Any]  # the keyword-only arguments of the network
 
 
-@dataclass(frozen=True)
-class BatchConfig:
-    speakers: int
-    utterances: int
-    min_frames: int
+class BatchConfig(Table):
+    speakers: Count
+    utterances: Count
+    min_frames: Count
     max_frames: int
-    speaker_weight: typing.Literal["even", "utterances"]
+    speaker_weight: Literal["even", "utterances"]
+
+    @model_validator(mode="after")
+    def _lengths_rise(self) -> Self:
+        if self.max_frames < self.min_frames:
+            raise ValueError(f"max_frames {self.max_frames} < min_frames {self.min_frames}")
+        return self
 
 
-@dataclass(frozen=True)
 class PhaseConfig(BatchConfig):
     """What both phases have."""
 
-    epochs: int
-    steps_per_epoch: int
-    learning_rate: float
-    final_learning_rate: float
-    decay: typing.Literal["linear", "exponential"]
-    warmup_steps: int
-    margin: float
+    epochs: Count
+    steps_per_epoch: Count
+    learning_rate: NotNegative
+    final_learning_rate: NotNegative
+    decay: Literal["linear", "exponential"]
+    warmup_steps: CountOrNone
+    margin: NotNegative
+
+    @model_validator(mode="after")
+    def _decay_is_possible(self) -> Self:
+        if self.decay == "exponential" and not min(self.learning_rate, self.final_learning_rate) > 0:
+            raise ValueError("decay: what falls exponentially is above 0, found learning_rate "
+                             f"{self.learning_rate}, final_learning_rate {self.final_learning_rate}")
+        return self
+
+    @abstractmethod
+    def loss_arguments(self, step: int) -> LossArguments:
+        """What the phase's loss is called with at a step."""
 
     def learning_rate_at(self, step: int) -> float:
         """Rising linearly over warmup_steps, then falling as `decay` says to final_learning_rate at the last step."""
@@ -70,15 +104,14 @@ class PhaseConfig(BatchConfig):
         last = self.epochs * self.steps_per_epoch - 1
         share = (step - self.warmup_steps) / max(1, last - self.warmup_steps)
         if self.decay == "exponential":
-            return self.learning_rate * (self.final_learning_rate / self.learning_rate) ** share
+            return float(self.learning_rate * (self.final_learning_rate / self.learning_rate) ** share)
         return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
 
 
-@dataclass(frozen=True)
 class SoftmaxConfig(PhaseConfig):
-    margin_start_step: int
-    margin_warmup_steps: int
-    scale: float
+    margin_start_step: CountOrNone
+    margin_warmup_steps: CountOrNone
+    scale: Positive
 
     def loss_arguments(self, step: int) -> SoftmaxArguments:
         """The margin is 0 up to margin_start_step, and rises linearly over margin_warmup_steps, 0: at once."""
@@ -87,10 +120,10 @@ class SoftmaxConfig(PhaseConfig):
         return SoftmaxArguments(share * self.margin, self.scale)
 
 
-@dataclass(frozen=True)
 class TripletConfig(PhaseConfig):
-    mining: str
-    schedule: list[str]
+    utterances: Annotated[int, at_least(2, "a positive pair needs")]
+    mining: Annotated[str, AfterValidator(known_mining)]
+    schedule: Annotated[list[str], AfterValidator(rising_schedule)]
 
     def loss_arguments(self, step: int) -> TripletArguments:
         """The mining of the step's epoch: that of the last line of the schedule whose epoch has begun."""
@@ -102,45 +135,40 @@ class TripletConfig(PhaseConfig):
         return TripletArguments(self.margin, mining)
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    optimizer: typing.Literal["sgd", "adamw"]
-    momentum: float
-    weight_decay: float
-    max_gradient_norm: float
-    average: int
+class TrainingConfig(Table):
+    optimizer: Literal["sgd", "adamw"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    max_gradient_norm: Positive
+    average: CountOrNone
     compile: bool
     deterministic: bool
-    checkpoint_minutes: float
+    checkpoint_minutes: NotNegative
 
 
-@dataclass(frozen=True)
-class AugmentConfig:
-    copies: list[typing.Literal["speed", "noise", "music", "babble", "reverb"]]
-    speeds: list[float]
-    time_mask: int
-    frequency_mask: int
+class AugmentConfig(Table):
+    copies: list[Annotated[str, AfterValidator(known_copy)]]
+    speeds: list[Positive]
+    time_mask: CountOrNone
+    frequency_mask: CountOrNone
 
 
-@dataclass(frozen=True)
-class EmbeddingConfig:
-    min_frames: int
-    crops: int = 0
-    crop_frames: int = 300
+class EmbeddingConfig(Table):
+    min_frames: Count
+    crops: CountOrNone = 0  # these two keys came later: earlier checkpoints lack them
+    crop_frames: Count = 300
 
 
-@dataclass(frozen=True)
-class ScoringConfig:
-    backends: list[str]
-    cohort_top: int
-    plda_transform: typing.Literal["lda", "whiten"]
-    plda_dim: int
-    calibration_prior: float
-    qualities: list[str]
+class ScoringConfig(Table):
+    backends: list[Annotated[str, AfterValidator(known_backend)]]
+    cohort_top: Annotated[int, at_least(2, "a deviation needs")]
+    plda_transform: Literal["lda", "whiten"]
+    plda_dim: Count
+    calibration_prior: Annotated[float, AfterValidator(probability)]
+    qualities: list[Annotated[str, AfterValidator(known_quality)]]
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Table):
     features: FeatureConfig
     model: ModelConfig
     softmax: SoftmaxConfig
@@ -150,26 +178,17 @@ class Config:
     embedding: EmbeddingConfig
     scoring: ScoringConfig
 
-    def as_tables(self) -> dict[str, dict]:
+    def as_tables(self) -> Tables:
         """Nested plain dictionaries, as the TOML file has them."""
-        tables = asdict(self)
-        tables["model"] = {"name": self.model.name, **self.model.options}
-        return tables
+        return self.model_dump() | {"model": {"name": self.model.name, **self.model.options}}
 
 
-def load_config(path: str | os.PathLike) -> Config:
-    """Read a TOML file; UserError names the key that is unknown, missing or of another type or value."""
-    try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except FileNotFoundError:
-        raise UserError(f"no such configuration file: {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML: {error}") from None
-    return config_from_tables(tables, str(path))
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """Read a TOML file and its bases; UserError names the key that is unknown, missing or of another type or value."""
+    return config_from_tables(read_tables(path), str(path))
 
 
-def write_config(path: str | os.PathLike, config: Config) -> None:
+def write_config(path: str | os.PathLike[str], config: Config) -> None:
     """Write a TOML file that load_config reads back; JSON's scalars and lists are TOML's."""
     with atomic(path) as file:
         for section, table in config.as_tables().items():
@@ -192,118 +211,11 @@ def set_values(config: Config, changes: Sequence[str]) -> Config:
     return config_from_tables(tables, " ".join(changes))
 
 
-def config_from_tables(tables: Mapping[str, Mapping], where: str) -> Config:
+def config_from_tables(tables: Mapping[str, Any], where: str) -> Config:
     """The Config of nested dictionaries; `where` opens the error messages."""
-    types = typing.get_type_hints(Config)
-    _check_names(tables, types, f"{where}: section")
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise UserError(f"{where}: {name} must be a section, found {table!r}")
-    sections = {name: _model(tables[name], where) if name == "model" else _section(kind, tables[name], name, where)
-                for name, kind in types.items()}
-    config = Config(**sections)
-    _check_values(config, where)
+    if isinstance(network := tables.get("model"), Mapping):
+        options = network_options(network, where)
+        tables = {**tables, "model": {"name": network["name"], "options": options}}
+    config = checked(Config, tables, where)
+    try_to_build(config.features.num_mel_bins, config.model.name, config.model.options, where)
     return config
-
-
-def _section(kind: type, table: dict, name: str, where: str):
-    hints = typing.get_type_hints(kind)
-    keys = {field.name: hints[field.name] for field in fields(kind)}
-    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
-    return kind(**_typed(defaults | table, keys, f"{where}: [{name}]"))
-
-
-def _model(table: Mapping, where: str) -> ModelConfig:
-    options = dict(table)
-    name = options.pop("name", None)
-    if name not in NETWORKS:
-        raise UserError(f"{where}: [model] name: no model {name!r}; there are: {', '.join(NETWORKS)}")
-    arguments = inspect.signature(NETWORKS[name]).parameters.values()
-    keys = {a.name: a.annotation for a in arguments if a.kind is a.KEYWORD_ONLY}
-    return ModelConfig(name, _typed(options, keys, f"{where}: [model]"))
-
-
-def _typed(table: Mapping, keys: Mapping[str, type], where: str) -> dict[str, object]:
-    _check_names(table, keys, f"{where} key")
-    return {key: _value(table[key], kind, f"{where} {key}") for key, kind in keys.items()}
-
-
-def _check_names(found: Mapping, expected: Mapping, what: str) -> None:
-    if unknown := sorted(set(found) - set(expected)):
-        raise UserError(f"{what} {', '.join(unknown)} is unknown; there are: {', '.join(expected)}")
-    if missing := [name for name in expected if name not in found]:
-        raise UserError(f"{what} {', '.join(missing)} is missing")
-
-
-def _value(value: object, kind: type | UnionType, where: str) -> object:
-    if typing.get_origin(kind) is typing.Literal:
-        if value not in typing.get_args(kind):
-            raise UserError(f"{where}: found {value!r}, expected one of: {', '.join(typing.get_args(kind))}")
-        return value
-    if typing.get_origin(kind) is list:
-        if not isinstance(value, list):
-            raise UserError(f"{where}: expected a list, found {value!r}")
-        return [_value(item, typing.get_args(kind)[0], where) for item in value]
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise UserError(f"{where}: expected {kind.__name__}, found {value!r}")
-    return value
-
-
-def _check_values(config: Config, where: str) -> None:
-    """What no type can express: relations between values, and names that only the network knows."""
-    features, scoring = config.features, config.scoring
-    positive = {"[features] num_mel_bins": features.num_mel_bins, "[features] sample_rate": features.sample_rate,
-                "[embedding] min_frames": config.embedding.min_frames,
-                "[embedding] crop_frames": config.embedding.crop_frames, "[scoring] plda_dim": scoring.plda_dim}
-    phases = {"softmax": config.softmax, "triplet": config.triplet}
-    for name, phase in phases.items():
-        positive |= {f"[{name}] {key}": getattr(phase, key)
-                     for key in ("epochs", "steps_per_epoch", "speakers", "utterances", "min_frames")}
-    for key, value in positive.items():
-        if value < 1:
-            raise UserError(f"{where}: {key}: expected at least 1, found {value}")
-    for name, phase in phases.items():
-        if phase.max_frames < phase.min_frames:
-            raise UserError(f"{where}: [{name}] max_frames {phase.max_frames} < min_frames {phase.min_frames}")
-        if phase.decay == "exponential" and not min(phase.learning_rate, phase.final_learning_rate) > 0:
-            raise UserError(f"{where}: [{name}] decay: what falls exponentially is above 0, found learning_rate "
-                            f"{phase.learning_rate}, final_learning_rate {phase.final_learning_rate}")
-    if config.embedding.crops < 0:
-        raise UserError(f"{where}: [embedding] crops: expected 0 (whole utterances) or more, found "
-                        f"{config.embedding.crops}")
-    if not 0 <= features.low_freq < (features.high_freq or features.sample_rate / 2) <= features.sample_rate / 2:
-        raise UserError(f"{where}: [features] low_freq {features.low_freq} and high_freq {features.high_freq} "
-                        f"must rise within 0..{features.sample_rate / 2} Hz")
-    for key, names, table in (("backends", scoring.backends, BACKENDS), ("qualities", scoring.qualities, QUALITIES)):
-        if unknown := [name for name in names if name not in table]:
-            raise UserError(f"{where}: [scoring] {key}: no {', '.join(unknown)}; there are: {', '.join(table)}")
-    if scoring.cohort_top < 2:
-        raise UserError(f"{where}: [scoring] cohort_top: a deviation needs at least 2, found {scoring.cohort_top}")
-    if not 0 < scoring.calibration_prior < 1:
-        raise UserError(f"{where}: [scoring] calibration_prior: expected more than 0 and less than 1, found "
-                        f"{scoring.calibration_prior}")
-    if config.triplet.utterances < 2:
-        raise UserError(f"{where}: [triplet] utterances: a positive pair needs at least 2, "
-                        f"found {config.triplet.utterances}")
-    _check_mining(config.triplet, where)
-    try:
-        with torch.device("meta"):
-            build_network(config.features.num_mel_bins, config.model.name, config.model.options)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except Exception as error:  # torch raises whatever comes to it
-        raise UserError(f"{where}: [model]: no network can be built of it: {str(error).splitlines()[0]}") from None
-
-
-def _check_mining(triplet: TripletConfig, where: str) -> None:
-    for line in [f"1 {triplet.mining}", *triplet.schedule]:
-        epoch, _, name = line.partition(" ")
-        if not epoch.isdecimal():
-            raise UserError(f"{where}: [triplet] schedule: expected 'EPOCH MINING', found {line!r}")
-        if name not in MINING:
-            raise UserError(f"{where}: [triplet] mining: no mining {name!r}; there are: {', '.join(MINING)}")
-    epochs = [int(line.split()[0]) for line in triplet.schedule]
-    if epochs != sorted(set(epochs)):
-        raise UserError(f"{where}: [triplet] schedule: epochs must rise, found {epochs}")

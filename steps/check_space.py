@@ -8,10 +8,10 @@ Reads each DATA_DIR's wav.scp (or segments). One line on standard output, or an 
 
 import argparse
 import sys
-import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.conf_files import read_tables
 from deepspeaker.corpus.augmented_copies import KINDS, copy_names
 from deepspeaker.errors import run
 from deepspeaker.recipe.disk_space import check_space
@@ -26,7 +26,7 @@ def main():
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("data_dirs", type=Path, nargs="*", metavar="DATA_DIR")
     args = parser.parse_args()
-    conf = tomllib.loads(args.conf.read_text(encoding="utf-8"))
+    conf = read_tables(args.conf)
     source, kinds = Path(args.copies[0]), args.copies[1].split()
     copies = copy_names(kinds, conf["augment"]["speeds"], source.name) if kinds else []
     audio = {directory.name: directory for directory in args.data_dirs} | dict.fromkeys(copies, source)

@@ -9,7 +9,6 @@ the model, with --backends in place of its own. Writes EXP_DIR/results.tsv and E
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -36,8 +35,8 @@ def main():
     trained = args.exp_dir / "triplet" / "final.pt"
     if trained.exists():
         config = load_config(args.conf)
-        scoring = dataclasses.replace(config.scoring, backends=args.backends or config.scoring.backends)
-        config = dataclasses.replace(config, scoring=scoring)
+        scoring = config.scoring.model_copy(update={"backends": args.backends or config.scoring.backends})
+        config = config.model_copy(update={"scoring": scoring})
         write_model(args.exp_dir / "model.pt", trained, config, gather(trained.parent, scoring, args.train, rows))
 
 

@@ -26,7 +26,8 @@ def on_gpu(words):
 @pytest.mark.parametrize("free, where", [(1 << 40, "in GPU memory"), (0, "mapped archives")])
 def test_batches_are_those_of_the_cpu(ready, monkeypatch, free, where):
     conf, train, _ = ready()
-    config, even = load_config(conf), BatchConfig(4, 2, 40, 90, "even")
+    config = load_config(conf)
+    even = BatchConfig(speakers=4, utterances=2, min_frames=40, max_frames=90, speaker_weight="even")
     data, there = TrainingSet(train, config.features), TrainingSet(train, config.features)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
     assert where in there.place(torch.device("cuda"))

@@ -19,7 +19,7 @@ from conftest import environment, finish, hear_interrupts, make_features, same, 
 from test_models import BODIES
 
 from deepspeaker.checkpoint import load, load_model, save
-from deepspeaker.config import PhaseConfig, load_config
+from deepspeaker.config import SoftmaxConfig, load_config
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed
@@ -498,9 +498,9 @@ def test_truncated_checkpoint(ready, tmp_path):
 
 @pytest.mark.parametrize("decay", ["linear", "exponential"])
 def test_learning_rate(decay):
-    settings = PhaseConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, min_frames=1, max_frames=1,
-                           speaker_weight="even", learning_rate=1.0, final_learning_rate=0.1, decay=decay,
-                           warmup_steps=4, margin=0.1)
+    settings = SoftmaxConfig(epochs=2, steps_per_epoch=10, speakers=1, utterances=1, min_frames=1, max_frames=1,
+                             speaker_weight="even", learning_rate=1.0, final_learning_rate=0.1, decay=decay,
+                             warmup_steps=4, margin=0.1, margin_start_step=0, margin_warmup_steps=0, scale=30.0)
     rates = [settings.learning_rate_at(step) for step in range(20)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0] and rates[-1] == pytest.approx(0.1)
     if decay == "linear":

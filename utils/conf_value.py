@@ -5,15 +5,21 @@
 """
 
 import sys
-import tomllib
 from pathlib import Path
 
-if __name__ == "__main__":
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.conf_files import read_tables
+from deepspeaker.errors import UserError, run
+
+
+def main() -> None:
     conf, section, key = sys.argv[1:]
-    try:
-        value = tomllib.loads(Path(conf).read_text(encoding="utf-8"))[section][key]
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        sys.exit(f"conf_value.py: {conf}: {error}")
-    except KeyError as error:
-        sys.exit(f"conf_value.py: {conf}: {error} of [{section}] {key} is missing")
+    tables = read_tables(conf)
+    if key not in tables.get(section, {}):
+        raise UserError(f"{conf}: [{section}] key {key} is missing")
+    value = tables[section][key]
     print(*value if isinstance(value, list) else [value])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +77,7 @@ class FeatureSet:
 
 def features_record(config: FeatureConfig) -> dict[str, object]:
     """The part of the configuration that archives depend on."""
-    return stored(asdict(config))
+    return stored(config.model_dump())
 
 
 def write_record(directory: str | os.PathLike[str], record: Mapping[str, object]) -> None:

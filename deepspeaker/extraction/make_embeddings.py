@@ -1,6 +1,5 @@
 """Stage 5: features -> one archive of embeddings per job, which join_embeddings.py joins."""
 
-import dataclasses
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     trained = load_model(checkpoint)
     config = trained.config
     if conf:
-        config = dataclasses.replace(config, embedding=load_config(conf).embedding)
+        config = config.model_copy(update={"embedding": load_config(conf).embedding})
     features = FeatureSet(data_dir, config.features)
     # whole blocks: the same bytes whatever the number of jobs
     blocks = job_share(range(0, len(features), BLOCK), job, jobs)

@@ -1,0 +1,61 @@
+"""Configuration files as plain tables. Needs neither torch nor pydantic, for steps that read a single value.
+
+`base = "small.toml"` at the top of a file names the file whose values hold where this one has none. Its path is
+relative to this file's folder, and it may have a base of its own. Sections are merged key by key, except [model]:
+where `name` differs from the base's, the whole section is replaced, since other networks have other keys.
+"""
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deepspeaker.errors import UserError
+
+Tables = dict[str, dict[str, Any]]  # section -> key -> value
+
+
+def read_tables(path: str | os.PathLike[str]) -> Tables:
+    """The sections of a TOML file and of its bases, merged; UserError names the file at fault."""
+    return _merged_with_base(Path(path), [])
+
+
+def _merged_with_base(path: Path, chain: Sequence[Path]) -> Tables:
+    """chain: the files whose bases led here."""
+    chain = [*chain, path]
+    if path.resolve() in [file.resolve() for file in chain[:-1]]:
+        raise UserError(f"{chain[0]}: base: the files form a circle, {' -> '.join(map(str, chain))}: "
+                        "remove one of these base lines")
+    tables = _parse(path)
+    base = tables.pop("base", None)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {name} must be a section, found {table!r}; only base stands above the sections")
+    if base is None:
+        return tables
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base: found {base!r}, expected the name of a file")
+    if not (path.parent / base).is_file():
+        raise UserError(f"{path}: base: no such file: {path.parent / base}; its path is relative to {path.parent}")
+    return _merge(_merged_with_base(path.parent / base, chain), tables)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise UserError(f"no such configuration file: {path}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML: {error}") from None
+
+
+def _merge(base: Tables, own: Tables) -> Tables:
+    """In the order of `base`."""
+    merged = base | {name: base.get(name, {}) | table for name, table in own.items()}
+    network, base_network = own.get("model", {}), base.get("model", {}).get("name")
+    if network.get("name", base_network) != base_network:
+        merged["model"] = network
+    return merged

@@ -1,0 +1,149 @@
+"""How configurations are checked: by pydantic, whose errors are put in our words, and against the names that networks,
+losses and back-ends have."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+
+from deepspeaker.corpus.augmented_copies import KINDS
+from deepspeaker.errors import UserError, one_line
+from deepspeaker.losses.triplet import MINING
+from deepspeaker.models import NETWORKS, build_network
+from deepspeaker.scoring import BACKENDS
+from deepspeaker.scoring.quality import QUALITIES
+
+NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # errors about keys; all others are about values
+EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
+            "finite_number": "a finite number", "greater_than_equal": "at least {ge}", "greater_than": "more than {gt}",
+            "less_than": "less than {lt}"}
+
+
+class Table(BaseModel):
+    """Refuses unknown keys and values of other types; a whole number may stand where a float is expected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+T = TypeVar("T", bound=Table)
+
+
+def checked(kind: type[T], tables: Mapping[str, Any], where: str) -> T:
+    """Sections -> kind, which has a field for each; UserError, opened by `where`, names all that is wrong."""
+    try:
+        return kind.model_validate(tables)
+    except ValidationError as error:
+        raise UserError(one_line(f"{where}: {_in_words(error, kind)}")) from None
+
+
+def network_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The checked keys of [model] but its name: the keyword-only arguments of the network."""
+    name = table.get("name")
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise UserError(f"{where}: [model] name: no model {name!r}; there are: {', '.join(NETWORKS)}")
+    arguments = inspect.signature(NETWORKS[name]).parameters.values()
+    keys: dict[str, Any] = {a.name: (a.annotation, ...) for a in arguments if a.kind is a.KEYWORD_ONLY}
+    section = create_model("Section", __base__=Table, name=(str, ...), **keys)
+    tables = checked(create_model("Tables", __base__=Table, model=(section, ...)), {"model": table}, where)
+    options: dict[str, Any] = tables.model_dump()["model"]
+    return {key: options[key] for key in keys}
+
+
+def try_to_build(num_mel_bins: int, name: str, options: Mapping[str, Any], where: str) -> None:
+    """Build the network without memory for its weights; UserError where that is impossible."""
+    try:
+        with torch.device("meta"):
+            build_network(num_mel_bins, name, options)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except Exception as error:  # torch raises whatever comes to it
+        raise UserError(f"{where}: [model]: no network can be built of it: {str(error).splitlines()[0]}") from None
+
+
+def at_least(least: int, why: str) -> AfterValidator:
+    """A lower bound of a whole number with its reason."""
+    def check(value: int) -> int:
+        if value < least:
+            raise ValueError(f"{why} at least {least}, found {value}")
+        return value
+
+    return AfterValidator(check)
+
+
+def probability(value: float) -> float:
+    if not 0 < value < 1:
+        raise ValueError(f"expected more than 0 and less than 1, found {value}")
+    return value
+
+
+def known_copy(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"found {kind!r}, expected one of: {', '.join(KINDS)}")
+    return kind
+
+
+def known_mining(name: str) -> str:
+    return _known(name, MINING, f"mining {name!r}")
+
+
+def known_backend(name: str) -> str:
+    return _known(name, BACKENDS, name)
+
+
+def known_quality(name: str) -> str:
+    return _known(name, QUALITIES, name)
+
+
+def rising_schedule(lines: list[str]) -> list[str]:
+    """Lines 'EPOCH MINING' in the order of their epochs."""
+    for line in lines:
+        epoch, _, mining = line.partition(" ")
+        if not epoch.isdecimal():
+            raise ValueError(f"expected 'EPOCH MINING', found {line!r}")
+        known_mining(mining)
+    epochs = [int(line.split()[0]) for line in lines]
+    if epochs != sorted(set(epochs)):
+        raise ValueError(f"epochs must rise, found {epochs}")
+    return lines
+
+
+def _known(name: str, names: Mapping[str, object], shown: str) -> str:
+    if name not in names:
+        raise ValueError(f"no {shown}; there are: {', '.join(names)}")
+    return name
+
+
+def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
+    """`[section] key: found, expected` of each of pydantic's findings, joined by semicolons."""
+    details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
+    keys: dict[tuple[str, tuple[Any, ...]], list[str]] = {}
+    for detail in sorted(details, key=lambda detail: str(detail["type"])):  # unknown keys before missing ones
+        if detail["type"] in NAMES:
+            keys.setdefault((NAMES[detail["type"]], detail["loc"][:-1]), []).append(detail["loc"][-1])
+    names = [_about_keys(kind, section, found, state) for (state, section), found in keys.items()]
+    return "; ".join([*names, *(_about_value(detail) for detail in details if detail["type"] not in NAMES)])
+
+
+def _about_keys(kind: type[BaseModel], section: tuple[Any, ...], found: list[str], state: str) -> str:
+    what = f"[{section[0]}] key" if section else "section"
+    table: Any = kind.model_fields[section[0]].annotation if section else kind
+    return f"{what} {', '.join(found)} is {state}; there are: {', '.join(table.model_fields)}"
+
+
+def _about_value(detail: dict[str, Any]) -> str:
+    section, *key = detail["loc"]
+    where = f"[{section}] {key[0]}: " if key else f"[{section}] "
+    found = repr(detail["input"])
+    match detail["type"]:
+        case "model_type":
+            return f"{section} must be a section, found {found}"
+        case "value_error":  # of our own checks, which say all
+            return f"{where}{detail['ctx']['error']}"
+        case "literal_error":
+            allowed = re.findall("'(.*?)'", detail["ctx"]["expected"])
+            return f"{where}found {found}, expected one of: {', '.join(allowed)}"
+    expected = EXPECTED.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+    return f"{where}expected {expected}, found {found}"
