@@ -18,8 +18,8 @@ from deepspeaker.scoring.quality import QUALITIES
 
 NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # errors about keys; all others are about values
 EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
-            "finite_number": "a finite number", "greater_than_equal": "at least {ge}", "greater_than": "more than {gt}",
-            "less_than": "less than {lt}"}
+            "finite_number": "a finite number", "greater_than_equal": "at least {ge:g}",
+            "greater_than": "more than {gt:g}", "less_than": "less than {lt:g}"}
 
 
 class Table(BaseModel):

@@ -1,17 +1,21 @@
 """The configuration loader refuses what it does not know, by name."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
+from pydantic import ValidationError
 
-from deepspeaker.config import EmbeddingConfig, load_config, set_values, write_config
+from deepspeaker.conf_files import read_tables
+from deepspeaker.config import EmbeddingConfig, PhaseConfig, load_config, set_values, write_config
 from deepspeaker.errors import UserError
 from deepspeaker.losses import TripletArguments
 from deepspeaker.provenance import differences
 
 CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
-TEXT = (ROOT / "egs/voxceleb/conf/demo.toml").read_text()
+DEMO = load_config(ROOT / "egs/voxceleb/conf/demo.toml")
 
 
 @pytest.mark.parametrize("path", CONFS, ids=lambda path: path.name)
@@ -22,9 +26,10 @@ def test_every_configuration_loads_and_is_written_back(path, tmp_path):
 
 
 def changed(tmp_path, pattern, replacement):
-    text, count = re.subn(pattern, replacement, TEXT, count=1, flags=re.MULTILINE)
-    assert count == 1
     path = tmp_path / "changed.toml"
+    write_config(path, DEMO)
+    text, count = re.subn(pattern, replacement, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1
     path.write_text(text)
     return path
 
@@ -57,11 +62,39 @@ def changed(tmp_path, pattern, replacement):
     (r"^cohort_top = .*$", "cohort_top = 1", "cohort_top: a deviation needs at least 2, found 1"),
     (r"^calibration_prior = .*$", "calibration_prior = 1.0", "calibration_prior: expected more than 0 and less"),
     (r"^plda_dim = .*$", "plda_dim = 0", "plda_dim: expected at least 1, found 0"),
-    (r"^\[embedding\]$", "[embedding]\ncrops = -1", r"\[embedding\] crops: expected 0 .* or more, found -1"),
+    (r"^\[embedding\]$", "[embedding]\ncrops = -1", r"\[embedding\] crops: expected at least 0, found -1"),
     (r"^\[embedding\]$", "[embedding]\ncrops = 1.5", r"\[embedding\] crops: expected int, found 1.5"),
     (r"^\[embedding\]$", "[embedding]\ncrop_frames = 0", r"\[embedding\] crop_frames: expected at least 1, found 0"),
     (r"^\[triplet\]$", "[tripled]", "section tripled is unknown"),
-    (r"^\[features\]$", "[features", "not TOML")])
+    (r"^\[features\]$", "[features", "not TOML"),
+    (r"^speakers = .*$", "speakers = true", r"\[softmax\] speakers: expected int, found True"),
+    (r"^low_freq = .*$", "low_freq = true", r"\[features\] low_freq: expected float, found True"),
+    (r"^low_freq = .*$", "low_freq = nan", r"\[features\] low_freq: expected a finite number, found nan"),
+    (r"^high_freq = .*$", "high_freq = inf", r"\[features\] high_freq: expected a finite number, found inf"),
+    (r"^speeds = .*$", "speeds = [0.9, 0.0]", r"\[augment\] speeds: expected more than 0, found 0.0"),
+    (r"^speeds = .*$", 'speeds = ["fast"]', r"\[augment\] speeds: expected float, found 'fast'"),
+    (r"^copies = .*$", 'copies = ["loud"]', "copies: found 'loud', expected one of: speed, noise, music, babble, rev"),
+    (r"^time_mask = .*$", "time_mask = -1", r"\[augment\] time_mask: expected at least 0, found -1"),
+    (r"^frequency_mask = .*$", "frequency_mask = -1", "frequency_mask: expected at least 0, found -1"),
+    (r"^average = .*$", "average = -1", r"\[training\] average: expected at least 0, found -1"),
+    (r"^momentum = .*$", "momentum = 1.0", r"\[training\] momentum: expected less than 1, found 1.0"),
+    (r"^momentum = .*$", "momentum = -0.1", r"\[training\] momentum: expected at least 0, found -0.1"),
+    (r"^weight_decay = .*$", "weight_decay = -1", r"\[training\] weight_decay: expected at least 0, found -1"),
+    (r"^max_gradient_norm = .*$", "max_gradient_norm = 0", "max_gradient_norm: expected more than 0, found 0"),
+    (r"^checkpoint_minutes = .*$", "checkpoint_minutes = -1.0", "checkpoint_minutes: expected at least 0, found -1"),
+    (r"^learning_rate = .*$", "learning_rate = -0.1", r"\[softmax\] learning_rate: expected at least 0, found -0.1"),
+    (r"^final_learning_rate = .*$", "final_learning_rate = -0.1", "final_learning_rate: expected at least 0, found"),
+    (r"^warmup_steps = .*$", "warmup_steps = -1", r"\[softmax\] warmup_steps: expected at least 0, found -1"),
+    (r"^margin = .*$", "margin = -0.1", r"\[softmax\] margin: expected at least 0, found -0.1"),
+    (r"^margin_start_step = .*$", "margin_start_step = -1", "margin_start_step: expected at least 0, found -1"),
+    (r"^margin_warmup_steps = .*$", "margin_warmup_steps = -1", "margin_warmup_steps: expected at least 0, found -1"),
+    (r"^scale = .*$", "scale = 0.0", r"\[softmax\] scale: expected more than 0, found 0.0"),
+    (r"^utterances = 3$", "utterances = 1", r"\[triplet\] utterances: a positive pair needs at least 2, found 1"),
+    (r'^name = "rescnn"', "name = [1]", r"\[model\] name: no model \[1\]; there are: rescnn, gru"),
+    (r"^\[scoring\]$", "[scoring]\nx = 1", r"\[scoring\] key x is unknown; there are: backends, cohort_top, "),
+    (r"^backends = .*$", "", r"\[scoring\] key backends is missing; there are: backends, cohort_top, "),
+    (r"^\[features\]$", "scoring = 3\n[features]", "not TOML"),
+    (r"^\[features\]$", "margin = 3\n[features]", "margin must be a section, found 3; only base stands above the sec")])
 def test_refused_by_name(tmp_path, pattern, replacement, message):
     with pytest.raises(UserError, match=f"changed.toml: .*{message}"):
         load_config(changed(tmp_path, pattern, replacement))
@@ -89,6 +122,94 @@ def test_the_bounds_of_values(good, bad):
     set_values(config, [f"triplet.max_frames={frames}"])
     with pytest.raises(UserError):
         set_values(config, [f"triplet.max_frames={frames - 1}"])
+
+
+def test_all_mistakes_stand_in_one_line(tmp_path):
+    path = changed(tmp_path, r"^speeds = .*$", '"sp\\\\need" = 1\ntime_mask = "x"')
+    path.write_text(path.read_text().replace("time_mask = 0\n", "").replace("epochs = 8\n", "epochs = 0\n"))
+    with pytest.raises(UserError) as raised:
+        load_config(path)
+    keys = "copies, speeds, time_mask, frequency_mask"
+    assert str(raised.value) == (
+        f"{path}: [augment] key sp\\need is unknown; there are: {keys}; "
+        f"[augment] key speeds is missing; there are: {keys}; "
+        "[softmax] epochs: expected at least 1, found 0; [augment] time_mask: expected int, found 'x'")
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        DEMO.softmax.margin = 0.5
+    with pytest.raises(TypeError, match="abstract.* loss_arguments"):
+        PhaseConfig(**{key: getattr(DEMO.softmax, key) for key in PhaseConfig.model_fields})
+
+
+def conf_files(folder, **texts):
+    for name, text in texts.items():
+        (folder / name.replace("__", "/")).with_suffix(".toml").write_text(text)
+
+
+def test_values_of_bases_hold_where_a_file_has_none(tmp_path):
+    (tmp_path / "own").mkdir()
+    conf_files(tmp_path, whole='[a]\nx = 1\ny = 2\n[b]\nz = [1, 2]\n[model]\nname = "n"\nsize = 1\ndepth = 2\n',
+               middle='base = "whole.toml"\n[a]\ny = 3\n[c]\nw = true\n[model]\nsize = 5\n',
+               own__file='base = "../middle.toml"\n[b]\nz = [4]\n[a]\nv = 6\n',
+               same='base = "whole.toml"\n[model]\nname = "n"\nsize = 7\n',
+               other='base = "middle.toml"\n[model]\nname = "m"\nwidth = 8\n')
+    model = {"name": "n", "size": 5, "depth": 2}
+    assert read_tables(tmp_path / "own/file.toml") == {
+        "a": {"x": 1, "y": 3, "v": 6}, "b": {"z": [4]}, "model": model, "c": {"w": True}}
+    assert read_tables(tmp_path / "middle.toml")["model"] == model
+    assert read_tables(tmp_path / "same.toml")["model"] == {"name": "n", "size": 7, "depth": 2}
+    assert read_tables(tmp_path / "other.toml")["model"] == {"name": "m", "width": 8}
+
+
+@pytest.mark.parametrize("text, message", [
+    ('base = "first.toml"', "first.toml: base: the files form a circle, first.toml -> first.toml: remove"),
+    ('base = "second.toml"', "first.toml: base: the files form a circle, first.toml -> second.toml -> third.toml -> "
+                             "sub/../first.toml: remove"),
+    ('base = "none.toml"', "first.toml: base: no such file: none.toml; its path is relative to ."),
+    ('base = "sub/none.toml"', "first.toml: base: no such file: sub/none.toml; its path is relative to ."),
+    ("base = 3", "first.toml: base: found 3, expected the name of a file"),
+    ('base = "twice.toml"', "twice.toml: not TOML: Cannot overwrite a value (at line 3, column 6)"),
+    ('base = "latin.toml"', "latin.toml: not TOML: "),
+    ('base = "loose.toml"', "loose.toml: x must be a section, found 1")])
+def test_bases_that_are_refused(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    conf_files(tmp_path, first=text, second='base = "third.toml"', third='base = "sub/../first.toml"',
+               twice="[a]\nx = 1\nx = 2\n", loose="x = 1")
+    (tmp_path / "latin.toml").write_bytes(b"# \xe4\n")
+    with pytest.raises(UserError) as raised:
+        read_tables("first.toml")
+    assert str(raised.value).startswith(message)
+
+
+def test_a_network_with_other_keys_than_the_base_has(tmp_path):
+    demo = ROOT / "egs/voxceleb/conf/demo.toml"
+    gru = '[model]\nname = "gru"\nchannels = 4\nhidden = 8\nlayers = 1\nbatch_norm = "channel"\npooling = "mean"\n'
+    conf_files(tmp_path, gru=f'base = "{demo}"\n{gru}embedding_dim = 6\n', short=f'base = "{demo}"\n{gru}')
+    found = load_config(tmp_path / "gru.toml")
+    assert found.model.name == "gru" and found.model.options == {
+        "channels": 4, "hidden": 8, "layers": 1, "batch_norm": "channel", "pooling": "mean", "embedding_dim": 6}
+    assert found.softmax == DEMO.softmax
+    with pytest.raises(UserError, match=r"short.toml: \[model\] key embedding_dim is missing; there are: name, "):
+        load_config(tmp_path / "short.toml")
+
+
+def test_reading_tables_imports_little():
+    program = "import sys, deepspeaker.conf_files; print(*sorted({'torch', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_one_value_for_the_shell(call, tmp_path):
+    for section, key, expected in (("scoring", "backends", "asnorm\n"), ("augment", "speeds", "0.9 1.1\n"),
+                                   ("scoring", "qualities", "\n"), ("softmax", "epochs", "130\n")):
+        assert call("conf_value.py", ROOT / "egs/voxceleb/conf/best.toml", section, key).stdout == expected
+    done = call("conf_value.py", ROOT / "egs/voxceleb/conf/best.toml", "softmax", "nix")
+    assert done.returncode == 1 and done.stderr.endswith("best.toml: [softmax] key nix is missing\n")
+    done = call("conf_value.py", tmp_path / "none.toml", "softmax", "epochs")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "no such configuration file" in done.stderr
 
 
 def test_missing_file(tmp_path):

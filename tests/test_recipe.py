@@ -402,9 +402,9 @@ BAD = "FOLDER OF TEST"
     (["--stage", "6"], "no .*/exp/demo/triplet/final.pt: run stage 4 first"),
     (["--stage", "7"], "no .*/exp/demo/results.tsv: run stage 6 first")])
 def test_one_line_says_what_to_do(tmp_path, options, message):
-    demo = (ROOT / "egs/voxceleb/conf/demo.toml").read_text()
-    (tmp_path / "key.toml").write_text(demo.replace("margin = ", "margn = ", 1))
-    (tmp_path / "section.toml").write_text(demo[demo.index("[model]"):])
+    whole = tiny_conf(tmp_path / "whole.toml").read_text()
+    (tmp_path / "key.toml").write_text(whole.replace("margin = ", "margn = ", 1))
+    (tmp_path / "section.toml").write_text(whole[whole.index("[model]"):])
     options = [option.replace(BAD, str(tmp_path)) for option in options]
     done = recipe("--dir", tmp_path, *options)
     assert done.returncode == 1
