@@ -17,7 +17,7 @@ from deepspeaker.errors import run
 from deepspeaker.recipe.disk_space import check_space
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration of features and copies")
     parser.add_argument("--copies", nargs=2, default=("", ""), metavar=("DATA_DIR", "KINDS"),

@@ -21,7 +21,7 @@ from deepspeaker.recipe.results import collect, write_results
 from deepspeaker.scoring import BACKENDS
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
     parser.add_argument("--conf", type=Path, required=True)

@@ -15,7 +15,7 @@ from deepspeaker.config import load_config, set_values, write_config
 from deepspeaker.errors import run
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="CHECKPOINT|CONF")
     parser.add_argument("conf", type=Path, metavar="CONF")
