@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepspeaker.config import FeatureConfig, load_config
+from deepspeaker.config import load_config
 from deepspeaker.datadir import write_table
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
@@ -30,7 +30,7 @@ def make(tmp_path, conf):
                 tables["vad.scp"][key] = f"{marks.name}:{append(marks, key, frames)}"
         for name, table in tables.items():
             write_table(tmp_path / name, table)
-        return FeatureSet(tmp_path, FeatureConfig(**{**config.__dict__, "vad": vad}))
+        return FeatureSet(tmp_path, config.model_copy(update={"vad": vad}))
 
     return write
 

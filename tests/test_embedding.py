@@ -64,7 +64,7 @@ def test_mean_of_evenly_spaced_crops(crops, starts, mode):
 @pytest.mark.parametrize("frames", [1, 30, 49, 50])
 @pytest.mark.parametrize("min_frames", [10, 40, 70])
 def test_an_utterance_no_longer_than_a_crop_is_embedded_whole(frames, min_frames):
-    whole, cropped = (EmbeddingConfig(min_frames, crops, crop_frames=50) for crops in (0, 4))
+    whole, cropped = (EmbeddingConfig(min_frames=min_frames, crops=crops, crop_frames=50) for crops in (0, 4))
     short = FEATURES[:frames]
     assert torch.equal(embed(NETWORK, short, "mean", cropped), embed(NETWORK, short, "mean", whole))
     longer = FEATURES[:60]

@@ -13,7 +13,8 @@ RESULTS = [{"phase": "softmax", "eer": 2.0}, {"phase": "triplet", "eer": 1.0}]
 
 
 def scoring(*backends, qualities=()):
-    return ScoringConfig(list(backends), 3, "lda", 4, 0.01, list(qualities))
+    return ScoringConfig(backends=list(backends), cohort_top=3, plda_transform="lda", plda_dim=4,
+                         calibration_prior=0.01, qualities=list(qualities))
 
 
 def test_what_the_back_ends_need(tmp_path):
