@@ -1,6 +1,7 @@
 """Which parts of a configuration each stage depends on, and how two configurations differ. Needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that embeddings depend on only if crops is above 0
@@ -25,13 +26,28 @@ def trained_with(tables: Mapping[str, Mapping], phase: str) -> dict[str, Mapping
     return found | {"embedding": embedded_with(found["embedding"])}
 
 
-def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
-    """`section.key: old -> new` for every value that differs between two nested dictionaries."""
-    found = []
+class Change(NamedTuple):
+    """A value that differs between two nested dictionaries; None where one lacks it."""
+
+    path: tuple[str, ...]  # section, key
+    old: object
+    new: object
+
+    @property
+    def key(self) -> str:
+        return self.path[-1]
+
+
+def changes(old: Mapping[str, object], new: Mapping[str, object], path: tuple[str, ...] = ()) -> Iterator[Change]:
+    """Every value that differs, in the order of the keys."""
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from changes(a, b, (*path, key))
         elif a != b:
-            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
-    return found
+            yield Change((*path, key), a, b)
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """`section.key: old -> new` for every value that differs."""
+    return [f"{'.'.join(change.path)}: {change.old!r} -> {change.new!r}" for change in changes(old, new)]

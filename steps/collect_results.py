@@ -3,7 +3,7 @@
 
 Reads EXP_DIR/PHASE/scores/SET/TRIALS.BACKEND.json, as compute_metrics.py --json prints it, and of EXP_DIR/triplet
 final.pt and what its back-ends learnt (calibration, PLDA, the cohort); the [embedding] and [scoring] of --conf go into
-the model, with --backends in place of its own. Writes EXP_DIR/results.tsv and EXP_DIR/model.pt, and prints the table.
+the model, with --backends in place of its own. Writes EXP_DIR/results.tsv and EXP_DIR/model.pt.
 
     steps/collect_results.py --conf conf/small.toml --train data/train exp/small
 """
@@ -17,6 +17,7 @@ from deepspeaker.checkpoint import write_model
 from deepspeaker.config import load_config
 from deepspeaker.errors import run
 from deepspeaker.inference.model_file import gather
+from deepspeaker.recipe.phases import LAST, networks
 from deepspeaker.recipe.results import collect, write_results
 from deepspeaker.scoring import BACKENDS
 
@@ -31,8 +32,8 @@ def main() -> None:
 
     rows = collect(args.exp_dir)
     write_results(args.exp_dir / "results.tsv", rows)
-    print((args.exp_dir / "results.tsv").read_text(), end="")
-    trained = args.exp_dir / "triplet" / "final.pt"
+    print(f"{args.exp_dir}/results.tsv: {len(rows)} rows")
+    trained = networks(args.exp_dir)[LAST]
     if trained.exists():
         config = load_config(args.conf)
         scoring = config.scoring.model_copy(update={"backends": args.backends or config.scoring.backends})

@@ -9,12 +9,10 @@ from deepspeaker import __version__
 from deepspeaker.config import ScoringConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError
-from deepspeaker.scoring import BACKENDS
+from deepspeaker.scoring import needed
 from deepspeaker.scoring.calibration import read_calibration
 from deepspeaker.scoring.inputs import read_embeddings
-from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.plda_files import read_plda
-from deepspeaker.scoring.quality import QUALITIES
 
 
 def gather(phase_dir: Path, scoring: ScoringConfig, train_dir: Path | None, results: list[dict]) -> dict:
@@ -24,12 +22,11 @@ def gather(phase_dir: Path, scoring: ScoringConfig, train_dir: Path | None, resu
     training speakers' embeddings (C, E) or None; plda: name -> array of deepspeaker.scoring.plda.Plda, or None;
     summary: date, version, data counts of `train_dir`, and the test results of the phase.
     """
-    functions = [BACKENDS[name] for name in scoring.backends] + [QUALITIES[name] for name in scoring.qualities]
-    needed = {need for function in functions for need in needs(function)}
+    needs = needed(scoring.backends, scoring.qualities)
     cohort = plda = None
-    if "cohort" in needed:
+    if "cohort" in needs:
         cohort = torch.from_numpy(read_embeddings(phase_dir / "embeddings/train/spk_embedding.scp"))
-    if "plda" in needed:
+    if "plda" in needs:
         plda = {name: torch.from_numpy(array) for name, array in read_plda(phase_dir / "plda")._asdict().items()}
     files = {name: phase_dir / f"calibration/{name}.json" for name in scoring.backends}
     calibration = {name: read_calibration(path)._asdict() for name, path in files.items() if path.exists()}

@@ -1,55 +1,66 @@
 """Which parts of the recipe's stages are to be made, and how that is said."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import records
-from deepspeaker.recipe.records import NOT_RUN, Part
+from deepspeaker.recipe.records import FORCED, NOT_RUN, Kind, Part, Reason
 from deepspeaker.recipe.stages import Recipe, parts
 
-Reasons = list[tuple[Part, str | None]]  # why each part of a stage is to be made; None: it is up to date
-FORCED = "--stage"
+UP_TO_DATE, AGAIN = "up to date", "again"  # groups of parts
+Reasons = list[tuple[Part, Reason | None]]  # why each part of a stage is to be made; None: it is up to date
+
+
+class Due(NamedTuple):
+    """What run.sh is told about a stage."""
+
+    lines: list[str]  # for the person who watches
+    parts: list[Part] | None  # to be made, already begun; None: the stage has no parts yet, for it lacks its inputs
+    replace: str  # what train.py does with a finished training: "", "changed" or "always"
 
 
 def plan(recipe: Recipe, first: int, last: int, force: bool, strict: bool) -> Iterator[str]:
-    """Lines that say of each stage first..last what would be made and why; nothing is made."""
+    """A line or more for each of the stages first..last: what would be made and why. Nothing is made."""
     made: set[Path] = set()  # what would be made anew
-    ahead = 0  # the last stage of which something would be
+    ahead = 0  # the last stage that would make something
     for stage in range(first, last + 1):
-        reasons = [(part, reason or (f"follows stage {ahead}" if made & set(part.inputs) else None))
+        follows = Reason(Kind.FOLLOWS, f"follows stage {ahead}")
+        reasons = [(part, reason or (follows if made & set(part.inputs) else None))
                    for part, reason in _reasons(recipe, stage, force, strict)]
-        if not reasons:  # its data directories are not there yet
-            yield f"stage {stage}: follows stage {ahead}" if ahead else f"stage {stage}: nothing to do"
-        yield from _said(stage, reasons)
+        if not reasons:  # its data directories do not exist yet
+            yield f"stage {stage}: {follows.text if ahead else 'nothing to do'}"
+        yield from _described(stage, reasons)
         if any(reason for _, reason in reasons):
             ahead = stage
         made.update(path for part, reason in reasons if reason for path in part.outputs)
 
 
-def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable[[], object]) -> Iterator[str]:
-    """Begin the parts of a stage that are to be made: lines "stage N ..." that say why, then the parts' names.
+def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable[[], object]) -> Due:
+    """Begin the parts of a stage that are to be made.
 
     check: called before any record is taken away, if there is such a part.
     """
-    reasons = _reasons(recipe, stage, force, strict)
+    reasons, lines = _reasons(recipe, stage, force, strict), []
+    due = [(part, reason) for part, reason in reasons if reason]
+    why = [reason for _, reason in due]
     if force:
         for earlier in range(1, stage):
-            yield from _stale(recipe, stage, earlier)
+            lines += _stale(recipe, stage, earlier)
     else:
-        _refuse_another_corpus(recipe, stage, reasons)
+        _refuse_another_corpus(recipe, stage, why)
         if any(reason != NOT_RUN for _, reason in reasons):
-            yield from _said(stage, reasons)
-    if any(reason for _, reason in reasons):
+            lines += _described(stage, reasons)
+    if due:
         check()
-    for part, reason in reasons:
-        if reason:
-            records.begin(part)
-            yield part.name
+    for part, _ in due:
+        records.begin(part)
+    return Due(lines, [part for part, _ in due] if reasons else None, _replace(force, why))
 
 
 def end(recipe: Recipe, name: str, seconds: float, command: str) -> None:
-    """Write the record of a part; UserError where it, or what it was made from, changed meanwhile."""
+    """Write the record of a part; UserError where the part or its inputs changed while it was made."""
     for part in parts(recipe, int(name.partition("/")[0])):
         if part.name == name:
             return records.end(part, seconds, command)
@@ -60,34 +71,47 @@ def _reasons(recipe: Recipe, stage: int, force: bool, strict: bool) -> Reasons:
     return [(part, FORCED if force else records.why(part, strict)) for part in parts(recipe, stage)]
 
 
-def _said(stage: int, reasons: Reasons) -> Iterator[str]:
-    """A line for what is up to date, for what is new, and for what must be made again."""
-    kinds: dict[str, Reasons] = {}
+def _replace(force: bool, reasons: Iterable[Reason]) -> str:
+    """By hand, with --stage, it is an error that something else was trained in exp/NAME; else that is set aside."""
+    if any(reason.kind == Kind.PROGRAM for reason in reasons):
+        return "always"
+    return "" if force else "changed"
+
+
+def _described(stage: int, reasons: Reasons) -> Iterator[str]:
+    """A line for the parts that are up to date, for those made for the first time, and for those made again."""
+    groups: dict[str, Reasons] = {}
     for part, reason in reasons:
-        new = reason in (NOT_RUN, FORCED) or (reason or "").startswith("follows")
-        kinds.setdefault("" if reason is None else reason if new else "again", []).append((part, reason))
-    for kind, same in kinds.items():
-        where = "" if len(same) == len(reasons) else f" ({' '.join(part.name.partition('/')[2] for part, _ in same)})"
-        if kind == "again":
-            others = len({reason for _, reason in same}) - 1
-            yield f"stage {stage} again: {same[0][1]}{f'; {others} other reasons' if others else ''}{where}"
+        group = UP_TO_DATE if reason is None else reason.text if reason.is_first_time else AGAIN
+        groups.setdefault(group, []).append((part, reason))
+    for group, same in groups.items():
+        names = [part.name.partition("/")[2] for part, _ in same]
+        where = "" if len(same) == len(reasons) else f" ({' '.join(names)})"
+        if group == AGAIN:
+            texts = [reason.text for _, reason in same if reason]
+            others = len(set(texts)) - 1
+            yield f"stage {stage} again: {texts[0]}{f'; {others} other reasons' if others else ''}{where}"
         else:
-            programs = sorted({records.made_by_another_program(part) for part, _ in same} - {None}) if not kind else []
-            since = f", by programs that have changed since ({' '.join(programs)})" if programs else ""
-            yield f"stage {stage}: {kind or 'up to date'}{since}{where}"
+            yield f"stage {stage}: {group}{_since(same) if group == UP_TO_DATE else ''}{where}"
+
+
+def _since(reasons: Reasons) -> str:
+    """Which earlier versions of the programs made parts that are up to date."""
+    programs = sorted({by for part, _ in reasons if (by := records.made_by_another_program(part))})
+    return f", by programs that have changed since ({' '.join(programs)})" if programs else ""
 
 
 def _stale(recipe: Recipe, stage: int, earlier: int) -> Iterator[str]:
-    """What a stage started by hand builds on that is not as its stage would leave it now."""
+    """The inputs of a stage started by hand that their own stage would make again."""
     reasons = [(part, reason) for part, reason in _reasons(recipe, earlier, False, False)
                if reason and reason != NOT_RUN]
-    for line in _said(earlier, reasons):
+    for line in _described(earlier, reasons):
         yield f"stage {stage} builds on what is stale: {line}"
 
 
-def _refuse_another_corpus(recipe: Recipe, stage: int, reasons: Reasons) -> None:
-    """Who forgets --root or --corpus shall not lose the data and models of another corpus."""
-    for _, reason in reasons if stage == 1 else []:
-        if reason and reason.startswith("corpus "):
-            raise UserError(f"{recipe.data} was made of another corpus ({reason}): give its options, another --dir, or "
-                            "--stage 1 to make it again")
+def _refuse_another_corpus(recipe: Recipe, stage: int, reasons: Iterable[Reason]) -> None:
+    """Refuse to overwrite another corpus's data when --root or --corpus was forgotten."""
+    for reason in reasons:
+        if stage == 1 and "corpus" in reason.settings:
+            raise UserError(f"{recipe.data} was made of another corpus ({reason.text}): give its options, another "
+                            "--dir, or --stage 1 to make it again")

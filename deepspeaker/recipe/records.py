@@ -1,8 +1,8 @@
-"""What each part of a stage was made from: records by which run.sh tells what is missing or stale.
+"""What each part of a stage was made from: the records by which run.sh knows what is missing or stale.
 
-A part (the features of one set, the training of one phase) is begun, which takes its record away, and ended, which
-writes it. Fingerprints of small files are of their content, of larger ones their size and time; times are compared
-for equality alone, so a clock that goes back does no harm.
+Beginning a part (the features of one set, the training of one phase) takes its record away, ending it writes a new
+one. The fingerprint of a small file is a digest of its content, that of a large one its size and time; times are only
+compared for equality, so a clock that goes back does no harm.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterable
+from enum import Enum, auto
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -17,25 +18,58 @@ from typing import NamedTuple
 from deepspeaker import __version__
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
-from deepspeaker.provenance import differences
+from deepspeaker.provenance import changes
 
 FORMAT = 1  # of a record
 FOLDER = ".stages"  # of records, in the data and in the experiment's folder
-SMALL = 1 << 24  # bytes: up to here files are told apart by their content
-NOT_RUN = "not run yet"
+SMALL = 1 << 24  # bytes: files up to this size are compared by content
+SHOWN = 2  # changed inputs that a reason names
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("deepspeaker/**/*.py", "steps/*", "utils/*", "local/*", "egs/voxceleb/run.sh")
 
 
-class Part(NamedTuple):
-    """What is done or not as a whole, and all that it depends on."""
+class Kind(Enum):
+    """Why a part is to be made."""
 
-    name: str  # stage, and what of it: "1", "2/train", "5/triplet/test"
+    NOT_RUN = auto()
+    FORCED = auto()  # --stage asks for it
+    FOLLOWS = auto()  # an earlier stage will make its inputs anew
+    INTERRUPTED = auto()
+    UNREADABLE = auto()  # its record
+    SETTINGS = auto()
+    INPUTS = auto()
+    OUTPUTS = auto()
+    PROGRAM = auto()
+
+
+class Reason(NamedTuple):
+    """Why a part is to be made: decide by the kind, print the text."""
+
+    kind: Kind
+    text: str
+    settings: tuple[str, ...] = ()  # keys that changed, where that is the reason
+
+    @property
+    def is_first_time(self) -> bool:
+        """Whether nothing that was made before is stale."""
+        return self.kind in (Kind.NOT_RUN, Kind.FORCED, Kind.FOLLOWS)
+
+
+NOT_RUN = Reason(Kind.NOT_RUN, "not run yet")
+FORCED = Reason(Kind.FORCED, "asked for by --stage")
+INTERRUPTED = Reason(Kind.INTERRUPTED, "it did not end")
+
+
+class Part(NamedTuple):
+    """What is made as a whole or not at all, and everything it depends on."""
+
+    name: str  # stage and part: "1", "2/train", "5/triplet/test"
     folder: Path  # where its record lies
     base: Path  # paths below it are recorded relative to it
     inputs: list[Path]
     settings: dict[str, object]  # options and the part of the configuration, nested
     outputs: list[Path]
+    paths: tuple[Path, ...] = ()  # what run.sh hands to the steps that make it
 
     @property
     def record(self) -> Path:
@@ -46,21 +80,21 @@ class Part(NamedTuple):
         return self.record.with_suffix(".begun")
 
 
-def why(part: Part, strict: bool) -> str | None:
-    """Why the part must be made, in a few words; None where it is up to date. strict: also for other programs."""
+def why(part: Part, strict: bool) -> Reason | None:
+    """Why the part is to be made; None where it is up to date. strict: also because the programs changed."""
     if part.begun.exists():
-        return "it did not end"
+        return INTERRUPTED
     if not part.record.exists():
         return NOT_RUN
     record = _read(part.record)
     if record is None:
-        return f"{part.record} is not a record that can be read"
+        return Reason(Kind.UNREADABLE, f"{part.record} is not a record that can be read")
     if changed := _changes(part, record):
         return changed
     if missing := [name for name in record["outputs"] if not (part.base / name).exists()]:
-        return f"{missing[0]} is missing"
+        return Reason(Kind.OUTPUTS, f"{missing[0]} is missing")
     if strict and record["program"] != program():
-        return f"the program changed since {record['revision']}"
+        return Reason(Kind.PROGRAM, f"the program changed since {record['revision']}")
     return None
 
 
@@ -78,7 +112,7 @@ def end(part: Part, seconds: float, command: str) -> None:
     if before is None:
         raise UserError(f"{part.begun}: expected what stage {part.name} began with; run the stage again")
     if changed := _changes(part, before):
-        raise UserError(f"{changed} while stage {part.name} ran: run the stage again")
+        raise UserError(f"{changed.text} while stage {part.name} ran: run the stage again")
     record = {**before, "outputs": {relative(path, part.base): _count(path) for path in part.outputs},
               "seconds": round(seconds), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command,
               "versions": _versions(), "revision": _revision(), "program": program()}
@@ -95,13 +129,13 @@ def read_all(home: Path) -> list[tuple[str, dict]]:
 
 
 def made_by_another_program(part: Part) -> str | None:
-    """The revision of a part made by other programs than there are now."""
+    """The revision of the programs that made a part, where it is not today's."""
     record = _read(part.record)
     return record["revision"] if record and record["program"] != program() else None
 
 
 def program() -> str:
-    """A number that changes with every program of the recipe."""
+    """A digest of all programs of the recipe."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in PROGRAMS for path in ROOT.glob(pattern) if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
@@ -113,18 +147,16 @@ def _made_from(part: Part) -> dict[str, object]:
             "inputs": {relative(path, part.base): _fingerprint(path) for path in part.inputs}}
 
 
-def _changes(part: Part, record: dict) -> str:
-    """The settings that are no longer those of a record, `num_mel_bins 40 -> 64`, or else inputs, `data/a changed`."""
-    found = []
-    for text in differences(record["settings"], part.settings):
-        key, _, values = text.partition(": ")
-        found.append(f"{key.rpartition('.')[2]} {values}")
-    if found:
-        return ", ".join(found)
+def _changes(part: Part, record: dict) -> Reason | None:
+    """The settings that differ from a record's, `num_mel_bins 40 -> 64`, or else the inputs, `data/a changed`."""
+    if found := list(changes(record["settings"], part.settings)):
+        text = ", ".join(f"{change.key} {change.old!r} -> {change.new!r}" for change in found)
+        return Reason(Kind.SETTINGS, text, tuple(change.key for change in found))
     old, new = record["inputs"], {relative(path, part.base): _fingerprint(path) for path in part.inputs}
     found = [f"{name} {'is gone' if name not in new else 'is new' if name not in old else 'changed'}"
              for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return ", ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return Reason(Kind.INPUTS, ", ".join(found[:SHOWN]) + more) if found else None
 
 
 def _read(path: Path) -> dict | None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deepspeaker.atomic import atomic
+from deepspeaker.datadir import lines
 from deepspeaker.errors import UserError
+from deepspeaker.recipe.phases import PHASES
 
-PHASES = ("untrained", "softmax", "triplet")
 PERCENT, COST = "{:.3f}", "{:.4f}"
 FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": PERCENT, "min_dcf_0.01": COST,
            "min_dcf_0.001": COST, "n_target": "{}", "n_nontarget": "{}", "n_lost": "{}", "eer_low": PERCENT,
@@ -16,6 +17,7 @@ FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": P
            "miss_at_fa_0.01": PERCENT, "act_dcf_0.01": COST, "cllr": COST, "min_cllr": COST, "top_1": PERCENT,
            "top_5": PERCENT}
 NONE = "-"  # what a list does not have: intervals of few speakers, likelihood ratios, identification
+SHOWN = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (prior 0.01)")
 
 
 def collect(exp_dir: Path) -> list[dict]:
@@ -35,6 +37,26 @@ def write_results(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
     with atomic(path) as file:
         file.write("\t".join(FORMATS) + "\n")
         file.writelines("\t".join(_cell(row.get(key), form) for key, form in FORMATS.items()) + "\n" for row in rows)
+
+
+def read_results(path: str | os.PathLike) -> list[dict[str, str]]:
+    """The rows of a results.tsv, as text. UserError for a missing file."""
+    header, *rows = [line.split("\t") for _, line in lines(path)]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def as_text(rows: Iterable[Mapping[str, str]]) -> str:
+    """The rows of read_results as a small table for a person."""
+    cells = [SHOWN]
+    for row in rows:
+        interval = NONE if row["eer_low"] == NONE else f"{float(row['eer_low']):.2f} to {float(row['eer_high']):.2f}"
+        where = row["set"] if row["trials"] == "trials" else f"{row['set']}/{row['trials']}"
+        cells.append((where, row["phase"], row["backend"], f"{float(row['eer']):.2f}", interval,
+                      f"{float(row['min_dcf_0.01']):.3f}"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = [[cell.ljust(width) if column < 3 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in cells]
+    return "\n".join("  ".join(row).rstrip() for row in aligned)
 
 
 def _cell(value: object, form: str) -> str:

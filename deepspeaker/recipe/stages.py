@@ -1,4 +1,4 @@
-"""The parts of each stage of run.sh: what they read, which settings they depend on, what they leave. Needs no torch."""
+"""The parts of each stage of run.sh: what each reads, the settings it depends on, what it leaves. Needs no torch."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from deepspeaker.datadir import archives
 from deepspeaker.provenance import embedded_with, stored, trained_with
+from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
 FEATURES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
-SECTIONS = ("features", "augment", "embedding", "scoring")  # of the configuration, that parts depend on by name
-TOP = 100  # files of a corpus's folder beyond which only their names count
+SECTIONS = ("features", "augment", "embedding", "scoring")  # of the configuration, which parts name
+TOP = 100  # files of a corpus's folder: of more only the names are compared
 
 
 class Recipe(NamedTuple):
@@ -28,10 +29,10 @@ class Recipe(NamedTuple):
     musan: str
     rirs: str
     seed: int
-    init: str  # what the softmax phase starts from, if not from random weights
-    start: Path  # what the triplet phase starts from
+    init: str  # network that the softmax phase starts from; "": random weights
+    start: Path  # network that the triplet phase starts from
     backends: str
-    learnt_from: str  # "train" where a back-end learns from the training set's embeddings
+    learnt_from: str  # "train" where a back-end learns from the training set's embeddings, else ""
 
     @property
     def data(self) -> Path:
@@ -46,19 +47,13 @@ class Recipe(NamedTuple):
         names = [name for name in trained if (self.data / name).is_dir()]
         return names + sorted(path.name for path in self.data.glob("test*") if path.is_dir())
 
-    def models(self) -> dict[str, Path]:
-        """Phase -> its model; those that are there, or all before there is any."""
-        every = {"untrained": self.exp / "softmax/initial.pt", "softmax": self.exp / "softmax/final.pt",
-                 "triplet": self.exp / "triplet/final.pt"}
-        return {phase: path for phase, path in every.items() if path.exists()} or every
-
-    def part(self, name: str, inputs: Iterable[Path], settings: dict, outputs: Iterable[Path]) -> Part:
+    def part(self, name: str, inputs: Iterable[Path], settings: dict, outputs: Iterable[Path], *paths: Path) -> Part:
         folder = (self.data if name[0] in "12" else self.exp) / FOLDER
-        return Part(name, folder, self.dir, list(inputs), settings, list(outputs))
+        return Part(name, folder, self.dir, list(inputs), settings, list(outputs), paths)
 
 
 def parts(recipe: Recipe, stage: int) -> list[Part]:
-    """The parts of a stage that there are by now, in the order in which they are made."""
+    """The parts of a stage as far as they are known by now, in the order in which they are made."""
     return list(STAGES[stage](recipe))
 
 
@@ -77,12 +72,12 @@ def _features(recipe: Recipe) -> Iterator[Part]:
     settings = {"features": stored(recipe.tables["features"])}
     for name in recipe.sets("train", "dev"):
         folder = recipe.data / name
-        yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES))
+        yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES), folder)
     if recipe.augment and (recipe.data / "train").is_dir():
         copies = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
                   "rirs": recipe.rirs, "seed": recipe.seed}
         yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | copies,
-                          _with_archives(recipe.train, *FEATURES))
+                          _with_archives(recipe.train, *FEATURES), recipe.data / "train")
 
 
 def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:
@@ -104,20 +99,23 @@ def _embeddings(recipe: Recipe) -> Iterator[Part]:
     settings = {"embedding": embedded_with(recipe.tables["embedding"])}
     for name in recipe.sets(*recipe.learnt_from.split(), "dev"):
         read = list(_with_archives(recipe.data / name, "feats.scp", "vad.scp", "spk2utt"))
-        for phase, model in recipe.models().items():
-            yield recipe.part(f"5/{phase}/{name}", [model, *read], settings,
-                              _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS))
+        for phase, network in networks(recipe.exp).items():
+            out = recipe.exp / phase / "embeddings" / name
+            yield recipe.part(f"5/{phase}/{name}", [network, *read], settings,
+                              _there(out, *EMBEDDINGS), network, recipe.data / name, out)
 
 
 def _scores(recipe: Recipe) -> Iterator[Part]:
     names = recipe.sets(*recipe.learnt_from.split(), "dev")
-    read = [path for phase in recipe.models() for name in names
+    phases = networks(recipe.exp)
+    read = [path for phase in phases for name in names
             for path in _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS)]
     read += [path for name in recipe.sets("train", "dev")
              for path in _there(recipe.data / name, "trials*", "enroll", "spk2gender", "utt2*")]
     made = [*_there(recipe.exp, "results.tsv", "model.pt"), *_there(recipe.exp, "*/scores/*/*.json")]
-    yield recipe.part("6", [*read, *recipe.models().values()],
-                      {"scoring": recipe.tables["scoring"], "backends": recipe.backends}, made)
+    yield recipe.part("6", [*read, *phases.values()],
+                      {"scoring": recipe.tables["scoring"], "backends": recipe.backends}, made,
+                      *(recipe.exp / phase for phase in phases))
 
 
 def _report(recipe: Recipe) -> Iterator[Part]:

@@ -1,15 +1,16 @@
 """Scoring back-ends by name. Each makes a Scorer of embeddings (U, E) and models, with what else it needs as
 keyword-only arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from deepspeaker.scoring.asnorm import asnorm
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models
-from deepspeaker.scoring.needs import look_up, supply
+from deepspeaker.scoring.needs import look_up, needs, supply
 from deepspeaker.scoring.plda import plda
+from deepspeaker.scoring.quality import QUALITIES
 from deepspeaker.scoring.scorer import Scorer
 
 BACKENDS: dict[str, Callable[..., Scorer]] = {"cosine": cosine, "asnorm": asnorm, "plda": plda}
@@ -19,3 +20,13 @@ def make_scorer(backend: str, embeddings: np.ndarray, models: Models, **means: o
     """The scorer of a back-end, which takes of `means` what it needs."""
     function = look_up("back-end", backend, BACKENDS)
     return function(embeddings, models, **supply(backend, function, means))
+
+
+def needed(backends: Iterable[str], qualities: Iterable[str]) -> set[str]:
+    """What back-ends and qualities need beyond embeddings and trials: "cohort", "plda" and the like.
+
+    UserError, listing those there are, for a name that does not exist.
+    """
+    functions = [look_up("back-end", name, BACKENDS) for name in backends]
+    functions += [look_up("quality", name, QUALITIES) for name in qualities]
+    return {need for function in functions for need in needs(function)}

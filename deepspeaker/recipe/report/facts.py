@@ -9,8 +9,8 @@ from pathlib import Path
 
 from deepspeaker.datadir import lines, read_table
 from deepspeaker.errors import UserError
+from deepspeaker.recipe.phases import PHASES
 from deepspeaker.recipe.records import read_all
-from deepspeaker.recipe.results import PHASES
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements.txt"
 

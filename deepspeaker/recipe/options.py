@@ -1,0 +1,168 @@
+"""run.sh's options, resolved once: what was left out gets its default, what cannot work is refused in one sentence.
+
+The result is what run.sh's variables of the same names hold from then on. Needs no torch, unless --set is given.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepspeaker.conf_files import read_tables
+from deepspeaker.corpus.augmented_copies import KINDS
+from deepspeaker.errors import UserError
+from deepspeaker.scoring import needed
+
+OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
+           "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",
+           "cuda_cmd")
+NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be left out
+LEARNING = {"cohort", "plda"}  # needs of back-ends that are learnt from the training set's embeddings
+SYNTHETIC = "synthetic"  # the corpus that makes its own speech
+Given = Mapping[str, str]
+
+
+def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[str]]:
+    """Name of a shell variable -> its value, or the words of an array.
+
+    given: the options as they were given, "" for none; caller: the folder run.sh was called from, which relative
+    paths start from; recipe: run.sh's own folder.
+    """
+    _check_numbers(given)
+    corpus, program = _corpus(given, recipe)
+    folder = _absolute(given["dir"], caller) or recipe
+    root = _root(given, corpus, caller, folder)
+    conf = _conf(given, corpus, caller, recipe)
+    tables = read_tables(conf)
+    backends = given["backend"] or " ".join(tables["scoring"]["backends"])
+    needs = needed(backends.split(), tables["scoring"]["qualities"])
+    augment = given["augment"] or " ".join(tables["augment"]["copies"])
+    musan, rirs = _sounds(given, augment, caller)
+    init = _file(given, "init", caller)
+    gpus = _gpus(given)
+    _check_machines(given)
+    exp = folder / "exp" / (given["name"] or conf.stem)
+    by_hand = init if given["stage"] == "4" else None  # --init of the triplet phase alone
+    start, init = by_hand or exp / "softmax/final.pt", None if by_hand else init
+    if given["set"]:
+        conf = _changed(conf, given["set"])
+    recipe_options = {
+        "dir": folder, "exp": exp, "corpus": corpus, "corpus-opts": given["corpus_opts"], "root": root,
+        "augment": augment, "musan": musan or "", "rirs": rirs or "", "seed": given["seed"], "init": init or "",
+        "start": start, "backends": backends, "learnt-from": "train" if needs & LEARNING else ""}
+    tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
+    tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
+    return {
+        "corpus": corpus, "corpus_program": str(program), "root": str(root), "conf": str(conf), "dir": str(folder),
+        "data": str(folder / "data"), "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
+        "augment": augment, "musan": str(musan or ""), "rirs": str(rirs or ""), "init": str(init or ""),
+        "start": str(start), "backend": backends, "needs": " ".join(sorted(needs)), "tracked": tracked}
+
+
+def _check_numbers(given: Given) -> None:
+    for name in NUMBERS:
+        if not given[name].isdecimal() and (given[name] or name not in ("stage", "gpus")):
+            raise UserError(f"--{name.replace('_', '-')}: expected a number, found '{given[name]}'")
+    first, last = int(given["stage"] or 1), int(given["stop_stage"])
+    for stage in (first, last):
+        if not 1 <= stage <= 7:
+            raise UserError(f"stage {stage}: the stages are 1 to 7")
+    if last < first:
+        raise UserError(f"--stop-stage {last} lies before --stage {first}")
+    if int(given["nj"]) < 1:
+        raise UserError(f"--nj: expected at least 1 job, found {given['nj']}")
+
+
+def _corpus(given: Given, recipe: Path) -> tuple[str, Path]:
+    """The corpus and its program in local/."""
+    corpus = given["corpus"] or ("voxceleb" if given["root"] else SYNTHETIC)
+    programs = sorted(path for path in (recipe / "local").iterdir() if path.is_file() and os.access(path, os.X_OK))
+    for program in programs:
+        if program.stem == corpus:
+            return corpus, program
+    raise UserError(f"no corpus '{corpus}' in {recipe}/local; there are: {' '.join(p.stem for p in programs)}")
+
+
+def _root(given: Given, corpus: str, caller: Path, folder: Path) -> Path:
+    root = _absolute(given["root"], caller)
+    if corpus == SYNTHETIC:
+        return root or folder / "corpus"
+    if root is None:
+        raise UserError(f"--corpus {corpus} needs --root, the folder where the corpus lies")
+    if not root.is_dir():
+        raise UserError(f"--root {root}: no such folder")
+    return root
+
+
+def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
+    """From the caller's folder, else from the recipe's."""
+    if given["set"] and not given["name"]:
+        raise UserError("--set makes another experiment: it needs --name")
+    name = given["conf"] or ("conf/demo.toml" if corpus == SYNTHETIC else "conf/deep_speaker.toml")
+    for folder in (caller, recipe) if given["conf"] else (recipe,):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"--conf {name}: no such file in {caller} or {recipe}")
+
+
+def _changed(conf: Path, changes: str) -> Path:
+    """A temporary file with the configuration that --set makes; run.sh moves it to exp/NAME."""
+    from deepspeaker.config import load_config, set_values, write_config
+
+    changed = set_values(load_config(conf), changes.split())
+    handle, name = tempfile.mkstemp(suffix=".toml")
+    os.close(handle)
+    write_config(name, changed)
+    return Path(name)
+
+
+def _sounds(given: Given, augment: str, caller: Path) -> tuple[Path | None, Path | None]:
+    """The folders of MUSAN and of impulse responses."""
+    for kind in augment.split():
+        if kind not in KINDS:
+            raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
+        if KINDS[kind] == "musan" and not given["musan"]:
+            raise UserError(f"--augment {kind} needs --musan, the folder where MUSAN lies")
+    folders = _absolute(given["musan"], caller), _absolute(given["rirs"], caller)
+    for folder in folders:
+        if folder and not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    return folders
+
+
+def _file(given: Given, name: str, caller: Path) -> Path | None:
+    path = _absolute(given[name], caller)
+    if path and not path.is_file():
+        raise UserError(f"--{name} {path}: no such file")
+    return path
+
+
+def _gpus(given: Given) -> int:
+    if given["gpus"]:
+        return int(given["gpus"])
+    if given["cuda_cmd"]:
+        raise UserError(f"--cuda-cmd '{given['cuda_cmd']}' needs --gpus: how many each of its machines has for "
+                        "training (0: CPU)")
+    try:
+        return len(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def _check_machines(given: Given) -> None:
+    """Several machines: as one job of an engine, or run.sh started on each."""
+    nnodes, node = int(given["nnodes"]), int(given["node_rank"])
+    if nnodes < 2 or given["cuda_cmd"] and not given["rdzv_endpoint"]:
+        return
+    if not given["rdzv_endpoint"]:
+        raise UserError(f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the same on all machines")
+    if node >= nnodes:
+        raise UserError(f"--node-rank {node}: expected 0 to {nnodes - 1}")
+    if int(given["stage"] or 1) < 3 or int(given["stop_stage"]) > 4:
+        raise UserError(f"--nnodes {nnodes} is for stages 3 and 4: add --stage 3 --stop-stage 4, and run the others on "
+                        "one machine")
+
+
+def _absolute(path: str, caller: Path) -> Path | None:
+    return Path(os.path.join(caller, path)) if path else None

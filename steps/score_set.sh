@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# The trial lists of one data directory scored with every back-end: on dev to fit calibrations, on a test set for results.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+
+conf=
+backends=
+cohort=
+plda=
+calibrate=false
+
+help_message="Usage: $0 [options] DATA_DIR PHASE_DIR
+Reads PHASE_DIR/embeddings/SET (SET is DATA_DIR's name) and DATA_DIR/{trials*,enroll}. Writes below PHASE_DIR
+scores/SET/TRIALS.BACKEND, quality/SET, and with --calibrate true calibration/BACKEND.json, else with these calibrations
+llr/SET/TRIALS.BACKEND, and scores/SET/TRIALS.BACKEND.json with all metrics.
+  --conf FILE            its [scoring]
+  --backends NAMES       back-ends, of cosine asnorm plda (the conf's)
+  --cohort SCP           spk_embedding.scp of the training set, for asnorm and cohort_mean
+  --plda DIR             PLDA of train_plda.py
+  --calibrate true|false fit the calibrations on these trials ($calibrate)"
+. "$here/../path.sh"
+. parse_options.sh
+. jobs.sh
+if [ $# -ne 2 ] || [ -z "$conf" ]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+data=${1%/} phase=${2%/}
+name=$(basename "$data")
+embeddings=$phase/embeddings/$name/embedding.scp
+if [ ! -s "$embeddings" ]; then
+  echo "score_set.sh: no $embeddings: extract the embeddings first (stage 5)" >&2
+  exit 1
+fi
+if [ -z "$backends" ]; then backends=$(conf_value.py "$conf" scoring backends); fi
+qualities=$(conf_value.py "$conf" scoring qualities)
+prior=$(conf_value.py "$conf" scoring calibration_prior)
+top=$(conf_value.py "$conf" scoring cohort_top)
+enroll=()
+if [ -f "$data/enroll" ]; then enroll=(--enroll "$data/enroll"); fi
+learnt=(--cohort-top "$top" ${cohort:+--cohort "$cohort"})
+known=(--utt2spk "$data/utt2spk" "${enroll[@]}")
+for table in "$data"/{spk2gender,utt2*}; do
+  case $(basename "$table") in
+    utt2spk | utt2num_frames | utt2uniq) ;;
+    *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
+  esac
+done
+
+lists=("$data"/trials*)
+if $calibrate; then lists=("$data/trials"); fi
+for trials in "${lists[@]}"; do
+  list=$name/$(basename "$trials")
+  quality=()
+  if [ -n "$qualities" ]; then
+    # shellcheck disable=SC2086  # qualities are words
+    run "$here/measure_quality.py" "${learnt[@]}" "${enroll[@]}" "$trials" "$embeddings" "$phase/quality/$list" \
+      --quality $qualities
+    quality=(--quality "$phase/quality/$list".*)
+  fi
+  for backend in $backends; do
+    scores=$phase/scores/$list.$backend
+    calibration=$phase/calibration/$backend.json
+    run "$here/score_trials.py" --backend "$backend" "${learnt[@]}" ${plda:+--plda "$plda"} "${enroll[@]}" \
+      "$trials" "$embeddings" "$scores"
+    if $calibrate; then
+      run "$here/train_calibration.py" --prior "$prior" "$trials" "$scores" "$calibration" "${quality[@]}"
+      continue
+    fi
+    llr=()
+    if [ -f "$calibration" ]; then
+      llr=(--llr "$phase/llr/$list.$backend")
+      run "$here/calibrate_scores.py" "$calibration" "$trials" "$scores" "${llr[1]}" "${quality[@]}"
+    fi
+    run "$here/compute_metrics.py" --json "${llr[@]}" "${known[@]}" "$scores" "$trials" >"$scores.json.tmp"
+    sync "$scores.json.tmp"
+    mv "$scores.json.tmp" "$scores.json"
+  done
+done

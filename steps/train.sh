@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Training of one phase by steps/train.py: in this process, by torchrun on several GPUs or machines, or by an engine.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+
+phase=
+conf=
+init=
+seed=0
+replace=
+gpus=0
+nnodes=1
+node_rank=0
+rdzv_endpoint=
+engine=
+
+help_message="Usage: $0 [options] TRAIN_DIR DEV_DIR OUT_DIR
+Trains into OUT_DIR; see train.py for what it reads and leaves, and for the first five options.
+  --phase PHASE          softmax or triplet
+  --conf FILE            configuration
+  --init CHECKPOINT      network to start from (none: random weights)
+  --seed N               seed of all that is random ($seed)
+  --replace changed|always  which earlier training in OUT_DIR to set aside (none)
+  --gpus N               GPUs of each machine; 0: CPU ($gpus)
+  --nnodes N             machines ($nnodes)
+  --node-rank N          number of this machine, from 0 ($node_rank)
+  --rdzv-endpoint H:P    host and port of machine 0, where all machines meet; none: they are one job of --engine
+  --engine CMD           engine, e.g. 'slurm.pl --gpu 4'; none: started here"
+. "$here/../path.sh"
+. parse_options.sh
+. jobs.sh
+if [ $# -ne 3 ] || [ -z "$phase" ] || [ -z "$conf" ]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+processes=$((gpus > 0 ? gpus : 1))
+launcher=()
+if [ "$nnodes" -gt 1 ] && [ -z "$rdzv_endpoint" ]; then
+  launcher=(srun "$here/torchrun.py" --nnodes "$nnodes" --nproc-per-node "$processes")
+elif [ "$nnodes" -gt 1 ]; then
+  launcher=("$here/torchrun.py" --nnodes "$nnodes" --node-rank "$node_rank" --rdzv-backend static
+    --rdzv-endpoint "$rdzv_endpoint" --nproc-per-node "$processes")
+elif [ "$processes" -gt 1 ]; then
+  launcher=("$here/torchrun.py" --standalone --nproc-per-node "$processes")
+fi
+device=cuda
+if [ "$gpus" -eq 0 ]; then device=cpu; fi
+command=("${launcher[@]}" "$here/train.py" --phase "$phase" --conf "$conf" ${init:+--init "$init"} --seed "$seed"
+  --device "$device" ${replace:+--replace "$replace"} "$@")
+if [ -z "$engine" ]; then
+  run "${command[@]}"
+else
+  # shellcheck disable=SC2086  # the engine's options are words
+  run_shown "$3/train.log" $engine "$3/log/train.log" "${command[@]}"
+fi

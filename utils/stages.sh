@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# The bookkeeping of run.sh: source it, after utils/jobs.sh. What a stage of run.sh says with it:
+#   if stage_due N; then    stage N is asked for and something of it is missing or stale: `parts` has a line for each
+#                           such part, its name and its paths separated by tabs (see deepspeaker/recipe/stages.py)
+#   announce LINE...        what the stage does; the clock of the stage starts
+#   need N FILE...          fails unless these files are there, which stage N leaves
+#   part_done PART          writes the record by which the next run knows that the part is up to date
+#   stage_done WHERE        how long the stage took, and where its results lie
+# Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir takes
+# --dir for this run alone. fail MESSAGE ends run.sh.
+
+now=0    # the stage that was announced last
+log=     # where its steps write; named when it fails
+parts=() # of the stage that is due
+replace= # what train.py does with a finished training: nothing, or "changed" or "always" sets it aside
+checked= # --checked once the configuration is known to be good
+temporary=
+
+fail() {
+  trap - EXIT
+  rm -f "$temporary"
+  echo "run.sh: $*" >&2
+  exit 1
+}
+
+resolve_options() {
+  local option words=() assignments
+  for option in corpus corpus_opts root conf set stage stop_stage strict dry_run dir name nj gpus nnodes node_rank \
+    rdzv_endpoint augment musan rirs seed init backend cuda_cmd; do
+    words+=("--${option//_/-}=${!option}")
+  done
+  assignments=$(steps/resolve_options.py --caller "$caller" "${words[@]}") || exit 1
+  eval "$assignments"
+  if [ -n "$set" ]; then temporary=$conf checked=--checked; fi # written and checked by resolve_options.py
+  trap _on_exit EXIT
+}
+
+claim_dir() {
+  if ! mkdir -p "$dir" 2>/dev/null || ! [ -w "$dir" ]; then fail "--dir $dir: it cannot be written to"; fi
+  if [ "$node_rank" -eq 0 ]; then # the system lets go of the lock when run.sh and all that it started have ended
+    exec 9>>"$dir/.lock"
+    if ! flock -w 1 9; then
+      fail "--dir $dir is in use by $(cat "$dir/.lock"), or by a program that it started: wait for its end, or take" \
+        "another"
+    fi
+    echo "process $$ on $(hostname), since $(date '+%F %T')" >"$dir/.lock"
+  fi
+  if [ -n "$temporary" ]; then
+    mkdir -p "$exp"
+    conf=$exp/conf.toml
+    mv "$temporary" "$conf"
+  fi
+}
+
+_track() {
+  steps/track_stages.py "$@" "${tracked[@]}" --conf "$conf"
+}
+
+show_plan() {
+  _track plan --stage "${stage:-1}" --last "$stop_stage"
+}
+
+stage_due() {
+  local commands lacks_inputs=false
+  if [ "$1" -lt "${stage:-1}" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
+  parts=("$1")
+  if [ "$node_rank" -gt 0 ]; then return 0; fi # machine 0 keeps the records
+  commands=$(_track begin --stage "$1" $checked) || exit 1
+  eval "$commands"
+  if [ ${#parts[@]} -gt 0 ]; then checked=--checked; fi
+  [ ${#parts[@]} -gt 0 ] || $lacks_inputs # then the stage says which
+}
+
+announce() {
+  now=${1%%:*}
+  _started=$SECONDS
+  _part_started=$SECONDS
+  echo "== stage $1"
+  shift
+  printf '   %s\n' "$@"
+}
+
+need() {
+  local from=$1 file
+  shift
+  for file; do
+    if [ ! -s "$file" ]; then fail "no $file: run stage $from first (--stage $from)"; fi
+  done
+}
+
+part_done() {
+  if [ "$node_rank" -gt 0 ]; then return; fi
+  _track end --part "$1" --seconds $((SECONDS - _part_started)) --command "$command_line"
+  _part_started=$SECONDS
+}
+
+stage_done() {
+  log=
+  echo "== stage $now done in $((SECONDS - _started)) s: $*"
+}
+
+_on_exit() {
+  local status=$?
+  rm -f "$temporary"
+  if [ $status -eq 130 ] || [ $status -eq 143 ]; then
+    echo "run.sh: stopped by a signal in stage $now; start it again to go on" >&2
+  elif [ $status -ne 0 ] && [ "$now" -gt 0 ]; then
+    echo "run.sh: stage $now failed${log:+, log: $log}" >&2
+  fi
+}
