@@ -14,7 +14,7 @@ from deepspeaker.audio.augment import augment
 from deepspeaker.audio.reading import read_audio
 from deepspeaker.audio.simulated_rooms import simulate_rooms
 from deepspeaker.config import load_config
-from deepspeaker.corpus.augmented_copies import copy_names, noisy_copy, reverberant_copy, speed_copy
+from deepspeaker.corpus.augmented_copies import copy_names, noisy_copy, remove_copies, reverberant_copy, speed_copy
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
@@ -292,6 +292,14 @@ def test_names_of_copies():
         copy_names(["noise", "echo"], [])
     with pytest.raises(UserError, match="'speed' needs speeds"):
         copy_names(["speed"], [])
+
+
+def test_copies_of_a_train_that_is_no_more(tmp_path):
+    for name in ("train", "train_sp0.9", "train_noise", "train_reverb", "train_augmented", "train_mine", "train_spare"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "train_music").symlink_to(tmp_path / "train_mine")
+    remove_copies(tmp_path / "train")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "train_mine", "train_spare"]
 
 
 def test_training_set_with_its_copies(data_dir, conf, sounds, call, tmp_path):

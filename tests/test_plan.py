@@ -4,7 +4,8 @@ import pytest
 
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import plan, records
-from deepspeaker.recipe.records import why
+from deepspeaker.recipe.phases import networks
+from deepspeaker.recipe.records import Kind, why
 from deepspeaker.recipe.stages import FEATURES, Recipe, parts
 
 SETS = ("train", "dev", "test", "test_b")
@@ -45,9 +46,15 @@ def recipe(tmp_path, monkeypatch):
     return done
 
 
+def begun(recipe, stage, force=False, strict=False, check=lambda: None):
+    """What is said when a stage begins, then the names of the parts that are to be made."""
+    due = plan.begin(recipe, stage, force, strict, check)
+    return [*due.lines, *(part.name for part in due.parts)]
+
+
 def make(recipe, stage):
     """Begin and end the parts of a stage that are to be made; their names."""
-    names = [line for line in plan.begin(recipe, stage, False, False, lambda: None) if not line.startswith("stage ")]
+    names = [part.name for part in plan.begin(recipe, stage, False, False, lambda: None).parts]
     for name in names:
         plan.end(recipe, name, 1.0, "run.sh")
     return names
@@ -162,7 +169,7 @@ def test_a_corpus_with_many_files_is_known_by_their_names_alone(recipe):
 
 def test_the_synthetic_corpus_depends_on_no_folder(recipe):
     alike = recipe._replace(corpus="synthetic")
-    list(plan.begin(alike, 1, True, False, lambda: None))
+    begun(alike, 1, force=True)
     plan.end(alike, "1", 1.0, "run.sh")
     (recipe.root / "new").touch()
     assert stale(alike) == []
@@ -171,10 +178,10 @@ def test_the_synthetic_corpus_depends_on_no_folder(recipe):
 def test_the_sets_and_models_there_are(recipe):
     assert recipe.sets("train", "nix") == ["train", "test", "test_b"]
     (recipe.data / "test_file").touch()
-    assert recipe.sets() == ["test", "test_b"] and list(recipe.models()) == list(PHASES)
+    assert recipe.sets() == ["test", "test_b"] and list(networks(recipe.exp)) == list(PHASES)
     (recipe.exp / "triplet/final.pt").unlink()
-    assert list(recipe.models()) == ["untrained", "softmax"]
-    assert list(recipe._replace(exp=recipe.dir / "none").models()) == list(PHASES)
+    assert list(networks(recipe.exp)) == ["untrained", "softmax"]
+    assert list(networks(recipe.dir / "none")) == list(PHASES)
     assert recipe.train.name == "train_augmented" and recipe._replace(augment="").train.name == "train"
 
 
@@ -201,7 +208,7 @@ def test_what_is_new_is_made_alone(recipe):
         "stage 3: up to date", "stage 4: up to date",
         f"stage 5: up to date ({' '.join(name[2:] for name in fives(PHASES, SETS[1:]))})",
         f"stage 5: not run yet ({' '.join(f'{phase}/test_a' for phase in PHASES)})"]
-    assert list(plan.begin(recipe, 2, False, False, lambda: None))[-1] == "2/test_a"
+    assert begun(recipe, 2)[-1] == "2/test_a"
     assert [line for line in lines(recipe, 2, 2) if "test_a" in line][0].startswith("stage 2 again: ")
 
 
@@ -209,7 +216,7 @@ def test_reasons_are_grouped(recipe):
     for name in ("dev", "test"):
         (recipe.data / name / "wav.scp").write_text("other\n")
     assert lines(recipe, 2, 2) == ["stage 2: up to date (train test_b copies)",
-                                   "stage 2 again: data/dev/wav.scp changed; 1 other reasons (dev test)"]
+                                   "stage 2 again: data/dev/wav.scp changed; 1 other reason (dev test)"]
     assert lines(recipe._replace(tables=TABLES | {"features": {"num_mel_bins": 40}}), 2, 2) == [
         "stage 2 again: num_mel_bins 64 -> 40"]
 
@@ -229,25 +236,25 @@ def test_experiments_share_the_data(recipe):
 
 def test_a_stage_by_hand_is_made_whole(recipe):
     checks = []
-    assert lines(recipe, 2, 3, force=True) == ["stage 2: --stage", "stage 3: --stage"]
-    names = list(plan.begin(recipe, 2, True, False, lambda: checks.append(len(stale(recipe)))))
+    assert lines(recipe, 2, 3, force=True) == ["stage 2: asked for by --stage", "stage 3: asked for by --stage"]
+    names = begun(recipe, 2, force=True, check=lambda: checks.append(len(stale(recipe))))
     assert names == ["2/train", "2/dev", "2/test", "2/test_b", "2/copies"] == stale(recipe) and checks == [0]
     for name in names[:3]:
         plan.end(recipe, name, 1.0, "run.sh")
     assert stale(recipe) == names[3:]
-    told = list(plan.begin(recipe, 4, True, False, lambda: None))
+    told = begun(recipe, 4, force=True)
     assert len(told) == 2 and told[0].startswith("stage 4 builds on what is stale: stage 2 again: ")
     assert told[1] == "4"
-    assert list(plan.begin(recipe, 2, True, False, lambda: None))[0] == "2/train"  # what comes later is not told
+    assert begun(recipe, 2, force=True)[0] == "2/train"  # what comes later is not told
 
 
 def test_nothing_is_checked_where_nothing_is_made(recipe):
     def refuse():
         raise UserError("a mistake")
 
-    assert list(plan.begin(recipe, 3, False, False, refuse)) == ["stage 3: up to date"]
+    assert begun(recipe, 3, check=refuse) == ["stage 3: up to date"]
     with pytest.raises(UserError, match="a mistake"):
-        list(plan.begin(recipe, 3, True, False, refuse))
+        begun(recipe, 3, force=True, check=refuse)
     assert stale(recipe) == []
 
 
@@ -256,22 +263,55 @@ def test_programs_that_changed(recipe, monkeypatch):
     assert [line.startswith(f"stage {n}: up to date, ") and "(v1)" in line for n, line in enumerate(lines(recipe), 1)
             ] == [True] * 7
     assert [line.startswith(f"stage {n} again: ") for n, line in enumerate(lines(recipe, strict=True), 1)] == [True] * 7
-    assert list(plan.begin(recipe, 3, False, True, lambda: None))[-1] == "3"
+    assert begun(recipe, 3, strict=True)[-1] == "3"
     plan.end(recipe, "3", 1.0, "run.sh")
     assert lines(recipe, 3, 3, strict=True) == ["stage 3: up to date"]
+
+
+def test_what_a_finished_training_makes_room_for(recipe, monkeypatch):
+    """What changed is set aside; by hand nothing is; what other programs made is set aside even if nothing changed."""
+    def replace(**options):
+        return plan.begin(recipe, 3, check=lambda: None, **{"force": False, "strict": False, **options}).replace
+
+    assert [replace(), replace(force=True), replace(strict=True)] == ["changed", "", "changed"]
+    plan.end(recipe, "3", 1.0, "run.sh")
+    monkeypatch.setattr(records, "program", lambda: "other programs")
+    assert why(parts(recipe, 3)[0], True).kind == Kind.PROGRAM
+    assert [replace(), replace(strict=True)] == ["changed", "always"]
+
+
+def test_the_paths_that_the_steps_get(recipe):
+    data, exp = recipe.data, recipe.exp
+    due = plan.begin(recipe, 2, True, False, lambda: None)
+    assert [part.paths for part in due.parts] == [*((data / name,) for name in SETS), (data / "train",)]
+    due = plan.begin(recipe, 5, True, False, lambda: None)
+    assert due.parts[0].paths == (exp / "softmax/initial.pt", data / "dev", exp / "untrained/embeddings/dev")
+    assert due.parts[-1].paths == (exp / "triplet/final.pt", data / "test_b", exp / "triplet/embeddings/test_b")
+    assert plan.begin(recipe, 6, True, False, lambda: None).parts[0].paths == tuple(exp / phase for phase in PHASES)
+    nothing = recipe._replace(dir=recipe.dir / "none", exp=recipe.dir / "none/exp")
+    assert plan.begin(nothing, 2, False, False, lambda: None).parts is None
+
+
+def test_a_file_named_corpus_is_no_other_corpus(recipe):
+    inside = recipe._replace(root=recipe.dir / "corpus")
+    inside.root.mkdir()
+    assert begun(inside, 1, force=True) == ["1"]
+    plan.end(inside, "1", 1.0, "run.sh")
+    (inside.root / "new").touch()
+    assert begun(inside, 1) == ["stage 1 again: corpus changed, corpus/new is new", "1"]
 
 
 def test_another_corpus_is_refused_unless_asked_for(recipe):
     other = recipe._replace(corpus="other")
     with pytest.raises(UserError, match="was made of another corpus"):
-        list(plan.begin(other, 1, False, False, lambda: None))
+        begun(other, 1)
     assert stale(recipe) == []
     assert make(recipe._replace(seed=1), 1) == ["1"]
-    assert list(plan.begin(other, 1, True, False, lambda: None)) == ["1"]
+    assert begun(other, 1, force=True) == ["1"]
 
 
 def test_a_part_whose_directory_is_taken_away(recipe):
-    assert "2/test_b" in list(plan.begin(recipe, 2, True, False, lambda: None))
+    assert "2/test_b" in begun(recipe, 2, force=True)
     for path in (recipe.data / "test_b").iterdir():
         path.unlink()
     (recipe.data / "test_b").rmdir()

@@ -22,7 +22,7 @@ def part(tmp_path):
                 {"features": {"num_mel_bins": 40}, "seed": 0}, [tmp_path / "out.scp"])
     assert why(made, False) == NOT_RUN
     begin(made)
-    assert why(made, False) == "it did not end"
+    assert why(made, False).text == "it did not end"
     end(made, 3.6, "run.sh --nj 2")
     return made
 
@@ -44,17 +44,17 @@ def test_what_changes_nothing(part, tmp_path):
 
 def test_what_makes_it_stale(part, tmp_path, monkeypatch):
     other = part._replace(settings={"features": {"num_mel_bins": 64}, "seed": 0})
-    assert why(other, False) == "num_mel_bins 40 -> 64"
+    assert why(other, False).text == "num_mel_bins 40 -> 64"
     (tmp_path / "in/a").write_text("c\n")
-    assert why(part, False) == "in/a changed"
+    assert why(part, False).text == "in/a changed"
     (tmp_path / "in/b").unlink()
-    assert why(part, False) == "in/a changed, in/b changed"
-    assert why(part._replace(inputs=[]), False) == "in/a is gone, in/b is gone"
+    assert why(part, False).text == "in/a changed, in/b changed"
+    assert why(part._replace(inputs=[]), False).text == "in/a is gone, in/b is gone"
     (tmp_path / "in/a").write_text("a\n")
     (tmp_path / "in/b").write_text("b\n")
-    assert why(part._replace(inputs=[*part.inputs, tmp_path / "out.scp"]), False) == "out.scp is new"
+    assert why(part._replace(inputs=[*part.inputs, tmp_path / "out.scp"]), False).text == "out.scp is new"
     (tmp_path / "out.scp").unlink()
-    assert why(part, False) == "out.scp is missing"
+    assert why(part, False).text == "out.scp is missing"
 
 
 def test_large_files_are_told_apart_by_size_and_time(part, tmp_path, monkeypatch):
@@ -63,7 +63,7 @@ def test_large_files_are_told_apart_by_size_and_time(part, tmp_path, monkeypatch
     end(part, 0, "")
     assert why(part, False) is None
     os.utime(tmp_path / "in/b", (1, 1))
-    assert why(part, False) == "in/b changed"
+    assert why(part, False).text == "in/b changed"
 
 
 def test_the_names_in_a_folder(part, tmp_path, monkeypatch):
@@ -76,13 +76,13 @@ def test_the_names_in_a_folder(part, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", lambda path: sorted(listed(path), reverse=True))  # as another disk lists them
     assert why(whole, False) is None
     (tmp_path / "in/c").write_text("")
-    assert why(whole, False) == "in changed"
+    assert why(whole, False).text == "in changed"
 
 
 def test_another_program_is_stale_only_if_that_is_asked_for(part, monkeypatch):
     monkeypatch.setattr(records, "program", lambda: "other")
     assert why(part, False) is None and records.made_by_another_program(part)
-    assert why(part, True).startswith("the program changed since")
+    assert why(part, True).text.startswith("the program changed since")
 
 
 def test_the_program_is_all_of_the_recipe(tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_the_program_is_all_of_the_recipe(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 99, "settings": {}, "inputs": {}}'])
 def test_a_record_that_cannot_be_read_is_said(part, content):
     part.record.write_text(content)
-    assert "is not a record that can be read" in why(part, False)
+    assert "is not a record that can be read" in why(part, False).text
     begin(part)
     end(part, 0, "")
     assert why(part, False) is None
@@ -112,7 +112,7 @@ def test_a_file_edited_while_the_stage_runs(part, tmp_path):
     (tmp_path / "in/a").write_text("edited\n")
     with pytest.raises(UserError, match="in/a changed while stage 2/train ran: run the stage again"):
         end(part, 0, "")
-    assert why(part, False) == "it did not end"
+    assert why(part, False).text == "it did not end"
     part.begun.write_text("")
     with pytest.raises(UserError, match="expected what stage 2/train began with"):
         end(part, 0, "")

@@ -5,7 +5,8 @@
 
 Reads DATA/train. Writes DATA/dev with its trials, and DATA/train without these speakers: 2 % of the speakers,
 or 40 if that is more (10 % of a small corpus), drawn from those with four utterances or more; at most 20
-utterances of each, at most 20,000 trials. Does nothing where DATA/dev and DATA/train share no speaker.
+utterances of each, at most 20,000 trials. Nothing is split where DATA/dev and DATA/train share no speaker.
+Augmented copies of an earlier DATA/train are deleted.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from deepspeaker.corpus.augmented_copies import remove_copies
 from deepspeaker.corpus.holdout import split_dev
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import run
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("data", type=Path)
     args = parser.parse_args()
+    remove_copies(args.data / "train")
     done = split_dev(args.data, args.seed)
     for name in ("train", "dev"):
         utt2spk = read_table(args.data / name / "utt2spk")

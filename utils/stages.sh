@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154  # run.sh has the options, and reads what is set here
 # The bookkeeping of run.sh: source it, after utils/jobs.sh. What a stage of run.sh says with it:
 #   if stage_due N; then    stage N is asked for and something of it is missing or stale: `parts` has a line for each
 #                           such part, its name and its paths separated by tabs (see deepspeaker/recipe/stages.py)
@@ -9,12 +9,12 @@
 # Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir takes
 # --dir for this run alone. fail MESSAGE ends run.sh.
 
-now=0    # the stage that was announced last
-log=     # where its steps write; named when it fails
-parts=() # of the stage that is due
-replace= # what train.py does with a finished training: nothing, or "changed" or "always" sets it aside
-checked= # --checked once the configuration is known to be good
-temporary=
+now=0     # the stage that was announced last
+log=      # where its steps write; named when it fails
+parts=()  # of the stage that is due
+replace=  # what train.py does with a finished training: nothing, or "changed" or "always" sets it aside
+checked=  # "true" once the configuration is known to be good
+temporary= # configuration made by --set, before --dir is claimed
 
 fail() {
   trap - EXIT
@@ -31,7 +31,7 @@ resolve_options() {
   done
   assignments=$(steps/resolve_options.py --caller "$caller" "${words[@]}") || exit 1
   eval "$assignments"
-  if [ -n "$set" ]; then temporary=$conf checked=--checked; fi # written and checked by resolve_options.py
+  if [ -n "$set" ]; then temporary=$conf checked=true; fi # written and checked by resolve_options.py
   trap _on_exit EXIT
 }
 
@@ -65,9 +65,9 @@ stage_due() {
   if [ "$1" -lt "${stage:-1}" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
   parts=("$1")
   if [ "$node_rank" -gt 0 ]; then return 0; fi # machine 0 keeps the records
-  commands=$(_track begin --stage "$1" $checked) || exit 1
+  commands=$(_track begin --stage "$1" ${checked:+--checked}) || exit 1
   eval "$commands"
-  if [ ${#parts[@]} -gt 0 ]; then checked=--checked; fi
+  if [ ${#parts[@]} -gt 0 ]; then checked=true; fi
   [ ${#parts[@]} -gt 0 ] || $lacks_inputs # then the stage says which
 }
 

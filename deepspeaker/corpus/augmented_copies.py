@@ -6,6 +6,7 @@ Levels and numbers of talkers are those of Kaldi's VoxCeleb recipe (egs/voxceleb
 """
 
 import shlex
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -56,6 +57,16 @@ def copies(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -
 def copy_names(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -> list[str]:
     """The names of these copies: train_sp0.9, train_sp1.1, train_noise, ..."""
     return [copy.name for copy in copies(kinds, speeds, name)]
+
+
+def remove_copies(directory: Path) -> None:
+    """Delete the copies of a data directory that is no more, and the directory that joins them."""
+    ends = ["sp[0-9]*", "augmented", *KINDS]
+    for path in (path for end in ends for path in directory.parent.glob(f"{directory.name}_{end}")):
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
 
 
 def speed_copy(source: Path, target: Path, factor: float) -> int:

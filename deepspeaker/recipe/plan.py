@@ -90,7 +90,8 @@ def _described(stage: int, reasons: Reasons) -> Iterator[str]:
         if group == AGAIN:
             texts = [reason.text for _, reason in same if reason]
             others = len(set(texts)) - 1
-            yield f"stage {stage} again: {texts[0]}{f'; {others} other reasons' if others else ''}{where}"
+            more = f"; {others} other reason{'s' if others > 1 else ''}" if others else ""
+            yield f"stage {stage} again: {texts[0]}{more}{where}"
         else:
             yield f"stage {stage}: {group}{_since(same) if group == UP_TO_DATE else ''}{where}"
 

@@ -13,6 +13,7 @@ stop_stage=7
 dry_run=false
 strict=false
 dir=
+# shellcheck disable=SC2034  # read by resolve_options
 name=
 nj=$(nproc 2>/dev/null || echo 1)
 gpus=
@@ -74,7 +75,8 @@ cd "$(dirname "$0")"
 . utils/stages.sh # stage_due, announce, need, part_done, stage_done: explained there
 
 if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are of the form --name value, see --help"; fi
-resolve_options # sets data, exp, needs and what else follows from the options
+data= exp= start= needs= use_gpu= corpus_program= # follow from the options
+resolve_options
 if $dry_run; then
   show_plan
   exit
@@ -86,7 +88,7 @@ if [ -n "$augment" ]; then train=$data/train_augmented; fi
 if stage_due 1; then
   announce "1: data directories of $corpus ($root)" \
     "Which recordings there are, who speaks in them, and the trials of the test sets. Some speakers then leave train" \
-    "for dev, which alone chooses epochs and settings. The corpus's own counts are in local/$corpus.*."
+    "for dev, which alone chooses epochs and settings."
   # shellcheck disable=SC2086  # options are words
   run "$corpus_program" $corpus_opts "$root" "$data"
   directories=()
@@ -110,11 +112,12 @@ if stage_due 2; then
   announce "2: features, $nj jobs" \
     "Log mel filterbank energies of every frame, 100 per second, and which frames are voiced, as Kaldi archives."
   directories=()
+  copies=()
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each <<<"$part"
-    if [ "$part" = 2/copies ]; then directories+=(--copies "$each" "$augment"); else directories+=("$each"); fi
+    if [ "$part" = 2/copies ]; then copies=(--copies "$each" "$augment"); else directories+=("$each"); fi
   done
-  run steps/check_space.py --conf "$conf" "$dir/fbank" "${directories[@]}"
+  run steps/check_space.py --conf "$conf" "${copies[@]}" "$dir/fbank" "${directories[@]}"
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each <<<"$part"
     need 1 "$each/wav.scp"
