@@ -72,9 +72,22 @@ def test_results(finished):
     for row in found:
         assert int(row["n_target"]) + int(row["n_nontarget"]) == len(trials) and row["n_lost"] == "0"
         assert 0 <= float(row["eer"]) <= 100
-    assert (out / "exp/tiny/results.tsv").read_text() in done.stdout
+    *_, table, places = done.stdout.split("\n\n")
+    assert [line.split() for line in table.splitlines()[1:]] == [
+        ["test", row["phase"], "cosine", f"{float(row['eer']):.2f}", "-", f"{float(row['min_dcf_0.01']):.3f}"]
+        for row in found]
+    assert [line.split(maxsplit=1) for line in places.splitlines()[:3]] == [
+        ["results", f"{out}/exp/tiny/results.tsv"], ["report", f"{out}/exp/tiny/report.html"],
+        ["model", f"{out}/exp/tiny/model.pt"]]
     scores = [line.split() for line in (out / "exp/tiny/triplet/scores/test/trials.cosine").open()]
     assert [pair[:2] for pair in scores] == [trial[:2] for trial in trials]
+
+
+def test_the_command_to_try_next(finished, tmp_path):
+    """From any folder, in a new shell."""
+    command = finished[1].stdout.splitlines()[-1].removeprefix("try")
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode in (0, 1) and done.stdout.startswith(("same: ", "different: ")), done.stderr
 
 
 def test_the_report_knows_the_stages_and_the_command_line(finished):
@@ -200,7 +213,8 @@ def test_a_disk_too_small_for_the_features(finished, tmp_path, call):
     done = call(*words[:2], finished[0].parent / "tiny.toml", *words[3:])
     made = sum(path.stat().st_size for path in (finished[0] / "fbank").glob("*_test.*.ark"))
     assert done.returncode == 0 and 0.8 * made < float(done.stdout.split()[1]) * 1e6 < 1.2 * made
-    done = call(*words[:2], finished[0].parent / "tiny.toml", "--copies", finished[0] / "data/test", "a b", words[3])
+    done = call(*words[:2], finished[0].parent / "tiny.toml", "--copies", finished[0] / "data/test", "noise babble",
+                words[3])
     assert done.returncode == 0 and 1.6 * made < float(done.stdout.split()[1]) * 1e6 < 2.4 * made
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Deep Speaker from a corpus to an EER, in seven stages: makes what is missing or stale. Each stage can also be run
 # alone once the earlier ones have finished. RESULTS.md has results with their commands.
+# shellcheck disable=SC2034,SC2154  # utils/stages.sh reads and sets variables of this script
 set -euo pipefail
 
 corpus=
@@ -13,7 +14,6 @@ stop_stage=7
 dry_run=false
 strict=false
 dir=
-# shellcheck disable=SC2034  # read by resolve_options
 name=
 nj=$(nproc 2>/dev/null || echo 1)
 gpus=
@@ -75,8 +75,7 @@ cd "$(dirname "$0")"
 . utils/stages.sh # stage_due, announce, need, part_done, stage_done: explained there
 
 if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are of the form --name value, see --help"; fi
-data= exp= start= needs= use_gpu= corpus_program= # follow from the options
-resolve_options
+resolve_options # fills in what was not given, and sets data, exp, start, needs, use_gpu and corpus_program
 if $dry_run; then
   show_plan
   exit
