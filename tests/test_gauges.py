@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from deepspeaker.errors import UserError
 from deepspeaker.training.batches import Batch
 from deepspeaker.training.gauges import ALARM_STEPS, CollapseAlarm, spread
-from deepspeaker.training.meter import Meter
+from deepspeaker.training.meter import Meter, epoch_line
 
 
 def test_spread_is_that_of_all_pairs():
@@ -104,3 +104,14 @@ def test_only_triplets_collapse():
                 found.read()
         else:
             found.read()
+
+
+def test_an_epoch_is_one_short_line():
+    run = SimpleNamespace(phase="triplet", settings=SimpleNamespace(epochs=150))
+    entry = {"epoch": 149, "step": 9, "loss": 0.04515, "active": 0.01579, "same": 0.7213, "different": -0.0004912,
+             "cosine": 0.02, "effective_rank": 10.3, "gradient_norm": 1.2, "learning_rate": 3e-4, "dev_eer": 12.345,
+             "utterances_per_second": 12419.9, "waiting": 1e-4, "seconds": 12345.6}
+    assert epoch_line(run, entry, False) == (
+        "triplet epoch 149/150  loss 0.045  active 0.016  same 0.721  different -0.000  dev EER 12.35%  12420 utt/s  "
+        "12346 s")
+    assert epoch_line(run, entry, True).endswith("12346 s  best") and len(epoch_line(run, entry, True)) <= 120

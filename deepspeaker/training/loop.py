@@ -32,7 +32,7 @@ from deepspeaker.training.dev_set import DevelopmentSet
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
 from deepspeaker.training.masking import mask
-from deepspeaker.training.meter import Meter
+from deepspeaker.training.meter import Meter, epoch_line
 from deepspeaker.training.state import Run, check_identity, set_aside
 from deepspeaker.training.stop import StopRequest
 
@@ -204,9 +204,7 @@ def _judge(run: Run, entry: dict, dev: DevelopmentSet) -> None:
     run.keep(entry)
     if distributed.rank() == 0:
         _tensorboard(run, entry)
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in entry.items() if name not in ("epoch", "step"))
-    log.info("%s epoch %d/%d  %s%s", run.phase, entry["epoch"], run.settings.epochs, shown,
-             "  (best)" if best else "")
+    log.info("%s", epoch_line(run, entry, best))
 
 
 def _dev_eer(run: Run, dev: DevelopmentSet) -> float:

@@ -53,6 +53,15 @@ class Meter:
         return {name: float(np.nanmean(column)) for name, column in columns.items() if not np.isnan(column).all()}
 
 
+def epoch_line(run: Run, entry: dict[str, float], best: bool) -> str:
+    """An epoch in one line of at most 120 characters, for a person; train.jsonl has all its numbers."""
+    gauges = [f"{name} {entry[name]:.3f}" for name in ("loss", "accuracy", "active", "same", "different")
+              if name in entry]
+    parts = [f"{run.phase} epoch {entry['epoch']}/{run.settings.epochs}", *gauges, f"dev EER {entry['dev_eer']:.2f}%",
+             f"{entry['utterances_per_second']:.0f} utt/s", f"{entry['seconds']:.0f} s", *["best"] * best]
+    return "  ".join(parts)
+
+
 def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: dict[str, float]) -> UserError:
     mine = batch.utterances[distributed.share(len(batch.utterances))]
     bad = mine[~batch.features.isfinite().flatten(1).all(1).cpu()].tolist()
