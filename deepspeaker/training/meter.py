@@ -13,6 +13,7 @@ from deepspeaker.training.gauges import ALARM_STEPS
 from deepspeaker.training.state import Run
 
 SHOWN = ("loss", "active", "accuracy", "same", "different", "cosine")  # on the progress bar
+FORMATS = {"loss": ".3f", "accuracy": ".1%", "active": ".1%", "same": ".2f", "different": ".2f"}  # in an epoch's line
 
 
 class Meter:
@@ -55,8 +56,7 @@ class Meter:
 
 def epoch_line(run: Run, entry: dict[str, float], best: bool) -> str:
     """An epoch in one line of at most 120 characters, for a person; train.jsonl has all its numbers."""
-    gauges = [f"{name} {entry[name]:.3f}" for name in ("loss", "accuracy", "active", "same", "different")
-              if name in entry]
+    gauges = [f"{name} {entry[name]:{form}}" for name, form in FORMATS.items() if name in entry]
     parts = [f"{run.phase} epoch {entry['epoch']}/{run.settings.epochs}", *gauges, f"dev EER {entry['dev_eer']:.2f}%",
              f"{entry['utterances_per_second']:.0f} utt/s", f"{entry['seconds']:.0f} s", *["best"] * best]
     return "  ".join(parts)
