@@ -112,5 +112,6 @@ def test_an_epoch_is_one_short_line():
              "cosine": 0.02, "effective_rank": 10.3, "gradient_norm": 1.2, "learning_rate": 3e-4, "dev_eer": 12.345,
              "utterances_per_second": 12419.9, "waiting": 1e-4, "seconds": 12345.6}
     assert epoch_line(run, entry, False) == (
-        "triplet epoch 149/150  loss 0.045  active 1.6%  same 0.72  different -0.00  dev EER 12.35%  12420 utt/s  12346 s")
+        "triplet epoch 149/150  loss 0.045  active 1.6%  same 0.72  different -0.00  dev EER 12.35%  12420 utt/s  "
+        "12346 s")
     assert epoch_line(run, entry, True).endswith("12346 s  best") and len(epoch_line(run, entry, True)) <= 120
