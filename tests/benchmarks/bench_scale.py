@@ -281,8 +281,10 @@ def stage_6(folder: Path, meta: Path | None, _: int) -> Iterator[Cost]:
 
 
 def asked_for(output: Path) -> list[str]:
-    """The parts that track_stages.py begin has named."""
-    return [line for line in output.read_text().splitlines() if not line.startswith("stage ")]
+    """The names of the parts that track_stages.py begin has printed as a shell array."""
+    names = 'eval "$(cat "$1")" >/dev/null; printf "%s\\n" "${parts[@]%%$\'\\t\'*}"'
+    done = subprocess.run(["bash", "-c", names, "-", output], capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 def tables(size: str, folder: Path, meta: Path | None, _: int) -> Iterator[Cost]:
@@ -291,7 +293,7 @@ def tables(size: str, folder: Path, meta: Path | None, _: int) -> Iterator[Cost]
     at, count = folder / size, SIZES[size]
     apart(make_tables, at, meta, count)
     options = ("--dir", at, "--exp", at / "exp", "--conf", CONF, "--corpus", "folder", "--root", folder,
-               "--backends", "cosine plda", "--learnt-from", "train")
+               "--start", at / "exp/softmax/final.pt", "--backends", "cosine plda", "--learnt-from", "train")
     track, printed = partial(took, output=at / "parts"), "steps/track_stages.py"
     yield track(f"records: begin 2, {size}", count, printed, "begin", "--stage", 2, *options)
     yield track(f"records: end 2, {size}", count, printed, "end", "--part", "2/train", *options)
