@@ -291,6 +291,17 @@ def test_lost_utterance_loses_its_trials_and_an_unknown_one_is_an_error(copy):
     assert "stage 6 failed" in done.stderr
 
 
+def test_a_back_end_without_calibration_gets_no_likelihood_ratios_of_another(copy, call):
+    phase = copy / "exp/tiny/triplet"
+    shutil.copytree(copy / "exp/tiny/triplet/embeddings/dev", phase / "embeddings/train")
+    done = call(ROOT / "steps/score_set.sh", "--conf", copy.parent / "tiny.toml", "--backends", "cosine asnorm",
+                "--cohort", phase / "embeddings/train/embedding.scp", copy / "data/test", phase)
+    assert done.returncode == 0, done.stderr
+    cosine, asnorm = (json.loads((phase / f"scores/test/trials.{name}.json").read_text())
+                      for name in ("cosine", "asnorm"))
+    assert "cllr" in cosine and "cllr" not in asnorm and asnorm["eer"] is not None
+
+
 def test_a_test_set_more(copy):
     shutil.copytree(copy / "data/test", copy / "data/test_more")
     done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5, "--stop-stage", 6)

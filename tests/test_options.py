@@ -1,0 +1,114 @@
+"""run.sh's options: what each becomes, what follows from it, and what is refused."""
+
+import os
+
+import pytest
+from conftest import ROOT, tiny_conf
+
+from deepspeaker.config import load_config
+from deepspeaker.errors import UserError
+from deepspeaker.recipe.options import OPTIONS, resolve
+
+RECIPE = ROOT / "egs/voxceleb"
+DEFAULTS = dict.fromkeys(OPTIONS, "") | {"stop_stage": "7", "strict": "false", "dry_run": "false", "nj": "2",
+                                         "nnodes": "1", "node_rank": "0", "seed": "0"}
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """What options given from tmp_path, on a machine without GPUs, are resolved to."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return lambda **options: resolve(DEFAULTS | options, tmp_path, RECIPE)
+
+
+def tracked(found, name):
+    return [word.partition("=")[2] for word in found["tracked"] if word.startswith(f"--{name}=")]
+
+
+def test_without_options(found):
+    got = found()
+    assert (got["corpus"], got["corpus_program"]) == ("synthetic", str(RECIPE / "local/synthetic.py"))
+    assert got["root"] == str(RECIPE / "corpus") and got["conf"] == str(RECIPE / "conf/demo.toml")
+    assert (got["dir"], got["data"], got["exp"]) == tuple(str(RECIPE / name) for name in ("", "data", "exp/demo"))
+    assert got["start"] == str(RECIPE / "exp/demo/softmax/final.pt") and got["init"] == "" == got["augment"]
+    assert (got["gpus"], got["use_gpu"], got["backend"], got["needs"]) == ("0", "false", "cosine", "")
+    assert tracked(got, "learnt-from") == [""] and not {"--force", "--strict"} & set(got["tracked"])
+
+
+def test_a_corpus_with_its_folder(found, tmp_path):
+    (tmp_path / "db").mkdir()
+    got = found(root="db", dir="out", name="other")
+    assert got["corpus"] == "voxceleb" and got["conf"] == str(RECIPE / "conf/deep_speaker.toml")
+    assert got["root"] == str(tmp_path / "db") and got["exp"] == str(tmp_path / "out/exp/other")
+    assert found(root=str(tmp_path / "db"), corpus="folder")["corpus_program"] == str(RECIPE / "local/folder.py")
+
+
+def test_a_configuration_of_the_caller_comes_first(found, tmp_path):
+    assert found(conf="conf/small.toml")["conf"] == str(RECIPE / "conf/small.toml")
+    (tmp_path / "conf").mkdir()
+    tiny_conf(tmp_path / "conf/small.toml", {"scoring.backends": ["plda", "asnorm"]})
+    got = found(conf="conf/small.toml")
+    assert got["conf"] == str(tmp_path / "conf/small.toml") and got["augment"] == "speed"
+    assert (got["backend"], got["needs"]) == ("plda asnorm", "cohort cohort_top plda")
+    assert tracked(got, "learnt-from") == ["train"] and tracked(got, "backends") == ["plda asnorm"]
+    assert found(conf="conf/small.toml", backend="cosine")["backend"] == "cosine"
+
+
+def test_changes_make_a_configuration_of_their_own(found):
+    got = found(set="softmax.margin=0.5 triplet.epochs=7", name="x")
+    config = load_config(got["conf"])
+    os.unlink(got["conf"])
+    assert (config.softmax.margin, config.triplet.epochs) == (0.5, 7) and got["exp"].endswith("exp/x")
+
+
+def test_a_network_to_start_from(found, tmp_path):
+    (tmp_path / "a.pt").touch()
+    first, fourth = found(init="a.pt"), found(init="a.pt", stage="4")
+    assert first["init"] == str(tmp_path / "a.pt") and first["start"].endswith("softmax/final.pt")
+    assert fourth["start"] == str(tmp_path / "a.pt") and fourth["init"] == ""
+    assert tracked(fourth, "start") == [str(tmp_path / "a.pt")] and tracked(fourth, "init") == [""]
+    assert "--force" in fourth["tracked"] and "--strict" in found(strict="true")["tracked"]
+
+
+def test_gpus_are_counted_unless_given(found, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\nprintf 'GPU 0\\nGPU 1\\n'\n")
+    smi.chmod(0o755)
+    assert [found(gpus=n)[key] for n in ("", "0", "1") for key in ("gpus", "use_gpu")] == [
+        "2", "true", "0", "false", "1", "true"]
+
+
+def test_sounds(found, tmp_path):
+    (tmp_path / "musan").mkdir()
+    got = found(augment="speed noise reverb", musan="musan")
+    assert (got["augment"], got["musan"], got["rirs"]) == ("speed noise reverb", str(tmp_path / "musan"), "")
+    assert tracked(got, "musan") == [got["musan"]] and found(augment="reverb speed")["augment"] == "reverb speed"
+
+
+MACHINES = {"nnodes": "2", "stage": "3", "stop_stage": "4", "rdzv_endpoint": "h:1"}
+
+
+def test_several_machines(found):
+    for options in (MACHINES, MACHINES | {"node_rank": "1"}, {"nnodes": "2", "cuda_cmd": "slurm.pl", "gpus": "4"}):
+        found(**options)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"nj": "0"}, "--nj: expected at least 1 job, found 0"), ({"nj": ""}, "--nj: expected a number, found ''"),
+    ({"gpus": "two"}, "--gpus: expected a number, found 'two'"), ({"seed": "-1"}, "--seed: expected a number"),
+    ({"stop_stage": "8"}, "stage 8: the stages are 1 to 7"), ({"stage": "0"}, "stage 0: the stages are 1 to 7"),
+    ({"stage": "5", "stop_stage": "4"}, "--stop-stage 4 lies before --stage 5"),
+    ({"augment": "noise"}, "--augment noise needs --musan"), ({"augment": "hum"}, "--augment: no 'hum'; there are: sp"),
+    ({"augment": "reverb", "rirs": "nix"}, "nix: no such folder"), ({"init": "nix.pt"}, "--init .*/nix.pt: no such"),
+    ({"cuda_cmd": "slurm.pl"}, "--cuda-cmd 'slurm.pl' needs --gpus"),
+    (MACHINES | {"rdzv_endpoint": ""}, "--nnodes 2 needs --rdzv-endpoint HOST:PORT"),
+    (MACHINES | {"node_rank": "2"}, "--node-rank 2: expected 0 to 1"),
+    (MACHINES | {"stage": "2"}, "--nnodes 2 is for stages 3 and 4"),
+    (MACHINES | {"stop_stage": "5"}, "--nnodes 2 is for stages 3 and 4"),
+    ({"set": "softmax.margin=1"}, "--set makes another experiment: it needs --name"),
+    ({"backend": "cosine nix"}, "no back-end 'nix'; there are: cosine, asnorm, plda"),
+    ({"corpus": "folder"}, "--corpus folder needs --root"),
+    ({"corpus": "nix"}, "no corpus 'nix' in .*/local; there are: cnceleb folder kaldi librispeech synthetic voxceleb")])
+def test_what_is_refused(found, options, message):
+    with pytest.raises(UserError, match=message):
+        found(**options)
