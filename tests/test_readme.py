@@ -119,6 +119,14 @@ def test_commands_have_their_programs_options_and_configurations(paper):
             assert (ROOT / "egs/voxceleb" / words[words.index("--conf") + 1]).exists(), words
 
 
+@pytest.mark.parametrize("name", ["RESULTS.md", "SCALE.md"])
+def test_programs_and_modules_of_the_results_are_there(name):
+    names = re.findall(r"(?<![\w/.])(?:local|steps|utils|deepspeaker|tests|conf)/[\w/]+\.\w+",
+                       (RECIPE.parent / name).read_text())
+    assert len(names) > 8
+    assert [name for name in names if not (ROOT / name).exists() and not (RECIPE.parent / name).exists()] == []
+
+
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: str(paper.relative_to(ROOT)))
 def test_every_relative_link_resolves(paper):
     links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)#]+)\)", paper.read_text())
