@@ -10,7 +10,7 @@ __all__ = ["Model", "load"]
 
 
 def __getattr__(name: str) -> object:
-    """What a user needs of a trained model, imported when it is first asked for: it brings torch along."""
+    """Import Model and load on first use, so that `import deepspeaker` alone does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from deepspeaker.inference import model

@@ -1,4 +1,4 @@
-"""python -m deepspeaker"""
+"""`python -m deepspeaker`: the command `deepspeaker`, where it is not on the PATH."""
 
 import sys
 

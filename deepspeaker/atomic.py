@@ -1,19 +1,27 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are written whole or not at all."""
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal, overload
+
+
+@overload
+def atomic(path: str | os.PathLike[str], mode: Literal["w"] = "w") -> AbstractContextManager[IO[str]]: ...
+
+
+@overload
+def atomic(path: str | os.PathLike[str], mode: Literal["wb"]) -> AbstractContextManager[IO[bytes]]: ...
 
 
 @contextmanager
-def atomic(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
-    """Open `path` for writing under a temporary name beside it; sync and rename when the block ends well.
+def atomic(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` for writing; when the block ends well, sync it and rename it to `path`.
 
-    When the block raises (a full disk among others) the temporary file is removed and whatever stood at `path`
-    stays as it was. Text is UTF-8.
+    If the block raises (on a full disk, for example), the temporary file is removed and `path` stays as it was.
+    Text is UTF-8.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -29,10 +37,10 @@ def atomic(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 
 
 @contextmanager
-def replacing(directory: str | os.PathLike) -> Iterator[Path]:
-    """An empty folder beside `directory` that takes its place, as a whole, when the block ends well.
+def replacing(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty folder beside `directory`, which it replaces as a whole when the block ends well.
 
-    When the block raises, whatever stood at `directory` stays as it was; what a killed run left is removed.
+    If the block raises, `directory` stays as it was. Leftovers of a killed run are removed.
     """
     directory = Path(directory)
     new, old = (directory.with_name(f".{directory.name}.{end}") for end in ("new", "old"))
@@ -48,7 +56,7 @@ def replacing(directory: str | os.PathLike) -> Iterator[Path]:
 
 
 def _tidy(directory: Path, new: Path, old: Path) -> None:
-    """Put the old directory back if nothing took its place, and remove what is left over."""
+    """Put the old directory back if nothing replaced it, and remove leftovers."""
     if old.exists() and not directory.exists():
         old.rename(directory)
     for leftover in (new, old):

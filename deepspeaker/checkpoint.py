@@ -1,4 +1,4 @@
-"""Checkpoints: dictionaries of tensors and plain values, written whole or not at all, loaded without running code."""
+"""Checkpoints: dictionaries of tensors and plain values, written whole or not at all; loading one runs no code."""
 
 import os
 import pickle
@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,47 +17,50 @@ from deepspeaker.errors import UserError
 from deepspeaker.models import build_network
 from deepspeaker.models.network import Network
 
+Content = dict[str, Any]  # "config": tables, "model": weights, and what the writer adds
+
 
 class Trained(NamedTuple):
     network: Network  # on the CPU, in evaluation mode
-    config: Config  # the one it was trained with
-    content: dict  # everything else the file holds
+    config: Config  # the configuration it was trained with
+    content: Content  # everything else in the file
 
 
-def save(path: str | os.PathLike, content: dict) -> None:
-    """Write under a temporary name, sync, rename."""
+def save(path: str | os.PathLike[str], content: Content) -> None:
+    """Write a checkpoint whole or not at all."""
     with atomic(path, "wb") as file:
         torch.save(content, file)
 
 
-def load(path: str | os.PathLike) -> dict:
-    """Read a checkpoint onto the CPU; UserError when it is missing, damaged, or not one of ours."""
+def load(path: str | os.PathLike[str]) -> Content:
+    """Read a checkpoint onto the CPU; UserError when it is missing, damaged, or no checkpoint of this project."""
     if not Path(path).is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch compares no checksums
             if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
+                raise zipfile.BadZipFile(f"the checksum of its part {damaged} is wrong")
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except pickle.UnpicklingError:
-        raise UserError(f"{path} is damaged, or not a checkpoint: expected tensors and plain values, found something "
-                        f"else, and ran nothing of it") from None
-    except Exception as error:  # a file made to harm can make it raise anything
+        raise UserError(f"{path} is damaged, or not a checkpoint: expected only tensors and plain values, found "
+                        "other objects; none of its code was run") from None
+    except Exception as error:  # a malicious file can make torch.load raise anything
         reason = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
         raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
-        raise UserError(f"{path} is not a checkpoint of this project: no configuration and weights in it")
+        raise UserError(f"{path} is not a checkpoint of this project: it lacks a configuration or weights")
     return content
 
 
-def load_model(path: str | os.PathLike) -> Trained:
-    """The network of a checkpoint, built from the configuration that lies in it."""
+def load_network(path: str | os.PathLike[str]) -> Trained:
+    """The network of a checkpoint, built from the configuration in the same file. UserError as `load`, and when the
+    weights do not fit the configuration."""
     content = load(path)
     config = config_from_tables(content["config"], str(path))
-    with torch.device("meta"):  # the weights take their places: nothing is initialised in vain
+    with torch.device("meta"):  # no memory and no initialisation: the weights are assigned below
         network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     kinds = {name: value.dtype for name, value in network.state_dict().items()}
     try:
@@ -72,7 +75,7 @@ def load_model(path: str | os.PathLike) -> Trained:
 
 
 def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each weight and running statistic of several networks; of counts the last one's."""
+    """The mean of each weight and running statistic over several networks; counts are taken from the last one."""
     def of(name: str) -> Tensor:
         last = states[-1][name]
         if not last.is_floating_point():
@@ -82,10 +85,10 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: of(name) for name in states[-1]}
 
 
-def write_model(path: str | os.PathLike, trained: str | os.PathLike, config: Config, learnt: dict) -> None:
-    """Write the model that users take away: a phase's network with [embedding] and [scoring] of `config`.
+def write_model(path: str | os.PathLike[str], trained: str | os.PathLike[str], config: Config, learnt: Content) -> None:
+    """Write model.pt, which users take away: the checkpoint `trained` with [embedding] and [scoring] of `config`.
 
-    `learnt`: what deepspeaker.inference.model_file.gather returns.
+    learnt: back-end, calibration and summary, as deepspeaker.inference.model_file.gather returns them.
     """
     content = load(trained)
     latest = config.as_tables()

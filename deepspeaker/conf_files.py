@@ -1,8 +1,8 @@
-"""Configuration files as plain tables. Needs neither torch nor pydantic, for steps that read a single value.
+"""Configuration files as plain tables. Imports neither torch nor pydantic, so that steps start fast.
 
-`base = "small.toml"` at the top of a file names the file whose values hold where this one has none. Its path is
-relative to this file's folder, and it may have a base of its own. Sections are merged key by key, except [model]:
-where `name` differs from the base's, the whole section is replaced, since other networks have other keys.
+`base = "small.toml"` at the top of a file names another file, which supplies all values that this one does not set.
+Its path is relative to this file's folder, and it may have a base of its own. Sections are merged key by key, except
+[model]: if `name` differs from the base's, the whole section is replaced, since each network has its own keys.
 """
 
 import os
@@ -22,7 +22,7 @@ def read_tables(path: str | os.PathLike[str]) -> Tables:
 
 
 def _merged_with_base(path: Path, chain: Sequence[Path]) -> Tables:
-    """chain: the files whose bases led here."""
+    """chain: the files whose `base` lines led to this one."""
     chain = [*chain, path]
     if path.resolve() in [file.resolve() for file in chain[:-1]]:
         raise UserError(f"{chain[0]}: base: the files form a circle, {' -> '.join(map(str, chain))}: "
@@ -31,7 +31,7 @@ def _merged_with_base(path: Path, chain: Sequence[Path]) -> Tables:
     base = tables.pop("base", None)
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise UserError(f"{path}: {name} must be a section, found {table!r}; only base stands above the sections")
+            raise UserError(f"{path}: {name} must be a section, found {table!r}; base is the only key outside sections")
     if base is None:
         return tables
     if not isinstance(base, str):
@@ -53,7 +53,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _merge(base: Tables, own: Tables) -> Tables:
-    """In the order of `base`."""
+    """Sections in the order of `base`."""
     merged = base | {name: base.get(name, {}) | table for name, table in own.items()}
     network, base_network = own.get("model", {}), base.get("model", {}).get("name")
     if network.get("name", base_network) != base_network:

@@ -1,7 +1,7 @@
 """Configuration files -> frozen, checked objects: the only place where configuration becomes Python.
 
-Every key must be there, none may be unknown, each must have its type and range; the error names file, section and key.
-The meaning and unit of each key stand as comments in egs/voxceleb/conf/deep_speaker.toml.
+Every key is required, unknown keys are refused, and types and ranges are checked; the error names file, section and
+key. The meaning and unit of each key are explained in egs/voxceleb/conf/deep_speaker.toml.
 """
 
 import json
@@ -29,10 +29,12 @@ from deepspeaker.config_checks import (
     try_to_build,
 )
 from deepspeaker.errors import UserError
-from deepspeaker.losses import LossArguments, SoftmaxArguments, TripletArguments
+from deepspeaker.losses import LossArguments
+from deepspeaker.losses.softmax import SoftmaxArguments
+from deepspeaker.losses.triplet import TripletArguments
 
 Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]  # 0: none
+CountOrNone = Annotated[int, Field(ge=0)]  # 0 switches it off
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -76,7 +78,7 @@ class BatchConfig(Table):
 
 
 class PhaseConfig(BatchConfig):
-    """What both phases have."""
+    """The keys that [softmax] and [triplet] share."""
 
     epochs: Count
     steps_per_epoch: Count
@@ -89,16 +91,16 @@ class PhaseConfig(BatchConfig):
     @model_validator(mode="after")
     def _decay_is_possible(self) -> Self:
         if self.decay == "exponential" and not min(self.learning_rate, self.final_learning_rate) > 0:
-            raise ValueError("decay: what falls exponentially is above 0, found learning_rate "
+            raise ValueError("decay: an exponential decay needs rates above 0, found learning_rate "
                              f"{self.learning_rate}, final_learning_rate {self.final_learning_rate}")
         return self
 
     @abstractmethod
     def loss_arguments(self, step: int) -> LossArguments:
-        """What the phase's loss is called with at a step."""
+        """The arguments of the phase's loss at a step, counted from 0."""
 
     def learning_rate_at(self, step: int) -> float:
-        """Rising linearly over warmup_steps, then falling as `decay` says to final_learning_rate at the last step."""
+        """Rises linearly over warmup_steps, then decays to final_learning_rate at the last step."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         last = self.epochs * self.steps_per_epoch - 1
@@ -114,7 +116,7 @@ class SoftmaxConfig(PhaseConfig):
     scale: Positive
 
     def loss_arguments(self, step: int) -> SoftmaxArguments:
-        """The margin is 0 up to margin_start_step, and rises linearly over margin_warmup_steps, 0: at once."""
+        """The margin is 0 up to margin_start_step, then rises linearly over margin_warmup_steps (0: at once)."""
         past, rise = step - self.margin_start_step, self.margin_warmup_steps
         share = min(1.0, max(0.0, past / rise)) if rise else float(past >= 0)
         return SoftmaxArguments(share * self.margin, self.scale)
@@ -126,7 +128,7 @@ class TripletConfig(PhaseConfig):
     schedule: Annotated[list[str], AfterValidator(rising_schedule)]
 
     def loss_arguments(self, step: int) -> TripletArguments:
-        """The mining of the step's epoch: that of the last line of the schedule whose epoch has begun."""
+        """Mining follows the last line of `schedule` whose epoch has begun; before the first line it is `mining`."""
         epoch, mining = step // self.steps_per_epoch + 1, self.mining
         for line in self.schedule:
             first, name = line.split()
@@ -155,7 +157,7 @@ class AugmentConfig(Table):
 
 class EmbeddingConfig(Table):
     min_frames: Count
-    crops: CountOrNone = 0  # these two keys came later: earlier checkpoints lack them
+    crops: CountOrNone = 0  # defaults for older checkpoints, which lack these two keys
     crop_frames: Count = 300
 
 
@@ -184,12 +186,12 @@ class Config(Table):
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
-    """Read a TOML file and its bases; UserError names the key that is unknown, missing or of another type or value."""
+    """Read a TOML file and its bases; UserError names each key that is unknown, missing or has a wrong value."""
     return config_from_tables(read_tables(path), str(path))
 
 
 def write_config(path: str | os.PathLike[str], config: Config) -> None:
-    """Write a TOML file that load_config reads back; JSON's scalars and lists are TOML's."""
+    """Write a TOML file that load_config reads back; scalars and lists are written alike in JSON and TOML."""
     with atomic(path) as file:
         for section, table in config.as_tables().items():
             file.write(f"[{section}]\n")
@@ -198,8 +200,8 @@ def write_config(path: str | os.PathLike[str], config: Config) -> None:
 
 
 def set_values(config: Config, changes: Sequence[str]) -> Config:
-    """The Config with changes, each SECTION.KEY=VALUE, or SECTION={KEY=VALUE,...} in place of the whole section, with
-    TOML values without blanks; UserError as load_config."""
+    """The Config with changes: each sets one key, SECTION.KEY=VALUE, or replaces a section, SECTION={KEY=VALUE,...}.
+    Values are TOML without blanks. UserError as load_config."""
     tables = config.as_tables()
     for change in changes:
         whole = "." not in change.partition("=")[0]
@@ -207,12 +209,12 @@ def set_values(config: Config, changes: Sequence[str]) -> Config:
             for section, table in tomllib.loads(change).items():
                 tables[section] = ({} if whole else tables.get(section, {})) | table
         except (tomllib.TOMLDecodeError, TypeError):
-            raise UserError(f"expected SECTION.KEY=VALUE with a TOML value without blanks, found {change}") from None
+            raise UserError(f"expected SECTION.KEY=VALUE with VALUE in TOML, without blanks, found {change}") from None
     return config_from_tables(tables, " ".join(changes))
 
 
 def config_from_tables(tables: Mapping[str, Any], where: str) -> Config:
-    """The Config of nested dictionaries; `where` opens the error messages."""
+    """The Config of nested dictionaries; error messages begin with `where`."""
     if isinstance(network := tables.get("model"), Mapping):
         options = network_options(network, where)
         tables = {**tables, "model": {"name": network["name"], "options": options}}

@@ -1,5 +1,5 @@
-"""How configurations are checked: by pydantic, whose errors are put in our words, and against the names that networks,
-losses and back-ends have."""
+"""How configurations are checked: types and ranges by pydantic, whose errors are reworded here, and names against the
+tables of networks, losses and back-ends."""
 
 import inspect
 import re
@@ -16,14 +16,14 @@ from deepspeaker.models import NETWORKS, build_network
 from deepspeaker.scoring import BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
 
-NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # errors about keys; all others are about values
+NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # pydantic's errors about keys, not values
 EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
             "finite_number": "a finite number", "greater_than_equal": "at least {ge:g}",
             "greater_than": "more than {gt:g}", "less_than": "less than {lt:g}"}
 
 
 class Table(BaseModel):
-    """Refuses unknown keys and values of other types; a whole number may stand where a float is expected."""
+    """Refuses unknown keys and wrong types, but accepts an int where a float is expected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -32,7 +32,8 @@ T = TypeVar("T", bound=Table)
 
 
 def checked(kind: type[T], tables: Mapping[str, Any], where: str) -> T:
-    """Sections -> kind, which has a field for each; UserError, opened by `where`, names all that is wrong."""
+    """Sections -> an object of class `kind`, a field per section; UserError, which begins with `where`, names every
+    fault."""
     try:
         return kind.model_validate(tables)
     except ValidationError as error:
@@ -40,10 +41,10 @@ def checked(kind: type[T], tables: Mapping[str, Any], where: str) -> T:
 
 
 def network_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The checked keys of [model] but its name: the keyword-only arguments of the network."""
+    """The checked keys of [model] without `name`: the keyword-only arguments of the network."""
     name = table.get("name")
     if not isinstance(name, str) or name not in NETWORKS:
-        raise UserError(f"{where}: [model] name: no model {name!r}; there are: {', '.join(NETWORKS)}")
+        raise UserError(f"{where}: [model] name: no network {name!r}; there are: {', '.join(NETWORKS)}")
     arguments = inspect.signature(NETWORKS[name]).parameters.values()
     keys: dict[str, Any] = {a.name: (a.annotation, ...) for a in arguments if a.kind is a.KEYWORD_ONLY}
     section = create_model("Section", __base__=Table, name=(str, ...), **keys)
@@ -53,18 +54,19 @@ def network_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def try_to_build(num_mel_bins: int, name: str, options: Mapping[str, Any], where: str) -> None:
-    """Build the network without memory for its weights; UserError where that is impossible."""
+    """Build the network without memory for its weights; UserError if it cannot be built."""
     try:
         with torch.device("meta"):
             build_network(num_mel_bins, name, options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    except Exception as error:  # torch raises whatever comes to it
-        raise UserError(f"{where}: [model]: no network can be built of it: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # torch raises many kinds
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{where}: [model]: no network can be built from these values: {reason}") from None
 
 
 def at_least(least: int, why: str) -> AfterValidator:
-    """A lower bound of a whole number with its reason."""
+    """Validator: an int of at least `least`; `why` opens the message."""
     def check(value: int) -> int:
         if value < least:
             raise ValueError(f"{why} at least {least}, found {value}")
@@ -98,7 +100,7 @@ def known_quality(name: str) -> str:
 
 
 def rising_schedule(lines: list[str]) -> list[str]:
-    """Lines 'EPOCH MINING' in the order of their epochs."""
+    """Validator: lines 'EPOCH MINING' whose epochs rise."""
     for line in lines:
         epoch, _, mining = line.partition(" ")
         if not epoch.isdecimal():
@@ -117,7 +119,7 @@ def _known(name: str, names: Mapping[str, object], shown: str) -> str:
 
 
 def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
-    """`[section] key: found, expected` of each of pydantic's findings, joined by semicolons."""
+    """Pydantic's findings as `[section] key: expected ..., found ...`, joined by semicolons."""
     details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
     keys: dict[tuple[str, tuple[Any, ...]], list[str]] = {}
     for detail in sorted(details, key=lambda detail: str(detail["type"])):  # unknown keys before missing ones
@@ -140,7 +142,7 @@ def _about_value(detail: dict[str, Any]) -> str:
     match detail["type"]:
         case "model_type":
             return f"{section} must be a section, found {found}"
-        case "value_error":  # of our own checks, which say all
+        case "value_error":  # raised by our own validators, with a whole sentence
             return f"{where}{detail['ctx']['error']}"
         case "literal_error":
             allowed = re.findall("'(.*?)'", detail["ctx"]["expected"])

@@ -1,24 +1,24 @@
-"""What every command of the recipe shares: how it fails."""
+"""How every command of the recipe fails: one sentence on standard error, and an exit status."""
 
 import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
-EXAMPLES = 5  # named in a message
+EXAMPLES = 5  # names that a message lists
 
 
 class UserError(Exception):
-    """A failure whose message is all the user needs: where, what was found, what was expected, what to do."""
+    """A failure that the user can act on: the message says where, what was found, what was expected, what to do."""
 
 
 def one_line(message: object) -> str:
-    """A message whose names may hold line ends and control characters, which are then escaped."""
+    """The message with line ends and control characters escaped, which file names may contain."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
 
 
 def examples(names: Iterable[str]) -> str:
-    """The first few names, for a message; no more than these are looked at."""
+    """The first EXAMPLES names, for a message; the iterable is read no further than needed."""
     first = list(islice(names, EXAMPLES + 1))
     return ", ".join(first[:EXAMPLES]) + (", ..." if len(first) > EXAMPLES else "")
 
@@ -27,7 +27,7 @@ def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and leave with its exit status.
 
     UserError and OSError (a full disk, a missing file) become one line on standard error and status 1, Ctrl-C
-    becomes status 130; any other exception is a defect of ours and keeps its traceback.
+    becomes status 130; any other exception is a bug and keeps its traceback.
     """
     name = Path(sys.argv[0]).name
     try:

@@ -1,12 +1,12 @@
-"""Which parts of a configuration each stage depends on, and how two configurations differ. Needs no torch."""
+"""Which parts of a configuration each stage depends on, and how two configurations differ. Does not import torch."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
-CROPPED = ("crops", "crop_frames")  # [embedding] keys that embeddings depend on only if crops is above 0
+CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0
 WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
-TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, and the phase's own
+TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own
 
 
 def stored(features: Mapping[str, object]) -> dict[str, object]:
@@ -19,18 +19,19 @@ def embedded_with(embedding: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in embedding.items() if embedding.get("crops") or key not in CROPPED}
 
 
-def trained_with(tables: Mapping[str, Mapping], phase: str) -> dict[str, Mapping]:
-    """What the training of a phase depends on of a configuration's sections."""
-    found = {name: {key: value for key, value in tables.get(name, {}).items() if key != WHEN_KEPT}
-             for name in (*TRAINED_WITH, phase)}
+def trained_with(tables: Mapping[str, Mapping[str, object]], phase: str) -> dict[str, Mapping[str, object]]:
+    """The part of a configuration that the training of a phase depends on."""
+    found: dict[str, Mapping[str, object]] = {
+        name: {key: value for key, value in tables.get(name, {}).items() if key != WHEN_KEPT}
+        for name in (*TRAINED_WITH, phase)}
     return found | {"embedding": embedded_with(found["embedding"])}
 
 
 class Change(NamedTuple):
-    """A value that differs between two nested dictionaries; None where one lacks it."""
+    """A value that differs between two nested dictionaries."""
 
     path: tuple[str, ...]  # section, key
-    old: object
+    old: object  # None where there is no such key
     new: object
 
     @property

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.checkpoint import load_model
+from deepspeaker.checkpoint import load_network
 from deepspeaker.config import load_config, set_values, write_config
 from deepspeaker.errors import run
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("conf", type=Path, metavar="CONF")
     parser.add_argument("--set", default="", metavar="SECTION.KEY=VALUE...", help="values as TOML has them")
     args = parser.parse_args()
-    config = load_config(args.source) if args.source.suffix == ".toml" else load_model(args.source).config
+    config = load_config(args.source) if args.source.suffix == ".toml" else load_network(args.source).config
     write_config(args.conf, set_values(config, args.set.split()))
 
 

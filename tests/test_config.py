@@ -44,18 +44,19 @@ def changed(tmp_path, pattern, replacement):
     (r"^normalize = .*$", 'normalize = "median"', "found 'median', expected one of: mean, mean_variance, none"),
     (r"^channels = .*$", "channels = [16, 'x']", r"\[model\] channels: expected int, found 'x'"),
     (r"^channels = .*$", "channels = 16", r"\[model\] channels: expected a list, found 16"),
-    (r"^channels = .*$", "channels = [16, -1]", r"\[model\]: no network can be built of it: "),
-    (r"^channels = .*$", "channels = [16, 4000000000000000]", r"\[model\]: no network can be built of it: "),
-    (r"^embedding_dim = .*$", f"embedding_dim = {10**30}", r"\[model\]: no network can be built of it: "),
+    (r"^channels = .*$", "channels = [16, -1]", r"\[model\]: no network can be built from these values: "),
+    (r"^channels = .*$", "channels = [16, 4000000000000000]",
+     r"\[model\]: no network can be built from these values: "),
+    (r"^embedding_dim = .*$", f"embedding_dim = {10**30}", r"\[model\]: no network can be built from these values: "),
     (r"^blocks = .*$", "", r"\[model\] key blocks is missing"),
     (r"^pooling = .*$", 'pooling = "max"', "pooling: no pooling 'max'; there are: mean, statistics"),
-    (r'^name = "rescnn"', 'name = "nix"', "no model 'nix'; there are: rescnn, gru"),
+    (r'^name = "rescnn"', 'name = "nix"', "no network 'nix'; there are: rescnn, gru"),
     (r'^mining = .*$', 'mining = "easy"', "mining: no mining 'easy'; there are: all, semihard, hard"),
     (r"^schedule = .*$", 'schedule = ["hard"]', "schedule: expected 'EPOCH MINING', found 'hard'"),
     (r"^schedule = .*$", 'schedule = ["3 hard", "2 all"]', r"schedule: epochs must rise, found \[3, 2\]"),
     (r"^max_frames = .*$", "max_frames = 1", r"\[softmax\] max_frames 1 < min_frames"),
     (r"^final_learning_rate = .*\ndecay = .*$", 'final_learning_rate = 0.0\ndecay = "exponential"',
-     r"\[softmax\] decay: what falls exponentially is above 0, found learning_rate .*, final_learning_rate 0.0"),
+     r"\[softmax\] decay: an exponential decay needs rates above 0, found learning_rate .*, final_learning_rate 0.0"),
     (r"^high_freq = .*$", "high_freq = 9000.0", "high_freq 9000.0 must rise within"),
     (r"^backends = .*$", 'backends = ["cosine", "nix"]', r"\[scoring\] backends: no nix; there are: cosine, asn"),
     (r"^qualities = .*$", 'qualities = ["loud"]', "qualities: no loud; there are: log_duration, cohort_mean"),
@@ -90,11 +91,11 @@ def changed(tmp_path, pattern, replacement):
     (r"^margin_warmup_steps = .*$", "margin_warmup_steps = -1", "margin_warmup_steps: expected at least 0, found -1"),
     (r"^scale = .*$", "scale = 0.0", r"\[softmax\] scale: expected more than 0, found 0.0"),
     (r"^utterances = 3$", "utterances = 1", r"\[triplet\] utterances: a positive pair needs at least 2, found 1"),
-    (r'^name = "rescnn"', "name = [1]", r"\[model\] name: no model \[1\]; there are: rescnn, gru"),
+    (r'^name = "rescnn"', "name = [1]", r"\[model\] name: no network \[1\]; there are: rescnn, gru"),
     (r"^\[scoring\]$", "[scoring]\nx = 1", r"\[scoring\] key x is unknown; there are: backends, cohort_top, "),
     (r"^backends = .*$", "", r"\[scoring\] key backends is missing; there are: backends, cohort_top, "),
     (r"^\[features\]$", "scoring = 3\n[features]", "not TOML"),
-    (r"^\[features\]$", "margin = 3\n[features]", "margin must be a section, found 3; only base stands above the sec")])
+    (r"^\[features\]$", "margin = 3\n[features]", "margin must be a section, found 3; base is the only key out")])
 def test_refused_by_name(tmp_path, pattern, replacement, message):
     with pytest.raises(UserError, match=f"changed.toml: .*{message}"):
         load_config(changed(tmp_path, pattern, replacement))

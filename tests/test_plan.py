@@ -303,7 +303,7 @@ def test_a_file_named_corpus_is_no_other_corpus(recipe):
 
 def test_another_corpus_is_refused_unless_asked_for(recipe):
     other = recipe._replace(corpus="other")
-    with pytest.raises(UserError, match="was made of another corpus"):
+    with pytest.raises(UserError, match="was made from another corpus"):
         begun(other, 1)
     assert stale(recipe) == []
     assert make(recipe._replace(seed=1), 1) == ["1"]

@@ -184,7 +184,7 @@ def test_another_corpus_does_not_take_the_place_of_the_data(finished, tmp_path):
     wav = finished[0] / "data/train/wav.scp"
     before = wav.read_bytes()
     done = again(finished, "--corpus", "folder", "--root", tmp_path)
-    assert done.returncode == 1 and "was made of another corpus (corpus 'synthetic' -> 'folder'" in done.stderr
+    assert done.returncode == 1 and "was made from another corpus (corpus 'synthetic' -> 'folder'" in done.stderr
     assert wav.read_bytes() == before
 
 
@@ -412,7 +412,7 @@ BAD = "FOLDER OF TEST"
     (["--corpus", "nix"], "no corpus 'nix' in .*; there are: .*synthetic.*voxceleb"),
     (["--corpus", "voxceleb"], "--corpus voxceleb needs --root"), (["--root", "/nowhere"], "--root /nowhere: no such"),
     (["--conf", "nix.toml"], "--conf nix.toml: no such file in"), (["--stage", "x"], "--stage: expected a number"),
-    (["--stage", "9"], "the stages are 1 to 7"), (["--stage", "3", "--stop-stage", "2"], "lies before"),
+    (["--stage", "9"], "stage 9: expected 1 to 7"), (["--stage", "3", "--stop-stage", "2"], "is before"),
     (["--backend", "cosine nix"], "no back-end 'nix'; there are: cosine, asnorm, plda"),
     (["--init", "nix.pt"], "--init nix.pt|/nix.pt: no such file"), (["more"], "unexpected argument 'more'"),
     (["--set", "softmax.margin=0"], "it needs --name"),

@@ -100,7 +100,7 @@ def test_the_program_is_all_of_the_recipe(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 99, "settings": {}, "inputs": {}}'])
 def test_a_record_that_cannot_be_read_is_said(part, content):
     part.record.write_text(content)
-    assert "is not a record that can be read" in why(part, False).text
+    assert "cannot be read as a record" in why(part, False).text
     begin(part)
     end(part, 0, "")
     assert why(part, False) is None
@@ -114,5 +114,5 @@ def test_a_file_edited_while_the_stage_runs(part, tmp_path):
         end(part, 0, "")
     assert why(part, False).text == "it did not end"
     part.begun.write_text("")
-    with pytest.raises(UserError, match="expected what stage 2/train began with"):
+    with pytest.raises(UserError, match="expected the inputs that stage 2/train began with"):
         end(part, 0, "")

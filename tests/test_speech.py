@@ -98,12 +98,12 @@ def test_glides(monkeypatch, strength, lags, frames, expected):
 def test_a_voice_is_found_behind_other_sound():
     tone = 0.1 * np.sin(np.arange(3 * RATE) * 2 * np.pi / 100)
     check_voice(tensor(np.concatenate([tone, siren(1.5)])), RATE, torch.ones(440, dtype=torch.bool))
-    with pytest.raises(UserError, match="no speech found in 4.5 s: nothing in it has the gliding pitch"):
+    with pytest.raises(UserError, match="no speech found in 4.5 s: no voice detected, it may be noise or music"):
         check_voice(tensor(np.concatenate([tone, tone[:RATE * 3 // 2]])), RATE, torch.ones(440, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("samples, words", [
-    (0.1 * np.sin(np.arange(RATE) * 2 * np.pi / 100), "gliding pitch of a voice"),
+    (0.1 * np.sin(np.arange(RATE) * 2 * np.pi / 100), "no voice detected"),
     (siren(0.4), "0.4 s of speech found in 0.4 s")])
 def test_judgement_refuses_what_is_no_speech(samples, words):
     with pytest.raises(UserError, match=words):

@@ -29,7 +29,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.inference import bulk
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.cli import main
-from deepspeaker.inference.model import Recording
+from deepspeaker.inference.model import Heard
 from deepspeaker.inference.speech_check import Trust
 
 ENVIRONMENT = environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
@@ -287,7 +287,7 @@ def test_bad_model_and_database(tool, place):
     (place / "text.db").write_text("this is no database, it is only named like one")
     with sqlite3.connect(place / "foreign.db") as foreign:
         foreign.execute("CREATE TABLE t (x)")
-    for model, reason in (("cut.pt", "damaged"), ("flipped.pt", "is not what was written"), ("hostile.pt", "damaged"),
+    for model, reason in (("cut.pt", "damaged"), ("flipped.pt", "checksum"), ("hostile.pt", "damaged"),
                           ("hostile2.pt", "damaged"), ("none.pt", "missing"), ("list.pt", "not a checkpoint"),
                           ("a.wav", "damaged"), ("odd.pt", "not of the expected kind"),
                           ("nix.pt", "no such checkpoint"), ("model.final", "has no calibration of cosine")):
@@ -315,12 +315,12 @@ def test_damaged_rows_of_a_database(tool, tmp_path, change):
         file.execute(f"UPDATE recording SET {change}")
     status, found, error = tool("identify", "model.pt", path, "a.wav")
     assert status == 2 and found is None and error.count("\n") == 1, error
-    assert "rows.db: not a database of enrolled speakers that can be used" in error, error
+    assert "rows.db: not a usable database of enrolled speakers" in error, error
 
 
-def heard(seconds: float, speech: float, *embedding: float) -> Recording:
+def heard(seconds: float, speech: float, *embedding: float) -> Heard:
     trust = Trust(seconds, speech, -20.0, 0.0)
-    return Recording(np.array(embedding, np.float32), seconds, trust)
+    return Heard(np.array(embedding, np.float32), seconds, trust)
 
 
 def test_a_database_holds_every_recording_as_it_was(tmp_path):
@@ -388,7 +388,7 @@ def test_embed_checks_what_it_shall_write_before_any_work(tool, place):
     (place / "folder.scp").mkdir(exist_ok=True)
     for words, reason in ((["a.wav", "-o", "folder.scp"], "is a folder"),
                           (["a.wav", "a.wav", "-o", "twice.scp"], "an id for each file"),
-                          (["a.wav", "-o", "o\nl.scp"], r"o\nl.scp: a line of an .scp cannot hold")):
+                          (["a.wav", "-o", "o\nl.scp"], r"o\nl.scp: the name has characters that an .scp")):
         status, _, error = tool("embed", "no-model-is-read.pt", *words)
         assert status == 2 and reason in error and error.count("\n") == 1, error
     assert not [*place.glob("folder.ark"), *place.glob("twice.*"), *place.glob("o*l.*")]

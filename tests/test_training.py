@@ -18,7 +18,7 @@ import torch
 from conftest import environment, finish, hear_interrupts, make_features, same, train_command, weights
 from test_models import BODIES
 
-from deepspeaker.checkpoint import load, load_model, save
+from deepspeaker.checkpoint import load, load_network, save
 from deepspeaker.config import SoftmaxConfig, load_config
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
@@ -41,7 +41,7 @@ def fit(conf, train, dev, out, phase="softmax", init=None, seed=0, replace=None)
 
 def slow_dev_eer(path, dev):
     """Percent, of the cosines of the trials; each utterance embedded alone."""
-    model, config, _ = load_model(path)
+    model, config, _ = load_network(path)
     features = FeatureSet(dev, config.features)
     found = {name: embed(model, torch.from_numpy(features.rows(i, features.frames(i))), config.features.normalize,
                          config.embedding) for i, name in enumerate(features.utterances)}
@@ -408,7 +408,7 @@ def test_the_mean_of_the_last_epochs(ready, tmp_path):
     for name, value in final["model"].items():
         a, b = (content["model"][name] for content in kept)
         torch.testing.assert_close(value, (a + b) / 2 if value.is_floating_point() else b)
-    load_model(out / "final.pt")
+    load_network(out / "final.pt")
 
 
 def test_fine_tuning_on_other_speakers_says_what_it_replaces(ready, data_dir, tmp_path, caplog):
@@ -432,7 +432,7 @@ def test_every_body_trains(ready, tmp_path, name):
     initial, final = (load(tmp_path / phase)["model"] for phase in ("softmax/initial.pt", "triplet/final.pt"))
     assert all(value.isfinite().all() for value in final.values())
     assert not any(torch.equal(initial[key], final[key]) for key in final if key.endswith("weight"))
-    load_model(tmp_path / "triplet/final.pt")
+    load_network(tmp_path / "triplet/final.pt")
 
 
 @pytest.mark.long
@@ -483,7 +483,7 @@ def test_checkpoints_that_are_none(tmp_path, monkeypatch):
                           ("text.pt", "damaged, or not"), ("other.pt", "not a checkpoint of this project"),
                           ("none.pt", "no such checkpoint")):
         with pytest.raises(UserError, match=message):
-            load_model(name)
+            load_network(name)
     assert not Path("hostile-was-here").exists()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from deepspeaker.checkpoint import load_model
+from deepspeaker.checkpoint import load_network
 from deepspeaker.config import load_config
 from deepspeaker.datadir.archive import write_vectors
 from deepspeaker.extraction.embed import BLOCK, embed_set
@@ -18,7 +18,7 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     """Embed one job's utterances into OUT_DIR/embedding.JOB.{ark,scp}; returns a line of counts."""
     if device == "cpu":
         torch.set_num_threads(1)
-    trained = load_model(checkpoint)
+    trained = load_network(checkpoint)
     config = trained.config
     if conf:
         config = config.model_copy(update={"embedding": load_config(conf).embedding})

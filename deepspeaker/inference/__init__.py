@@ -1,1 +1,12 @@
-"""A trained model in use: one file, a Python interface, a command."""
+"""A trained model in use: model.pt, its Python interface, and the command `deepspeaker`.
+
+model            the Python interface: load a model, embed, compare, decide; `import deepspeaker` gives it
+model_file       collects what model.pt holds beside the network
+sound_files      a user's sound files -> samples at the model's rate
+speech_check     refuses silence, noise and music; measures length, level and clipping
+speaker_database enrolled speakers in an SQLite file
+cli              the command line: options and help
+commands         what each subcommand does
+bulk             embeddings of many files in several threads
+export_onnx      the network as an ONNX graph
+"""

@@ -1,4 +1,4 @@
-"""Many files at once: embeddings by several threads, and how they are written."""
+"""Embeddings of many files: computed by several threads, written as .npy or as Kaldi's .scp and .ark."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,22 +13,23 @@ from deepspeaker.datadir.archive import write_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.inference.model import Model
 
-TOGETHER = 16, 4_000_000  # files that a thread takes at once, and their bytes: a lone one may have more
+GROUP_FILES, GROUP_BYTES = 16, 4_000_000  # most that a thread takes at once; a larger file is a group of its own
 
 
 def embed_all(model: Model, files: Sequence[str],
               any_sound: bool = False) -> Iterator[tuple[int, np.ndarray | UserError]]:
-    """(position in `files`, its embedding (E,) or what is wrong with it), in the order in which they are done;
-    `any_sound` as Model.embed_files has it.
+    """(position in `files`, embedding (E,) or the file's error), in the order in which they are finished.
 
-    A thread for each core takes a few files of similar size after the other, the largest first: so none waits at the
-    end for another's long files.
+    any_sound: accept noise and music, as in Model.embed_files.
+
+    One thread per core takes groups of files of similar size, the largest first, so that no thread is left with long
+    files at the end.
     """
     workers = torch.get_num_threads()
     size = [os.path.getsize(file) if os.path.isfile(file) else 0 for file in files]
     groups: list[list[int]] = []
     for i in sorted(range(len(files)), key=lambda i: -size[i]):
-        if groups and len(groups[-1]) < TOGETHER[0] and size[i] + sum(size[j] for j in groups[-1]) < TOGETHER[1]:
+        if groups and len(groups[-1]) < GROUP_FILES and size[i] + sum(size[j] for j in groups[-1]) < GROUP_BYTES:
             groups[-1].append(i)
         else:
             groups.append([i])
@@ -45,7 +46,7 @@ def embed_all(model: Model, files: Sequence[str],
 
 
 def check_output(path: Path, files: Sequence[str]) -> None:
-    """UserError for what write_embeddings cannot write, before any work is done."""
+    """UserError, before any work is done, if write_embeddings could not write to `path`."""
     if path.suffix not in (".npy", ".scp"):
         raise UserError(f"{path}: expected a name that ends in .npy or .scp")
     if not path.absolute().parent.is_dir():
@@ -55,11 +56,14 @@ def check_output(path: Path, files: Sequence[str]) -> None:
     if path.suffix == ".scp":
         ids(files)
         if not str(path.absolute()).isprintable():
-            raise UserError(f"{path}: a line of an .scp cannot hold this name")
+            raise UserError(f"{path}: the name has characters that an .scp file cannot hold; choose another name")
 
 
 def write_embeddings(path: Path, files: Sequence[str], embeddings: dict[int, np.ndarray]) -> None:
-    """.npy: (files, E) float32, a row of NaN for a file without embedding; .scp: with an .ark beside it, for Kaldi."""
+    """Write to .npy, (files, E) float32 with NaN in the rows of files that failed, or to .scp with its .ark beside it.
+
+    embeddings: position in `files` -> embedding (E,).
+    """
     if path.suffix == ".npy":
         rows = np.full((len(files), len(next(iter(embeddings.values())))), np.nan, np.float32)
         for i, embedding in embeddings.items():
@@ -72,9 +76,12 @@ def write_embeddings(path: Path, files: Sequence[str], embeddings: dict[int, np.
 
 
 def ids(files: Sequence[str]) -> list[str]:
-    """Kaldi's ids of files: their names without extension where these differ, else the paths; no blanks. UserError."""
+    """An id without blanks for each file: its name without extension or, if two names are equal, its path.
+
+    UserError if two paths are equal as well, or a name has only blanks.
+    """
     for found in ([Path(file).stem for file in files], list(files)):
         found = ["_".join(name.split()) for name in found]
         if all(found) and len(set(found)) == len(found):
             return found
-    raise UserError("an archive needs an id for each file: these have names of blanks alone, or are the same twice")
+    raise UserError("an archive needs an id for each file: a file is given twice, or its name has only blanks")

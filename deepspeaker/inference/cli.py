@@ -1,4 +1,4 @@
-"""A trained model as a command: `python -m deepspeaker`, or `deepspeaker` where it is installed."""
+"""Use a trained speaker-verification model: verify, enrol and identify speakers, or compute embeddings."""
 
 import argparse
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 from deepspeaker import __version__
 from deepspeaker.errors import UserError, one_line
 
-EPILOG = """exit status: 0 same speaker, or done; 1 different, or unknown; 2 an error, told in a sentence
-WAV, FLAC, OGG, MP3 and, with PyAV, M4A and all that FFmpeg reads; '-' is standard input. A decision is made at the
-prior of a target and the costs of the two errors; the default is the prior that the model's calibration is best for."""
+EPILOG = """exit status: 0 same speaker, or done; 1 different or unknown speaker; 2 error
+audio: WAV, FLAC, OGG and MP3; with PyAV also M4A and whatever else FFmpeg reads; '-' is standard input
+decisions: a log-likelihood ratio is compared with the threshold that follows from --prior and the two costs"""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
         _check_encoding(sys.argv[1:] if words is None else words)
         from deepspeaker.inference import commands
 
-        answer = getattr(commands, args.run)(args)
+        answer: commands.Answer = getattr(commands, args.run)(args)
         print(json.dumps(answer.json, ensure_ascii=False) if args.json else answer.text, flush=True)
         return answer.status
     except KeyboardInterrupt:
@@ -32,13 +32,13 @@ def main(words: Sequence[str] | None = None) -> int:
         if args.debug:
             traceback.print_exc()
         expected = isinstance(error, (UserError, OSError))
-        reason = error if expected else f"{type(error).__name__}: {error} (a defect; --debug shows where)"
+        reason = error if expected else f"{type(error).__name__}: {error} (a bug; --debug shows a traceback)"
         print(f"deepspeaker: {one_line(reason)}", file=sys.stderr)
         return 2
 
 
 def _check_encoding(words: Sequence[str]) -> None:
-    """UserError for what could neither be printed nor written into a table."""
+    """UserError for a name that is not UTF-8, which could be neither printed nor stored."""
     for word in words:
         try:
             word.encode()
@@ -48,15 +48,16 @@ def _check_encoding(words: Sequence[str]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("model", type=Path, metavar="MODEL", help="model.pt that stage 6 left in exp/NAME")
-    common.add_argument("--json", action="store_true", help="print JSON")
-    common.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    common.add_argument("model", type=Path, metavar="MODEL", help="model file, exp/NAME/model.pt of the recipe")
+    common.add_argument("--json", action="store_true", help="print the result as JSON")
+    common.add_argument("--debug", action="store_true", help="print a traceback when an error occurs")
     device = argparse.ArgumentParser(add_help=False)
-    device.add_argument("--device", default="cpu", help="where the network runs, such as cuda (cpu)")
+    device.add_argument("--device", default="cpu", help="device that runs the network, such as cuda (default: cpu)")
     decisions = argparse.ArgumentParser(add_help=False, parents=[device])
-    decisions.add_argument("--prior", type=float, help="of a target, between 0 and 1")
-    decisions.add_argument("--cost-miss", type=float, default=1.0, help="of rejecting the speaker (1)")
-    decisions.add_argument("--cost-fa", type=float, default=1.0, help="of accepting another (1)")
+    decisions.add_argument("--prior", type=float, help="prior probability that the speakers are the same, "
+                           "0 to 1 (default: the one that the model was calibrated for)")
+    decisions.add_argument("--cost-miss", type=float, default=1.0, help="cost of rejecting the speaker (default: 1)")
+    decisions.add_argument("--cost-fa", type=float, default=1.0, help="cost of accepting another speaker (default: 1)")
 
     top = argparse.ArgumentParser(prog="deepspeaker", description=__doc__, epilog=EPILOG,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,28 +70,31 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    verify = command("verify", "verify", "Is the first file's speaker that of each other file?", decisions)
+    verify = command("verify", "verify", "Compare the speaker of the first file with those of the others.", decisions)
     verify.add_argument("first", metavar="A.wav")
     verify.add_argument("others", nargs="+", metavar="B.wav")
-    enroll = command("enroll", "enroll", "Add recordings of a speaker, new or known, to a database, made where there "
-                                         "is none.", device)
+    enroll = command("enroll", "enroll", "Add recordings of a speaker to a database. A new speaker is added; a "
+                                         "missing database is created.", device)
     enroll.add_argument("database", metavar="DB")
     enroll.add_argument("name", metavar="NAME")
     enroll.add_argument("wavs", nargs="+", metavar="WAV")
-    listing = command("list", "list_speakers", "Who is enrolled?", device)
+    listing = command("list", "list_speakers", "List the enrolled speakers.", device)
     listing.add_argument("database", metavar="DB")
-    identify = command("identify", "identify", "Which enrolled speaker is it, or none of them?", decisions)
+    identify = command("identify", "identify", "Name the enrolled speaker of a file, or answer 'unknown'.", decisions)
     identify.add_argument("database", metavar="DB")
     identify.add_argument("wav", metavar="WAV")
-    identify.add_argument("--top", type=int, default=5, metavar="N", help="speakers to print, the likeliest first (5)")
-    embed = command("embed", "embed", "Write the embeddings of many files: a .npy array with a row each, or Kaldi's "
-                                      ".scp with an .ark beside it. Files that fail are named and leave NaN in .npy.",
-                    device)
+    identify.add_argument("--top", type=int, default=5, metavar="N",
+                          help="number of speakers to print, the likeliest first (default: 5)")
+    embed = command("embed", "embed", "Write the embeddings of files. A .npy file is an array with a row per file, NaN "
+                    "if it fails; an .scp file, Kaldi's, has an .ark beside it and omits files that fail.", device)
     embed.add_argument("wavs", nargs="+", metavar="WAV")
-    embed.add_argument("--any-sound", action="store_true", help="noise and music, too, which are otherwise refused")
-    embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}")
-    export = command("export", "export", "Write the network as ONNX and compare the two over ten lengths; needs onnx, "
-                                         "onnxscript and onnxruntime.")
+    embed.add_argument("--any-sound", action="store_true",
+                       help="embed noise and music as well, which are refused by default")
+    embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}",
+                       help="output file; its ending selects the format")
+    export = command("export", "export", "Write the network as an ONNX graph and compare their embeddings for ten "
+                                         "lengths of input. Needs onnx, onnxscript and onnxruntime.")
     export.add_argument("output", type=Path, metavar="OUT.onnx")
-    export.add_argument("--front-end", action="store_true", help="begin at samples (S,), not features (B, T, F)")
+    export.add_argument("--front-end", action="store_true",
+                        help="input of the graph: samples (S,) instead of features (B, T, F)")
     return top

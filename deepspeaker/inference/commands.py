@@ -1,4 +1,4 @@
-"""The subcommands: each takes the parsed arguments and returns what to print, what --json prints, and its status."""
+"""The subcommands: each takes the parsed arguments and returns its text, its JSON and its exit status."""
 
 import sys
 from argparse import Namespace
@@ -18,18 +18,18 @@ YES, NO, FAILED = 0, 1, 2  # exit statuses
 
 class Answer(NamedTuple):
     text: str
-    json: dict[str, object]
+    json: dict[str, object]  # printed instead of the text with --json
     status: int = YES
 
 
 def verify(args: Namespace) -> Answer:
-    """The first recording against each of the others."""
+    """Compare the first file with each of the others."""
     model, (first, *others) = _model(args), _distinct([args.first, *args.others])
     limit = model.threshold(args.prior, args.cost_miss, args.cost_fa)
     enrolled = model.listen(first)
     verdicts = [(other, model.compare(enrolled, model.listen(other), limit)) for other in others]
     lines = [f"{'same' if v.same else 'different'}: {first} and {other}: log-likelihood ratio {v.llr:+.2f}, "
-             f"same from {v.threshold:+.2f}" for other, v in verdicts]
+             f"threshold {v.threshold:+.2f}" for other, v in verdicts]
     lines += _trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})
     return Answer("\n".join(lines), {
         "first": first, "threshold": limit, "trust": _trust(enrolled.trust), "verdicts": [
@@ -65,7 +65,7 @@ def identify(args: Namespace) -> Answer:
     best, llr = ranked[0]
     answer = best if llr >= limit else None
     lines = [answer or "unknown", *(f"  {name}: log-likelihood ratio {llr:+.2f}" for name, llr in ranked[:args.top]),
-             f"  known from {limit:+.2f}", *_trust_lines({args.wav: heard.trust})]
+             f"  threshold {limit:+.2f}", *_trust_lines({args.wav: heard.trust})]
     return Answer("\n".join(lines), {
         "speaker": answer, "threshold": limit, "trust": _trust(heard.trust),
         "best": [{"name": name, "llr": llr} for name, llr in ranked[:args.top]]}, NO if answer is None else YES)
@@ -77,7 +77,7 @@ def embed(args: Namespace) -> Answer:
     wavs = _distinct(args.wavs)
     bulk.check_output(args.output, wavs)
     model = _model(args)
-    found: dict[int, np.ndarray] = {}
+    found: dict[int, np.ndarray] = {}  # by position in wavs
     failures: dict[int, str] = {}
     with tqdm(total=len(wavs), unit="file", dynamic_ncols=True, disable=len(wavs) == 1) as bar:
         for i, result in bulk.embed_all(model, wavs, args.any_sound):
@@ -89,7 +89,7 @@ def embed(args: Namespace) -> Answer:
     for i in sorted(failures):
         print(one_line(failures[i]), file=sys.stderr)
     if not found:
-        raise UserError(f"none of {len(wavs)} files could be embedded: nothing is written")
+        raise UserError(f"none of {len(wavs)} files could be embedded: nothing was written")
     bulk.write_embeddings(args.output, wavs, found)
     size = len(next(iter(found.values())))
     return Answer(f"{args.output}: {len(found)} embeddings of {size} dimensions; {len(failures)} files failed", {
@@ -113,7 +113,7 @@ def _model(args: Namespace) -> Model:
 
 def _distinct(wavs: list[str]) -> list[str]:
     if wavs.count(STDIN) > 1:
-        raise UserError("standard input ('-') can be given once only")
+        raise UserError("standard input ('-') can be given only once")
     return wavs
 
 

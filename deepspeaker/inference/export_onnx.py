@@ -1,7 +1,8 @@
-"""A model as an ONNX graph of any length, compared with the original after it is written.
+"""A model as an ONNX graph for input of any length, compared with the model after writing.
 
-Where the front-end is exactly that of sherpa-onnx, the file has the metadata by which sherpa-onnx runs it. It computes
-80 mel bins from 20 Hz to 400 Hz below half the rate of every frame, edges mirrored, and subtracts their mean.
+sherpa-onnx computes features itself: 80 mel bins from 20 Hz to half the sampling rate minus 400 Hz, over every frame,
+with mirrored edges, minus their mean over the utterance. A model trained on exactly these features gets the metadata
+that sherpa-onnx needs.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,31 +26,32 @@ from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.inference.model import Model
 
 SECONDS = (0.5, 0.7, 1.0, 1.6, 2.5, 4.0, 8.0, 15.0, 30.0, 60.0)  # lengths compared
-TOLERANCE = 1e-4  # of any value of an embedding
+TOLERANCE = 1e-4  # greatest absolute difference of a value of an embedding
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 class Export(NamedTuple):
-    difference: float  # largest, of any value of an embedding
+    difference: float  # greatest absolute difference of a value of an embedding
     seconds: list[float]  # lengths compared
-    deployment: str  # whether sherpa-onnx runs it, or why not
+    deployment: str  # whether sherpa-onnx can run it, or why not
 
 
 class FromFeatures(nn.Module):
-    """Features (B, T, F), as computed, -> embeddings (B, E)."""
+    """Features (B, T, F) before normalisation -> embeddings (B, E)."""
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.network, self.mode, self.embedding = model.network, model.config.features.normalize, model.config.embedding
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.network(as_seen(features, self.mode, self.embedding))
+        embeddings: Tensor = self.network(as_seen(features, self.mode, self.embedding))
+        return embeddings
 
 
 class FromSamples(nn.Module):
     """Samples (S,) within -1..1 -> embedding (E,)."""
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.rest, self.features = FromFeatures(model), model.config.features
 
@@ -58,42 +61,47 @@ class FromSamples(nn.Module):
         if f.vad:
             voiced = voiced_frames(energy)
             fbank = fbank[voiced | ~voiced.any()]
-        return self.rest(fbank.unsqueeze(0)).squeeze(0)
+        embeddings: Tensor = self.rest(fbank.unsqueeze(0))
+        return embeddings.squeeze(0)
 
 
 def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
-    """Write PATH and compare. UserError, and no file, when the two differ by more than TOLERANCE, or for a model that
-    averages crops: the graph embeds whole utterances, to which its calibration would not apply."""
+    """Write the graph to `path` and compare its embeddings with the model's.
+
+    front_end: whether the graph starts from samples, or from features. UserError, and no file, if an embedding differs
+    by more than TOLERANCE, or if the model averages crops: the graph embeds whole utterances, and the calibration would
+    not hold for those.
+    """
     if crops := model.config.embedding.crops:
-        raise UserError(f"the export embeds whole utterances, but this model averages {crops} crops of each: set "
+        raise UserError(f"an ONNX graph embeds whole utterances, but this model averages {crops} crops of each: set "
                         f"[embedding] crops = 0, run stages 5 and 6 again, and export the new model.pt")
     _need_packages()
     if path.suffix != ".onnx" or not path.absolute().parent.is_dir():
         raise UserError(f"{path}: expected a name that ends in .onnx, in a folder that exists")
     graph = (FromSamples if front_end else FromFeatures)(model).eval()
     name = "samples" if front_end else "features"
-    trials = list(_trials(model.config, front_end))
-    example = trials[4]
+    inputs = list(_inputs(model.config, front_end))
+    example = inputs[4]
     dynamic = {0: torch.export.Dim.DYNAMIC} if front_end else dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
-    example = example if front_end else torch.cat([example, example])  # a batch of one would be taken for a constant
-    reason = "it starts at samples" if front_end else _unlike_sherpa(model.config)
+    example = example if front_end else torch.cat([example, example])  # torch.export fixes a dimension of 1
+    reason = "the graph starts from samples" if front_end else _unlike_sherpa(model.config)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.onnx")
     try:
         with _quiet(), torch.no_grad():
-            graph(example)  # tables that compute_fbank keeps are made of real numbers
+            graph(example)  # compute_fbank caches its tables: fill the cache outside the tracing
             program = torch.export.export(graph, (example,), dynamic_shapes={name: dynamic}, strict=False)
             torch.onnx.export(program, (example,), temporary, input_names=[name], output_names=["embedding"],
                               external_data=False)
         if not reason:
             _write_metadata(temporary, model)
-        difference = _difference(temporary, graph, name, trials)
+        difference = _difference(temporary, graph, name, inputs)
         if not difference <= TOLERANCE:
             raise UserError(f"{path}: the export differs from the model by {difference:.1e}, more than {TOLERANCE:g}: "
-                            f"it is deleted")
+                            "it is deleted")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    deployment = f"no metadata for sherpa-onnx: {reason}" if reason else "has the metadata by which sherpa-onnx runs it"
+    deployment = f"no metadata for sherpa-onnx: {reason}" if reason else "has the metadata that sherpa-onnx needs"
     return Export(difference, list(SECONDS), deployment)
 
 
@@ -108,8 +116,8 @@ def _need_packages() -> None:
         raise UserError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
-def _trials(config: Config, front_end: bool):
-    """Samples, or features of samples, of each length: bursts of noise with pauses between them."""
+def _inputs(config: Config, front_end: bool) -> Iterator[Tensor]:
+    """Inputs of each length, bursts of noise with pauses: samples (S,) with `front_end`, else features (1, T, F)."""
     f, rng = config.features, np.random.default_rng(0)
     for seconds in SECONDS:
         time = np.arange(round(seconds * f.sample_rate)) / f.sample_rate
@@ -120,22 +128,23 @@ def _trials(config: Config, front_end: bool):
 
 
 @torch.no_grad()
-def _difference(path: Path, graph: nn.Module, name: str, trials: list[Tensor]) -> float:
+def _difference(path: Path, graph: nn.Module, name: str, inputs: list[Tensor]) -> float:
+    """The greatest absolute difference of a value of an embedding, over all inputs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = [np.abs(session.run(None, {name: x.numpy()})[0] - graph(x).numpy()).max() for x in trials]
+    found = [np.abs(session.run(None, {name: x.numpy()})[0] - graph(x).numpy()).max() for x in inputs]
     return float(max(found))
 
 
 def _unlike_sherpa(config: Config) -> str:
-    """What of the front-end is not as sherpa-onnx has it; "" for the same."""
+    """How the front-end differs from that of sherpa-onnx; "" if it does not."""
     f = config.features
     wanted = {"num_mel_bins": (f.num_mel_bins, 80), "low_freq": (f.low_freq, 20.0),
               "high_freq": (f.high_freq or f.sample_rate / 2, f.sample_rate / 2 - 400),
               "snip_edges": (f.snip_edges, False), "vad": (f.vad, False), "normalize": (f.normalize, "mean")}
-    return "; ".join(f"[features] {key} is {found}, its own {own}" for key, (found, own) in wanted.items()
-                     if found != own)
+    return "; ".join(f"[features] {key} is {found}, sherpa-onnx has {own}"
+                     for key, (found, own) in wanted.items() if found != own)
 
 
 def _write_metadata(path: Path, model: Model) -> None:
@@ -149,8 +158,8 @@ def _write_metadata(path: Path, model: Model) -> None:
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Without what the exporter tells of itself."""
+def _quiet() -> Iterator[None]:
+    """Suppress the exporter's log, warnings and output."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

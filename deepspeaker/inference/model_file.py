@@ -1,7 +1,10 @@
-"""What model.pt holds beside the network: all that turns embeddings into decisions, and where the model comes from."""
+"""What model.pt holds beside the network: back-end and calibration, which turn embeddings into decisions, and a summary
+of the training."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,12 +18,13 @@ from deepspeaker.scoring.inputs import read_embeddings
 from deepspeaker.scoring.plda_files import read_plda
 
 
-def gather(phase_dir: Path, scoring: ScoringConfig, train_dir: Path | None, results: list[dict]) -> dict:
-    """Read what stages 5 and 6 left of a phase for the back-ends and qualities of [scoring].
+def gather(phase_dir: Path, scoring: ScoringConfig, train_dir: Path | None,
+           results: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    """Read from a phase's folder, after stages 5 and 6, what the back-ends and qualities of [scoring] need.
 
     calibration: back-end -> prior, offset, weights, as deepspeaker.scoring.calibration.Calibration has them; cohort:
     training speakers' embeddings (C, E) or None; plda: name -> array of deepspeaker.scoring.plda.Plda, or None;
-    summary: date, version, data counts of `train_dir`, and the test results of the phase.
+    summary: date, version, speakers, utterances and hours of `train_dir`, and those of `results` that are the phase's.
     """
     needs = needed(scoring.backends, scoring.qualities)
     cohort = plda = None
@@ -37,7 +41,7 @@ def gather(phase_dir: Path, scoring: ScoringConfig, train_dir: Path | None, resu
 
 
 def counts(train_dir: Path) -> dict[str, float]:
-    """Speakers, utterances and hours of a data directory with features."""
+    """Speakers, utterances and hours of a data directory after stage 2."""
     speakers, seconds = read_table(train_dir / "utt2spk"), read_table(train_dir / "utt2dur")
     if not speakers:
         raise UserError(f"{train_dir}/utt2spk is empty")

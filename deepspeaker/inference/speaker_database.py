@@ -1,6 +1,7 @@
-"""Enrolled speakers in one SQLite file, bound to the model that made their embeddings.
+"""Enrolled speakers in an SQLite file, which belongs to the model that made the embeddings.
 
-Every change is one transaction: a killed process leaves a speaker enrolled or not, and processes wait for each other.
+Every change is one transaction: after a kill a speaker is enrolled completely or not at all, and concurrent processes
+wait for each other.
 """
 
 import os
@@ -14,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from deepspeaker.errors import UserError
-from deepspeaker.inference.model import Model, Recording
+from deepspeaker.inference.model import Heard, Model, Recording
 
 APPLICATION = 0x44505350  # SQLite's application_id of these files
-PATIENCE = 60.0  # seconds to wait while other processes write
+PATIENCE = 60.0  # seconds to wait while another process writes
 LONGEST_NAME = 100  # characters
 TABLES = """
     CREATE TABLE model (fingerprint TEXT NOT NULL);
@@ -30,12 +31,12 @@ TABLES = """
 class Speaker(NamedTuple):
     name: str
     recordings: int
-    speech: float  # seconds in all of them
-    added: str  # date and time of the first, UTC
+    speech: float  # seconds, over all recordings
+    added: str  # UTC date and time of the first recording
 
 
-def enroll(path: str | os.PathLike, model: Model, name: str, recordings: Sequence[Recording]) -> Speaker:
-    """Add recordings to a speaker, who is new or has some already; the file is made where there is none."""
+def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Sequence[Heard]) -> Speaker:
+    """Add recordings to a speaker, new or enrolled; a missing file is created."""
     check_name(name)
     rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes()) for r in recordings]
     with _transaction(path, "rwc") as database:
@@ -49,31 +50,31 @@ def enroll(path: str | os.PathLike, model: Model, name: str, recordings: Sequenc
         return _speakers(database, name)[0]
 
 
-def speakers(path: str | os.PathLike, model: Model) -> list[Speaker]:
-    """All that are enrolled, by name."""
+def speakers(path: str | os.PathLike[str], model: Model) -> list[Speaker]:
+    """All enrolled speakers, sorted by name."""
     with _reading(path, model) as database:
         return _speakers(database)
 
 
-def recordings(path: str | os.PathLike, model: Model) -> dict[str, list[Recording]]:
-    """Speaker -> recordings."""
+def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Recording]]:
+    """Name of each enrolled speaker -> the recordings, in the order of enrolment."""
     found: dict[str, list[Recording]] = {}
     with _reading(path, model) as database:
         for name, seconds, stored in database.execute("SELECT name, seconds, embedding FROM recording ORDER BY id"):
             embedding = np.frombuffer(stored, "<f4")
             if len(embedding) != model.dimensions or not np.isfinite(embedding).all() or not isinstance(name, str):
-                raise ValueError(f"the recording of {name!r} is damaged")
+                raise ValueError(f"a recording of {name!r} is damaged")
             found.setdefault(name, []).append(Recording(embedding, seconds))
     return found
 
 
 def check_name(name: str) -> None:
-    """UserError for a name that could not be an id in tables, a file's name or a line of a terminal."""
+    """UserError for a name that could not serve as an id in a table, as a file name or on a line of the terminal."""
     kinds = [unicodedata.category(c)[0] for c in name.replace("_", "a")]  # L letters, M marks on them, N numbers
     if (not 0 < len(name) <= LONGEST_NAME or kinds[0] not in "LN" or name[-1] in " -"
             or any(kind not in "LMN" and c not in " .-" for kind, c in zip(kinds, name, strict=True))):
-        raise UserError(f"the name {name!r} cannot be used: expected letters, digits, '_', '-', '.' and blanks between "
-                        f"them, at most {LONGEST_NAME}, the first a letter or digit")
+        raise UserError(f"the name {name!r} cannot be used: expected at most {LONGEST_NAME} letters, digits, '_', '-', "
+                        "'.' and blanks, beginning with a letter or digit, not ending in a blank or '-'")
 
 
 def _speakers(database: sqlite3.Connection, name: str | None = None) -> list[Speaker]:
@@ -83,17 +84,18 @@ def _speakers(database: sqlite3.Connection, name: str | None = None) -> list[Spe
 
 
 @contextmanager
-def _reading(path: str | os.PathLike, model: Model) -> Iterator[sqlite3.Connection]:
+def _reading(path: str | os.PathLike[str], model: Model) -> Iterator[sqlite3.Connection]:
     if not os.path.isfile(path):
-        raise UserError(f"{os.fspath(path)}: no such file: enrol somebody first")
+        raise UserError(f"{os.fspath(path)}: no such file: enrol a speaker first")
     with _transaction(path, "rw") as database:
         _check_owner(path, database, model)
         yield database
 
 
 @contextmanager
-def _transaction(path: str | os.PathLike, mode: str) -> Iterator[sqlite3.Connection]:
-    """All of the block, or nothing of it. UserError for what is no database of ours, or cannot be opened."""
+def _transaction(path: str | os.PathLike[str], mode: str) -> Iterator[sqlite3.Connection]:
+    """The block's changes as a whole, or none if it raises. UserError for a file that cannot be opened or is not such a
+    database."""
     name = os.fspath(path)
     try:
         uri = f"{Path(path).absolute().as_uri()}?mode={mode}"
@@ -106,14 +108,14 @@ def _transaction(path: str | os.PathLike, mode: str) -> Iterator[sqlite3.Connect
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
-    except (sqlite3.Error, TypeError, ValueError) as error:  # the last two of rows that are not as they were written
-        raise UserError(f"{name}: not a database of enrolled speakers that can be used: {error}") from None
+    except (sqlite3.Error, TypeError, ValueError) as error:  # the last two come from damaged rows
+        raise UserError(f"{name}: not a usable database of enrolled speakers: {error}") from None
 
 
-def _check_owner(path: str | os.PathLike, database: sqlite3.Connection, model: Model) -> None:
+def _check_owner(path: str | os.PathLike[str], database: sqlite3.Connection, model: Model) -> None:
     if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise UserError(f"{os.fspath(path)}: not a database of enrolled speakers")
     owner = database.execute("SELECT fingerprint FROM model").fetchone()[0]
     if owner != model.fingerprint:
-        raise UserError(f"{os.fspath(path)} was enrolled with another model (its fingerprint begins with {owner[:12]}, "
-                        f"this one's with {model.fingerprint[:12]}): use that model, or enrol into a new file")
+        raise UserError(f"{os.fspath(path)} was enrolled with another model (fingerprint {owner[:12]}..., expected "
+                        f"{model.fingerprint[:12]}...): use that model, or enrol into a new file")

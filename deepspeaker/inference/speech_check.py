@@ -1,8 +1,8 @@
-"""How far a recording can be trusted: how much speech it has, how loud, how clipped, and whether it is speech at all.
+"""How far a recording can be trusted: how much speech it has, how loud and how clipped it is, and whether it is speech.
 
-Speech has a pitch, and the pitch glides: noise has none, and instruments hold theirs from note to note. Pitch is the
-highest peak of the autocorrelation, divided by that of the window (Boersma, Proceedings of the Institute of Phonetic
-Sciences 17, 1993).
+The pitch of speech glides; noise has no pitch, and instruments hold theirs during a note. Pitch is the highest peak of
+a frame's autocorrelation, divided by the window's (Boersma, Proceedings of the Institute of Phonetic Sciences 17,
+1993).
 """
 
 import math
@@ -15,41 +15,43 @@ from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import FULL_SCALE, frame_sizes, voiced_frames
 
-LEAST_SPEECH, LITTLE_SPEECH = 0.5, 2.0  # seconds: less is refused; less is warned of
-CLIPPED, MOST_CLIPPED = 0.999, 0.001  # of full scale, from which a sample is clipped; share of them not warned of
-QUIET = -45.0  # dB below full scale
+LEAST_SPEECH, LITTLE_SPEECH = 0.5, 2.0  # seconds: below the first an error, below the second a warning
+CLIPPED = 0.999  # of full scale: samples from here on count as clipped
+MOST_CLIPPED = 0.001  # share of the samples; above it a warning
+QUIET = -45.0  # dB relative to full scale; below it a warning
 PITCH_WINDOW = 0.040  # seconds
 LOWEST_PITCH, HIGHEST_PITCH = 80.0, 400.0  # Hz
-PERIODIC = 0.7  # autocorrelation, of 1 at most, from which a frame has a pitch
-LEAST_GLIDE, MOST_GLIDE = 0.003, 0.15  # octaves from one frame to the next: less is held, more is a jump
-PITCHED_SHARE, GLIDING_SHARE = 0.15, 0.2  # of voiced frames with a pitch, and of neighbours that glide: at least
-BLOCK, ENOUGH = 100, 3000  # voiced frames that are judged at once: of voices the first ones do; of all frames looked at
+PERIODIC = 0.7  # normalised autocorrelation, at most 1: above it a frame has a pitch
+LEAST_GLIDE, MOST_GLIDE = 0.003, 0.15  # octaves between neighbouring frames: less is a held note, more is a jump
+PITCHED_SHARE = 0.15  # least share of a voice's frames that have a pitch
+GLIDING_SHARE = 0.2  # least share of a voice's pairs of neighbouring frames, both with a pitch, that glide
+FRAMES_TOGETHER, MOST_FRAMES = 100, 3000  # voiced frames judged together, until a voice is found; frames judged in all
 
 
 class Trust(NamedTuple):
-    """What a recording is worth to a decision."""
+    """How far decisions on a recording can be trusted."""
 
-    seconds: float  # of the recording
-    speech: float  # seconds of it that the energy VAD finds voiced
-    level: float  # dB below full scale, of the voiced frames' root mean square
-    clipped: float  # share of samples, 0..1
+    seconds: float  # length of the recording
+    speech: float  # seconds that the energy VAD finds voiced
+    level: float  # root mean square of the voiced frames, in dB relative to full scale
+    clipped: float  # share of clipped samples, 0..1
 
     @property
     def warnings(self) -> list[str]:
         found = []
         if self.speech < LITTLE_SPEECH:
-            found.append(f"only {self.speech:.1f} s of speech: from {LITTLE_SPEECH:g} s on decisions are better")
+            found.append(f"only {self.speech:.1f} s of speech: decisions are better with {LITTLE_SPEECH:g} s or more")
         if self.clipped > MOST_CLIPPED:
             found.append(f"{100 * self.clipped:.1f} % of the samples are clipped: record at a lower level")
         if self.level < QUIET:
-            found.append(f"quiet: {self.level:.0f} dB below full scale")
+            found.append(f"quiet: {self.level:.0f} dB relative to full scale: record at a higher level")
         return found
 
 
 def judge(samples: Tensor, rate: int, log_energy: Tensor) -> Trust:
-    """Samples (S,) within -1..1 and log energies (T,) as compute_fbank gives them -> what they are worth.
+    """Samples (S,) within -1..1 and log energies (T,) as compute_fbank returns them -> their Trust.
 
-    Raises UserError for what is no speech, and for less than LEAST_SPEECH seconds of it.
+    UserError if no voice is found, or less than LEAST_SPEECH seconds of speech.
     """
     seconds, voiced = len(samples) / rate, voiced_frames(log_energy)
     speech = net_speech(samples, rate, voiced)
@@ -60,7 +62,7 @@ def judge(samples: Tensor, rate: int, log_energy: Tensor) -> Trust:
 
 
 def net_speech(samples: Tensor, rate: int, voiced: Tensor) -> float:
-    """Seconds of the voiced frames (T,). UserError for silence and for less than LEAST_SPEECH."""
+    """Seconds of speech: `voiced` (T,) says which frames are. UserError for less than LEAST_SPEECH."""
     seconds, speech = len(samples) / rate, float(voiced.sum()) * FRAME_SHIFT
     if speech == 0 or not samples.any():
         raise UserError(f"no speech found in {seconds:.1f} s: silence")
@@ -70,15 +72,17 @@ def net_speech(samples: Tensor, rate: int, voiced: Tensor) -> float:
 
 
 def check_voice(samples: Tensor, rate: int, voiced: Tensor) -> None:
-    """UserError unless the pitch of samples (S,) goes up and down as a voice's in some BLOCK of voiced frames (T,)."""
-    which = voiced.nonzero().squeeze(1)[:ENOUGH]
-    if not any(glides(samples, rate, block) for block in which.tensor_split(max(1, len(which) // BLOCK))):
-        raise UserError(f"no speech found in {len(samples) / rate:.1f} s: nothing in it has the gliding pitch of a "
-                        f"voice, as noise and music have not")
+    """UserError unless the pitch of samples (S,) glides like a voice's in some group of voiced frames.
+
+    voiced (T,): bool, which frames are voiced.
+    """
+    which = voiced.nonzero().squeeze(1)[:MOST_FRAMES]
+    if not any(glides(samples, rate, group) for group in which.tensor_split(max(1, len(which) // FRAMES_TOGETHER))):
+        raise UserError(f"no speech found in {len(samples) / rate:.1f} s: no voice detected, it may be noise or music")
 
 
 def glides(samples: Tensor, rate: int, which: Tensor) -> bool:
-    """Whether the frames `which` (n,) of samples (S,) have a pitch, and this goes up and down as a voice does."""
+    """Whether the frames of samples (S,) numbered `which` (n,) have a pitch, and it glides like a voice's."""
     strength, lag = pitch(samples, rate, which)
     pitched = strength > PERIODIC
     pairs = pitched[1:] & pitched[:-1] & (which.diff() == 1)
@@ -89,8 +93,8 @@ def glides(samples: Tensor, rate: int, which: Tensor) -> bool:
 
 
 def pitch(samples: Tensor, rate: int, which: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the frames `which` (n,) the height (n,) and the lag (n,) in samples of their autocorrelation's highest peak
-    between LOWEST_PITCH and HIGHEST_PITCH."""
+    """Height (n,) and lag (n,), in samples, of the autocorrelation's highest peak between LOWEST_PITCH and
+    HIGHEST_PITCH, in the frames of samples (S,) numbered `which` (n,)."""
     length, shift = round(PITCH_WINDOW * rate), frame_sizes(rate)[1]
     first, last = int(which[0]), int(which[-1])
     piece = samples[first * shift:last * shift + length]
@@ -107,4 +111,6 @@ def pitch(samples: Tensor, rate: int, which: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _autocorrelation(x: Tensor, size: int) -> Tensor:
-    return torch.fft.irfft(torch.view_as_real(torch.fft.rfft(x, size)).square().sum(-1))
+    """Of each row of x (..., n), padded with zeros to `size`: (..., size)."""
+    correlation: Tensor = torch.fft.irfft(torch.view_as_real(torch.fft.rfft(x, size)).square().sum(-1))
+    return correlation

@@ -1,1 +1,11 @@
-"""The recipe as a whole: which parts are due, what they were made from, results, the report (stage 7)."""
+"""The recipe as a whole: what run.sh decides, records, counts and reports.
+
+options     run.sh's options, checked and completed
+stages      the parts of each stage: inputs, settings, outputs
+records     what each part was made from; decides whether it is up to date
+plan        which parts of a stage are due, and the lines that say so
+phases      the phases of an experiment and the network that each leaves
+disk_space  how much disk the features will need
+results     results.tsv
+report/     the page of stage 7
+"""

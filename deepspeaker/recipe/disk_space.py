@@ -1,23 +1,25 @@
-"""How much disk the features of data directories will take, before they are made."""
+"""How much disk the features of data directories need, estimated before they are made."""
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.audio.reading import probe
 from deepspeaker.datadir import read_segments, read_table
 from deepspeaker.errors import UserError
 
-LOOKED_AT = 100  # recordings whose lengths stand for all
-VAD_BYTES = 4  # of a frame in vad.ark
+SAMPLED = 100  # recordings whose mean length is taken for all
+VAD_BYTES = 4  # per frame, in vad.ark
 
 
-def check_space(features: Mapping[str, object], audio: Mapping[str, Path], ark_dir: Path) -> str:
-    """A line that says what the features of data directories need; UserError where the disk has less.
+def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir: Path) -> str:
+    """A line that says how much disk the features of data directories need; UserError if less is free.
 
-    features: [features] of the configuration. audio: name of each data directory -> that which tells how long its
-    recordings are: itself, or what it will be a copy of. What lies in ark_dir of the same names is to be replaced.
+    features: [features] of the configuration. audio: name of each data directory -> the directory whose recordings set
+    its length, which is itself or, for an augmented copy that does not exist yet, the original. Archives of the same
+    names in ark_dir will be replaced, so their space counts as free.
     """
     frame_bytes = features["num_mel_bins"] * (2 if features["compress"] else 4) + VAD_BYTES
     hours = {directory: hours_of(directory) for directory in set(audio.values())}
@@ -27,24 +29,24 @@ def check_space(features: Mapping[str, object], audio: Mapping[str, Path], ark_d
     free = shutil.disk_usage(place).free
     if needed > free + replaced:
         raise UserError(f"{ark_dir}: the features need about {_size(needed)}, the disk has {_size(free)} left: make "
-                        "room, or take another --dir")
+                        "room, or choose another --dir")
     return f"about {_size(needed)} of features, {_size(free)} left on the disk"
 
 
 def hours_of(directory: Path) -> float:
-    """Hours of audio of a data directory: by its segments, else as some of its recordings are long."""
+    """Hours of audio of a data directory: from its segments, else estimated from the length of some recordings."""
     if (directory / "segments").exists():
         return sum(max(0.0, end - start) for _, start, end in read_segments(directory).values() if end) / 3600
     entries = list(read_table(directory / "wav.scp").values())
-    files = [entry for entry in entries if not entry.endswith("|")]  # the length of a command's output is not known
-    found = [seconds for entry in files[::max(1, len(files) // LOOKED_AT)] if (seconds := _seconds(entry))]
+    files = [entry for entry in entries if not entry.endswith("|")]  # the length of a command's output is unknown
+    found = [seconds for entry in files[::max(1, len(files) // SAMPLED)] if (seconds := _seconds(entry))]
     return len(entries) * sum(found) / max(1, len(found)) / 3600
 
 
 def _seconds(entry: str) -> float | None:
     try:
         return probe(Path(entry)).seconds
-    except (UserError, OSError):  # which stage 2 tells of
+    except (UserError, OSError):  # stage 2 reports it
         return None
 
 

@@ -1,6 +1,6 @@
-"""run.sh's options, resolved once: what was left out gets its default, what cannot work is refused in one sentence.
+"""run.sh's options, resolved once: defaults are filled in, and options that cannot work are refused.
 
-The result is what run.sh's variables of the same names hold from then on. Needs no torch, unless --set is given.
+run.sh assigns the result to its variables of the same names. Does not import torch, unless --set is given.
 """
 
 import os
@@ -17,8 +17,8 @@ from deepspeaker.scoring import needed
 OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
            "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",
            "cuda_cmd")
-NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be left out
-LEARNING = {"cohort", "plda"}  # needs of back-ends that are learnt from the training set's embeddings
+NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be empty
+LEARNING = {"cohort", "plda"}  # what back-ends learn from the training set's embeddings
 SYNTHETIC = "synthetic"  # the corpus that makes its own speech
 Given = Mapping[str, str]
 
@@ -26,8 +26,8 @@ Given = Mapping[str, str]
 def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[str]]:
     """Name of a shell variable -> its value, or the words of an array.
 
-    given: the options as they were given, "" for none; caller: the folder run.sh was called from, which relative
-    paths start from; recipe: run.sh's own folder.
+    given: the options of the command line, "" where one is left out; caller: the folder run.sh was called from, which
+    relative paths start from; recipe: run.sh's own folder.
     """
     _check_numbers(given)
     corpus, program = _corpus(given, recipe)
@@ -43,7 +43,7 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     gpus = _gpus(given)
     _check_machines(given)
     exp = folder / "exp" / (given["name"] or conf.stem)
-    by_hand = init if given["stage"] == "4" else None  # --init of the triplet phase alone
+    by_hand = init if given["stage"] == "4" else None  # with --stage 4, --init starts the triplet phase
     start, init = by_hand or exp / "softmax/final.pt", None if by_hand else init
     if given["set"]:
         conf = _changed(conf, given["set"])
@@ -67,15 +67,15 @@ def _check_numbers(given: Given) -> None:
     first, last = int(given["stage"] or 1), int(given["stop_stage"])
     for stage in (first, last):
         if not 1 <= stage <= 7:
-            raise UserError(f"stage {stage}: the stages are 1 to 7")
+            raise UserError(f"stage {stage}: expected 1 to 7")
     if last < first:
-        raise UserError(f"--stop-stage {last} lies before --stage {first}")
+        raise UserError(f"--stop-stage {last} is before --stage {first}")
     if int(given["nj"]) < 1:
         raise UserError(f"--nj: expected at least 1 job, found {given['nj']}")
 
 
 def _corpus(given: Given, recipe: Path) -> tuple[str, Path]:
-    """The corpus and its program in local/."""
+    """The name of the corpus and its program in local/."""
     corpus = given["corpus"] or ("voxceleb" if given["root"] else SYNTHETIC)
     programs = sorted(path for path in (recipe / "local").iterdir() if path.is_file() and os.access(path, os.X_OK))
     for program in programs:
@@ -89,16 +89,16 @@ def _root(given: Given, corpus: str, caller: Path, folder: Path) -> Path:
     if corpus == SYNTHETIC:
         return root or folder / "corpus"
     if root is None:
-        raise UserError(f"--corpus {corpus} needs --root, the folder where the corpus lies")
+        raise UserError(f"--corpus {corpus} needs --root, the folder of the corpus")
     if not root.is_dir():
         raise UserError(f"--root {root}: no such folder")
     return root
 
 
 def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
-    """From the caller's folder, else from the recipe's."""
+    """The configuration file: relative to the caller's folder, or else to the recipe's."""
     if given["set"] and not given["name"]:
-        raise UserError("--set makes another experiment: it needs --name")
+        raise UserError("--set changes the experiment: give it a name of its own with --name")
     name = given["conf"] or ("conf/demo.toml" if corpus == SYNTHETIC else "conf/deep_speaker.toml")
     for folder in (caller, recipe) if given["conf"] else (recipe,):
         if (folder / name).is_file():
@@ -107,7 +107,7 @@ def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
 
 
 def _changed(conf: Path, changes: str) -> Path:
-    """A temporary file with the configuration that --set makes; run.sh moves it to exp/NAME."""
+    """A temporary file with the configuration changed by --set; run.sh moves it to exp/NAME."""
     from deepspeaker.config import load_config, set_values, write_config
 
     changed = set_values(load_config(conf), changes.split())
@@ -118,12 +118,12 @@ def _changed(conf: Path, changes: str) -> Path:
 
 
 def _sounds(given: Given, augment: str, caller: Path) -> tuple[Path | None, Path | None]:
-    """The folders of MUSAN and of impulse responses."""
+    """The folders of MUSAN and of impulse responses; None where not given."""
     for kind in augment.split():
         if kind not in KINDS:
             raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
         if KINDS[kind] == "musan" and not given["musan"]:
-            raise UserError(f"--augment {kind} needs --musan, the folder where MUSAN lies")
+            raise UserError(f"--augment {kind} needs --musan, the folder of MUSAN")
     folders = _absolute(given["musan"], caller), _absolute(given["rirs"], caller)
     for folder in folders:
         if folder and not folder.is_dir():
@@ -142,8 +142,8 @@ def _gpus(given: Given) -> int:
     if given["gpus"]:
         return int(given["gpus"])
     if given["cuda_cmd"]:
-        raise UserError(f"--cuda-cmd '{given['cuda_cmd']}' needs --gpus: how many each of its machines has for "
-                        "training (0: CPU)")
+        raise UserError(f"--cuda-cmd '{given['cuda_cmd']}' needs --gpus: the number of GPUs to train on per "
+                        "machine (0: CPU)")
     try:
         return len(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines())
     except FileNotFoundError:
@@ -151,14 +151,14 @@ def _gpus(given: Given) -> int:
 
 
 def _check_machines(given: Given) -> None:
-    """Several machines: as one job of an engine, or run.sh started on each."""
+    """Training on several machines is either one job of --cuda-cmd, or run.sh started on each with --rdzv-endpoint."""
     nnodes, node = int(given["nnodes"]), int(given["node_rank"])
     if nnodes < 2 or given["cuda_cmd"] and not given["rdzv_endpoint"]:
         return
     if not given["rdzv_endpoint"]:
         raise UserError(f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the same on all machines")
     if node >= nnodes:
-        raise UserError(f"--node-rank {node}: expected 0 to {nnodes - 1}")
+        raise UserError(f"--node-rank {node}: expected 0 to {nnodes - 1}, another on each machine")
     if int(given["stage"] or 1) < 3 or int(given["stop_stage"]) > 4:
         raise UserError(f"--nnodes {nnodes} is for stages 3 and 4: add --stage 3 --stop-stage 4, and run the others on "
                         "one machine")

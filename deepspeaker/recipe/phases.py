@@ -1,17 +1,17 @@
-"""The phases of an experiment, in their order, and the network that each leaves."""
+"""The phases of an experiment in order, and the network that each leaves."""
 
 from pathlib import Path
 
-NETWORKS = {  # phase -> file below exp/NAME
-    "untrained": "softmax/initial.pt",  # before the first step: with --init, what it starts from
+FILES = {  # phase -> its network's file below exp/NAME
+    "untrained": "softmax/initial.pt",  # before the first step: random, or the weights given by --init
     "softmax": "softmax/final.pt",
     "triplet": "triplet/final.pt",
 }
-PHASES = tuple(NETWORKS)
-LAST = PHASES[-1]  # the one that becomes model.pt
+PHASES = tuple(FILES)
+LAST = PHASES[-1]  # its network goes into model.pt
 
 
 def networks(exp: Path) -> dict[str, Path]:
-    """Phase -> its network in an experiment's folder: those that exist, or all before there is any."""
-    every = {phase: exp / name for phase, name in NETWORKS.items()}
+    """Phase -> its network in an experiment's folder: those that exist or, before there is any, all of them."""
+    every = {phase: exp / name for phase, name in FILES.items()}
     return {phase: path for phase, path in every.items() if path.exists()} or every

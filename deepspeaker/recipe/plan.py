@@ -1,6 +1,6 @@
-"""Which parts of the recipe's stages are to be made, and how that is said."""
+"""Which parts of the recipe's stages are due, and the lines that say why."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,21 +10,21 @@ from deepspeaker.recipe.records import FORCED, NOT_RUN, Kind, Part, Reason
 from deepspeaker.recipe.stages import Recipe, parts
 
 UP_TO_DATE, AGAIN = "up to date", "again"  # groups of parts
-Reasons = list[tuple[Part, Reason | None]]  # why each part of a stage is to be made; None: it is up to date
+Reasons = Sequence[tuple[Part, Reason | None]]  # why each part of a stage is due; None: it is up to date
 
 
 class Due(NamedTuple):
-    """What run.sh is told about a stage."""
+    """What run.sh needs to know about a stage."""
 
-    lines: list[str]  # for the person who watches
-    parts: list[Part] | None  # to be made, already begun; None: the stage has no parts yet, for it lacks its inputs
-    replace: str  # what train.py does with a finished training: "", "changed" or "always"
+    lines: list[str]  # for the user
+    parts: list[Part] | None  # due, already begun; None: the stage has no parts yet, since its inputs do not exist
+    replace: str  # train.py --replace, what happens to a finished training: "", "changed" or "always"
 
 
 def plan(recipe: Recipe, first: int, last: int, force: bool, strict: bool) -> Iterator[str]:
-    """A line or more for each of the stages first..last: what would be made and why. Nothing is made."""
-    made: set[Path] = set()  # what would be made anew
-    ahead = 0  # the last stage that would make something
+    """One or more lines for each of the stages first..last: what would be made and why. Nothing is made."""
+    made: set[Path] = set()  # files that these stages would make
+    ahead = 0  # the latest stage that would make something
     for stage in range(first, last + 1):
         follows = Reason(Kind.FOLLOWS, f"follows stage {ahead}")
         reasons = [(part, reason or (follows if made & set(part.inputs) else None))
@@ -38,11 +38,12 @@ def plan(recipe: Recipe, first: int, last: int, force: bool, strict: bool) -> It
 
 
 def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable[[], object]) -> Due:
-    """Begin the parts of a stage that are to be made.
+    """Begin the parts of a stage that are due.
 
-    check: called before any record is taken away, if there is such a part.
+    check: called first, if any part is due; it may raise UserError, and then no record is removed.
     """
-    reasons, lines = _reasons(recipe, stage, force, strict), []
+    reasons = _reasons(recipe, stage, force, strict)
+    lines: list[str] = []
     due = [(part, reason) for part, reason in reasons if reason]
     why = [reason for _, reason in due]
     if force:
@@ -60,11 +61,11 @@ def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable
 
 
 def end(recipe: Recipe, name: str, seconds: float, command: str) -> None:
-    """Write the record of a part; UserError where the part or its inputs changed while it was made."""
+    """Write the record of a part; UserError if its inputs changed or vanished while it was made."""
     for part in parts(recipe, int(name.partition("/")[0])):
         if part.name == name:
             return records.end(part, seconds, command)
-    raise UserError(f"stage {name}: its data directory was taken away while it ran; run the stage again")
+    raise UserError(f"stage {name}: its data directory was removed while it ran; run the stage again")
 
 
 def _reasons(recipe: Recipe, stage: int, force: bool, strict: bool) -> Reasons:
@@ -79,8 +80,8 @@ def _replace(force: bool, reasons: Iterable[Reason]) -> str:
 
 
 def _described(stage: int, reasons: Reasons) -> Iterator[str]:
-    """A line for the parts that are up to date, for those made for the first time, and for those made again."""
-    groups: dict[str, Reasons] = {}
+    """A line each for the parts that are up to date, those made for the first time, and those made again."""
+    groups: dict[str, list[tuple[Part, Reason | None]]] = {}
     for part, reason in reasons:
         group = UP_TO_DATE if reason is None else reason.text if reason.is_first_time else AGAIN
         groups.setdefault(group, []).append((part, reason))
@@ -97,13 +98,13 @@ def _described(stage: int, reasons: Reasons) -> Iterator[str]:
 
 
 def _since(reasons: Reasons) -> str:
-    """Which earlier versions of the programs made parts that are up to date."""
+    """Names the earlier versions of the programs that made parts, which are up to date all the same; else ""."""
     programs = sorted({by for part, _ in reasons if (by := records.made_by_another_program(part))})
     return f", by programs that have changed since ({' '.join(programs)})" if programs else ""
 
 
 def _stale(recipe: Recipe, stage: int, earlier: int) -> Iterator[str]:
-    """The inputs of a stage started by hand that their own stage would make again."""
+    """A stage forced by --stage runs no earlier one: name those inputs that an earlier stage would make again."""
     reasons = [(part, reason) for part, reason in _reasons(recipe, earlier, False, False)
                if reason and reason != NOT_RUN]
     for line in _described(earlier, reasons):
@@ -114,5 +115,5 @@ def _refuse_another_corpus(recipe: Recipe, stage: int, reasons: Iterable[Reason]
     """Refuse to overwrite another corpus's data when --root or --corpus was forgotten."""
     for reason in reasons:
         if stage == 1 and "corpus" in reason.settings:
-            raise UserError(f"{recipe.data} was made of another corpus ({reason.text}): give its options, another "
-                            "--dir, or --stage 1 to make it again")
+            raise UserError(f"{recipe.data} was made from another corpus ({reason.text}): repeat its options, choose "
+                            "another --dir, or replace the data with --stage 1")

@@ -1,8 +1,8 @@
-"""What each part of a stage was made from: the records by which run.sh knows what is missing or stale.
+"""What each part of a stage was made from: the records that show run.sh which parts are missing or stale.
 
-Beginning a part (the features of one set, the training of one phase) takes its record away, ending it writes a new
-one. The fingerprint of a small file is a digest of its content, that of a large one its size and time; times are only
-compared for equality, so a clock that goes back does no harm.
+Beginning a part (the features of one set, the training of one phase) removes its record, ending it writes a new one.
+The fingerprint of a small file is a digest of its content, that of a large file its size and modification time. Times
+are only compared for equality, so a clock that is set back does no harm.
 """
 
 import hashlib
@@ -13,29 +13,32 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deepspeaker import __version__
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import changes
 
-FORMAT = 1  # of a record
-FOLDER = ".stages"  # of records, in the data and in the experiment's folder
+FORMAT = 1  # version of the records' format
+FOLDER = ".stages"  # folder of records, in data/ and in exp/NAME/
 SMALL = 1 << 24  # bytes: files up to this size are compared by content
-SHOWN = 2  # changed inputs that a reason names
+LISTED = 2  # changed inputs that a reason lists
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("deepspeaker/**/*.py", "steps/*", "utils/*", "local/*", "egs/voxceleb/run.sh")
 
 
+Record = dict[str, Any]  # as `end` writes it
+
+
 class Kind(Enum):
-    """Why a part is to be made."""
+    """Kinds of reasons why a part is due."""
 
     NOT_RUN = auto()
-    FORCED = auto()  # --stage asks for it
-    FOLLOWS = auto()  # an earlier stage will make its inputs anew
+    FORCED = auto()  # by --stage
+    FOLLOWS = auto()  # an earlier stage will make its inputs again
     INTERRUPTED = auto()
-    UNREADABLE = auto()  # its record
+    UNREADABLE = auto()  # the record is
     SETTINGS = auto()
     INPUTS = auto()
     OUTPUTS = auto()
@@ -43,15 +46,15 @@ class Kind(Enum):
 
 
 class Reason(NamedTuple):
-    """Why a part is to be made: decide by the kind, print the text."""
+    """Why a part is due: programs decide by the kind and print the text."""
 
     kind: Kind
     text: str
-    settings: tuple[str, ...] = ()  # keys that changed, where that is the reason
+    settings: tuple[str, ...] = ()  # keys that changed, for Kind.SETTINGS
 
     @property
     def is_first_time(self) -> bool:
-        """Whether nothing that was made before is stale."""
+        """Whether the part is due for another reason than stale or damaged outputs."""
         return self.kind in (Kind.NOT_RUN, Kind.FORCED, Kind.FOLLOWS)
 
 
@@ -61,15 +64,15 @@ INTERRUPTED = Reason(Kind.INTERRUPTED, "it did not end")
 
 
 class Part(NamedTuple):
-    """What is made as a whole or not at all, and everything it depends on."""
+    """A unit of work that is done completely or not at all, and everything it depends on."""
 
     name: str  # stage and part: "1", "2/train", "5/triplet/test"
-    folder: Path  # where its record lies
-    base: Path  # paths below it are recorded relative to it
+    folder: Path  # folder of its record
+    base: Path  # paths below this folder are recorded relative to it
     inputs: list[Path]
-    settings: dict[str, object]  # options and the part of the configuration, nested
+    settings: dict[str, object]  # options and configuration that it depends on, nested
     outputs: list[Path]
-    paths: tuple[Path, ...] = ()  # what run.sh hands to the steps that make it
+    paths: tuple[Path, ...] = ()  # arguments for the steps that make it
 
     @property
     def record(self) -> Path:
@@ -81,14 +84,14 @@ class Part(NamedTuple):
 
 
 def why(part: Part, strict: bool) -> Reason | None:
-    """Why the part is to be made; None where it is up to date. strict: also because the programs changed."""
+    """Why the part is due; None if it is up to date. strict: it is also due if the programs changed."""
     if part.begun.exists():
         return INTERRUPTED
     if not part.record.exists():
         return NOT_RUN
     record = _read(part.record)
     if record is None:
-        return Reason(Kind.UNREADABLE, f"{part.record} is not a record that can be read")
+        return Reason(Kind.UNREADABLE, f"{part.record} cannot be read as a record")
     if changed := _changes(part, record):
         return changed
     if missing := [name for name in record["outputs"] if not (part.base / name).exists()]:
@@ -99,7 +102,7 @@ def why(part: Part, strict: bool) -> Reason | None:
 
 
 def begin(part: Part) -> None:
-    """Take the record away and note what the part is made from."""
+    """Remove the record and note what the part is about to be made from."""
     part.folder.mkdir(parents=True, exist_ok=True)
     with atomic(part.begun) as file:
         json.dump(_made_from(part), file)
@@ -107,10 +110,10 @@ def begin(part: Part) -> None:
 
 
 def end(part: Part, seconds: float, command: str) -> None:
-    """Write the record; UserError where an input changed since the part began, which is then to be made again."""
+    """Write the record; UserError, and no record, if an input or setting changed since the part began."""
     before = _read(part.begun)
     if before is None:
-        raise UserError(f"{part.begun}: expected what stage {part.name} began with; run the stage again")
+        raise UserError(f"{part.begun}: expected the inputs that stage {part.name} began with; run the stage again")
     if changed := _changes(part, before):
         raise UserError(f"{changed.text} while stage {part.name} ran: run the stage again")
     record = {**before, "outputs": {relative(path, part.base): _count(path) for path in part.outputs},
@@ -122,16 +125,16 @@ def end(part: Part, seconds: float, command: str) -> None:
     part.begun.unlink()
 
 
-def read_all(home: Path) -> list[tuple[str, dict]]:
-    """(stage, record) of every record of the data's or the experiment's folder that can be read."""
+def read_all(home: Path) -> list[tuple[str, Record]]:
+    """(stage, record) of every readable record of the folder `home`, data/ or exp/NAME/."""
     found = [(path.name.split(".")[0], _read(path)) for path in sorted((home / FOLDER).glob("*.json"))]
     return [(stage, record) for stage, record in found if record is not None]
 
 
 def made_by_another_program(part: Part) -> str | None:
-    """The revision of the programs that made a part, where it is not today's."""
+    """The revision of the programs that made a part; None if it is the current one or unknown."""
     record = _read(part.record)
-    return record["revision"] if record and record["program"] != program() else None
+    return str(record["revision"]) if record and record["program"] != program() else None
 
 
 def program() -> str:
@@ -147,20 +150,20 @@ def _made_from(part: Part) -> dict[str, object]:
             "inputs": {relative(path, part.base): _fingerprint(path) for path in part.inputs}}
 
 
-def _changes(part: Part, record: dict) -> Reason | None:
-    """The settings that differ from a record's, `num_mel_bins 40 -> 64`, or else the inputs, `data/a changed`."""
-    if found := list(changes(record["settings"], part.settings)):
-        text = ", ".join(f"{change.key} {change.old!r} -> {change.new!r}" for change in found)
-        return Reason(Kind.SETTINGS, text, tuple(change.key for change in found))
+def _changes(part: Part, record: Record) -> Reason | None:
+    """Settings that differ from the record's, `num_mel_bins 40 -> 64`, or else inputs, `data/a changed`; or None."""
+    if changed := list(changes(record["settings"], part.settings)):
+        text = ", ".join(f"{change.key} {change.old!r} -> {change.new!r}" for change in changed)
+        return Reason(Kind.SETTINGS, text, tuple(change.key for change in changed))
     old, new = record["inputs"], {relative(path, part.base): _fingerprint(path) for path in part.inputs}
     found = [f"{name} {'is gone' if name not in new else 'is new' if name not in old else 'changed'}"
              for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return Reason(Kind.INPUTS, ", ".join(found[:SHOWN]) + more) if found else None
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return Reason(Kind.INPUTS, ", ".join(found[:LISTED]) + more) if found else None
 
 
-def _read(path: Path) -> dict | None:
-    """A record of this format; None for anything else."""
+def _read(path: Path) -> Record | None:
+    """A record, or what `begin` noted; None for anything else."""
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -172,8 +175,8 @@ def _read(path: Path) -> dict | None:
     return record if good else None
 
 
-def _fingerprint(path: Path) -> list | None:
-    """[size, content or time] of a file, the names in a folder, None for what is not there."""
+def _fingerprint(path: Path) -> list[int | str] | None:
+    """[size, digest or time] of a file, [digest of the names] of a folder, None if there is neither."""
     try:
         status = path.stat()
         if path.is_dir():
@@ -193,7 +196,7 @@ def _digest(blocks: Iterable[bytes]) -> str:
 
 
 def _count(path: Path) -> dict[str, int]:
-    """Bytes of an output, and lines where it is a text file of Kaldi's kind."""
+    """The size of an output in bytes and, for text files, its number of lines."""
     if path.suffix in (".ark", ".pt", ".html"):
         return {"bytes": path.stat().st_size}
     content = path.read_bytes()
@@ -201,7 +204,7 @@ def _count(path: Path) -> dict[str, int]:
 
 
 def relative(path: Path, base: Path) -> str:
-    """A path below `base` as it is from there, so that a recipe's folder can be moved; any other as it is."""
+    """A path below `base` relative to it, so that the recipe's folder can be moved; other paths unchanged."""
     return str(path.relative_to(base) if path.is_relative_to(base) else path)
 
 
@@ -216,7 +219,7 @@ def _versions() -> dict[str, str]:
 
 
 def _revision() -> str:
-    """The commit of the programs, with -dirty where they differ from it; else the version."""
+    """The programs' commit, with -dirty if files differ from it; without Git, the package's version."""
     try:
         done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True,
                               text=True)

@@ -1,9 +1,10 @@
-"""results.tsv: one row for each test set, trial list, phase and back-end."""
+"""results.tsv: a row for each test set, trial list, phase and back-end."""
 
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from deepspeaker.atomic import atomic
 from deepspeaker.datadir import lines
@@ -16,13 +17,13 @@ FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": P
            "eer_high": PERCENT, "min_dcf_0.01_low": COST, "min_dcf_0.01_high": COST, "min_dcf_0.05": COST,
            "miss_at_fa_0.01": PERCENT, "act_dcf_0.01": COST, "cllr": COST, "min_cllr": COST, "top_1": PERCENT,
            "top_5": PERCENT}
-NONE = "-"  # what a list does not have: intervals of few speakers, likelihood ratios, identification
-SHOWN = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (prior 0.01)")
+NONE = "-"  # no value: intervals need enough speakers, and Cllr, for example, needs likelihood ratios
+HEADER = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (prior 0.01)")
 
 
-def collect(exp_dir: Path) -> list[dict]:
-    """The metrics of all score files under EXP_DIR, by set, trials, phase and back-end."""
-    rows = []
+def collect(exp_dir: Path) -> list[dict[str, Any]]:
+    """A row of metrics for each score file under EXP_DIR, sorted by set, trials, phase and back-end."""
+    rows: list[dict[str, Any]] = []
     for path in exp_dir.glob("*/scores/*/*.json"):
         phase, _, name, file = path.relative_to(exp_dir).parts
         trials, backend = file.removesuffix(".json").rsplit(".", 1)
@@ -32,22 +33,22 @@ def collect(exp_dir: Path) -> list[dict]:
     return sorted(rows, key=lambda row: (row["set"], row["trials"], PHASES.index(row["phase"]), row["backend"]))
 
 
-def write_results(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
-    """Tab-separated, with a header; rates in percent."""
+def write_results(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write the rows of `collect` with a header, separated by tabs; rates in percent."""
     with atomic(path) as file:
         file.write("\t".join(FORMATS) + "\n")
         file.writelines("\t".join(_cell(row.get(key), form) for key, form in FORMATS.items()) + "\n" for row in rows)
 
 
-def read_results(path: str | os.PathLike) -> list[dict[str, str]]:
-    """The rows of a results.tsv, as text. UserError for a missing file."""
+def read_results(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The rows of results.tsv, column -> text. UserError for a missing file."""
     header, *rows = [line.split("\t") for _, line in lines(path)]
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def as_text(rows: Iterable[Mapping[str, str]]) -> str:
-    """The rows of read_results as a small table for a person."""
-    cells = [SHOWN]
+    """The rows of read_results as an aligned table of the main columns, for the terminal."""
+    cells = [HEADER]
     for row in rows:
         interval = NONE if row["eer_low"] == NONE else f"{float(row['eer_low']):.2f} to {float(row['eer_high']):.2f}"
         where = row["set"] if row["trials"] == "trials" else f"{row['set']}/{row['trials']}"

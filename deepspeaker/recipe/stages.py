@@ -1,9 +1,10 @@
-"""The parts of each stage of run.sh: what each reads, the settings it depends on, what it leaves. Needs no torch."""
+"""The parts of each stage of run.sh: their inputs, settings and outputs. Does not import torch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from deepspeaker.conf_files import Tables
 from deepspeaker.datadir import archives
 from deepspeaker.provenance import embedded_with, stored, trained_with
 from deepspeaker.recipe.phases import networks
@@ -12,16 +13,16 @@ from deepspeaker.recipe.records import FOLDER, Part, relative
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
 FEATURES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
-SECTIONS = ("features", "augment", "embedding", "scoring")  # of the configuration, which parts name
-TOP = 100  # files of a corpus's folder: of more only the names are compared
+SECTIONS = ("features", "augment", "embedding", "scoring")  # sections that every configuration must have
+TOP = 100  # files directly in a corpus's folder; if there are more, only their names are compared
 
 
 class Recipe(NamedTuple):
-    """What a run of run.sh was asked for."""
+    """The options of a run of run.sh, resolved."""
 
     dir: Path
     exp: Path
-    tables: dict[str, dict]  # the configuration
+    tables: Tables  # the configuration
     corpus: str
     corpus_opts: str
     root: Path
@@ -32,7 +33,7 @@ class Recipe(NamedTuple):
     init: str  # network that the softmax phase starts from; "": random weights
     start: Path  # network that the triplet phase starts from
     backends: str
-    learnt_from: str  # "train" where a back-end learns from the training set's embeddings, else ""
+    learnt_from: str  # "train" if a back-end learns from the training set's embeddings, else ""
 
     @property
     def data(self) -> Path:
@@ -43,23 +44,24 @@ class Recipe(NamedTuple):
         return self.data / ("train_augmented" if self.augment else "train")
 
     def sets(self, *trained: str) -> list[str]:
-        """Those of `trained` that are there, and every test set."""
+        """Names of the data directories: those of `trained` that exist, and every test set."""
         names = [name for name in trained if (self.data / name).is_dir()]
         return names + sorted(path.name for path in self.data.glob("test*") if path.is_dir())
 
-    def part(self, name: str, inputs: Iterable[Path], settings: dict, outputs: Iterable[Path], *paths: Path) -> Part:
+    def part(self, name: str, inputs: Iterable[Path], settings: Mapping[str, object], outputs: Iterable[Path],
+             *paths: Path) -> Part:
         folder = (self.data if name[0] in "12" else self.exp) / FOLDER
-        return Part(name, folder, self.dir, list(inputs), settings, list(outputs), paths)
+        return Part(name, folder, self.dir, list(inputs), dict(settings), list(outputs), paths)
 
 
 def parts(recipe: Recipe, stage: int) -> list[Part]:
-    """The parts of a stage as far as they are known by now, in the order in which they are made."""
+    """The parts of a stage in the order in which they are made, without those whose data sets do not exist yet."""
     return list(STAGES[stage](recipe))
 
 
 def _data(recipe: Recipe) -> Iterator[Part]:
-    root = []
-    if recipe.corpus != "synthetic" and recipe.root.is_dir():  # which makes its own
+    root: list[Path] = []  # the synthetic corpus is made by the stage itself, hence no input
+    if recipe.corpus != "synthetic" and recipe.root.is_dir():
         files = sorted(path for path in recipe.root.iterdir() if path.is_file())
         root = [recipe.root, *(files if len(files) <= TOP else [])]
     made = (recipe.data / name for name in recipe.sets("train", "dev"))
@@ -128,12 +130,12 @@ STAGES = {1: _data, 2: _features, 3: _softmax, 4: _triplet, 5: _embeddings, 6: _
 
 
 def _there(folder: Path, *patterns: str) -> Iterator[Path]:
-    """The files of a folder that match, sorted within each pattern."""
+    """The files of a folder that match the patterns, in the order of the patterns, sorted within each."""
     for pattern in patterns:
         yield from sorted(path for path in folder.glob(pattern) if path.is_file())
 
 
 def _with_archives(folder: Path, *names: str) -> Iterator[Path]:
-    """Files of a data directory, and the archives that its feats.scp and vad.scp name."""
+    """Files of a data directory by name, and the archives that its feats.scp and vad.scp refer to."""
     yield from _there(folder, *names)
     yield from sorted(archives(folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.checkpoint import load_model
+from deepspeaker.checkpoint import load_network
 from deepspeaker.config import BatchConfig, Config, TrainingConfig
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LOSSES, LossArguments
@@ -61,7 +61,7 @@ def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Opt
 
 
 def _take_weights(network: Network, init: Path, config: Config, phase: str, num_speakers: int) -> None:
-    trained = load_model(init)
+    trained = load_network(init)
     old, new = ({key: c.as_tables()[key] for key in ("features", "model")} for c in (trained.config, config))
     if different := differences(old, new):
         raise UserError(f"{init} is of another configuration ({'; '.join(different)}): use that configuration's "

@@ -1,6 +1,13 @@
-"""The report: one page that tells an experiment, its figures within it, to be read without a network or a program."""
+"""The report of an experiment: one HTML page with its figures, which a browser shows offline.
+
+systems   what is compared: trial lists and the systems that scored them
+figures   figures as SVG
+facts     data, training, stages and versions
+page.html the template
+"""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +24,7 @@ from deepspeaker.recipe.report.systems import ScoredList, System, differences, s
 
 
 def make_report(data: Path, exp: Path, config: Config) -> str:
-    """The page, as HTML, of what stages 1 to 6 left in `data` and `exp`. All texts from files are escaped."""
+    """The HTML page on what stages 1 to 6 left in `data` and `exp`. All text from files is escaped."""
     lists = scored_lists(exp, data)
     page = _environment().get_template("page.html")
     return page.render(
@@ -28,8 +35,8 @@ def make_report(data: Path, exp: Path, config: Config) -> str:
         versions=facts.versions())
 
 
-def _section(scored: ScoredList, exp: Path) -> dict:
-    """What the page shows of one trial list."""
+def _section(scored: ScoredList, exp: Path) -> dict[str, object]:
+    """What the page shows about one trial list."""
     latest = scored.latest()
     return {"title": f"{scored.set} / {scored.name}", "systems": scored.systems, "latest": latest,
             "differences": differences(scored), "det": Markup(figures.det(scored)),
@@ -40,16 +47,16 @@ def _section(scored: ScoredList, exp: Path) -> dict:
 
 
 def _histograms(scored: ScoredList, system: System) -> list[str]:
-    """The system's scores and, where there are any, its log likelihood ratios."""
+    """The system's scores and, if it is calibrated, its log-likelihood ratios."""
     found = [figures.histogram(system.scores, scored.labels, f"score, {system.backend}")]
     if system.llr is not None:
-        name = f"log likelihood ratio, {system.backend}, calibrated on dev"
+        name = f"log-likelihood ratio, {system.backend}, calibrated on dev"
         found.append(figures.histogram(system.llr, scored.labels, name, zero=True))
     return found
 
 
 def _map(scored: ScoredList, exp: Path) -> str:
-    """The embeddings of the utterances that the list tests, of the last phase."""
+    """A map of the embeddings, by the last phase, of all utterances in the list; "" where there are none."""
     phase = scored.latest()[0].phase
     scp = exp / phase / "embeddings" / scored.set / "embedding.scp"
     if not scp.exists():
@@ -63,8 +70,9 @@ def _map(scored: ScoredList, exp: Path) -> str:
 def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "count": lambda n: f"{n:,}", "minutes": _minutes, "json": json.dumps,
-                            "link": _link}
+    filters: dict[str, Callable[..., str]] = {"number": _number, "count": lambda n: f"{n:,}", "minutes": _minutes,
+                                              "json": json.dumps, "link": _link}
+    environment.filters |= filters
     return environment
 
 
@@ -72,12 +80,12 @@ def _number(value: float | None, digits: int = 2, sign: str = "") -> str:
     return "–" if value is None else f"{value:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _minutes(seconds: str) -> str:
-    minutes, rest = divmod(int(seconds), 60)
+def _minutes(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _link(recording: str) -> str:
-    """The address of a recording that is a file on this machine; '' for commands."""
+    """The file:// address of a recording; "" if it is a command or its path is relative."""
     return f"file://{quote(recording)}" if recording.startswith("/") and not recording.endswith("|") else ""

@@ -1,4 +1,4 @@
-"""What an experiment was: data, training, stages, configuration, versions."""
+"""What the report says of data sets, training logs, stages and versions."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from deepspeaker.datadir import lines, read_table
 from deepspeaker.errors import UserError
@@ -15,9 +16,9 @@ from deepspeaker.recipe.records import read_all
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements.txt"
 
 
-def data_sets(data: Path) -> list[dict]:
+def data_sets(data: Path) -> list[dict[str, object]]:
     """Counts of each data directory: speakers, utterances, hours, utterances that stage 2 could not use, trials."""
-    found = []
+    found: list[dict[str, object]] = []
     for directory in sorted(path.parent for path in data.glob("*/utt2spk")):
         utt2spk = read_table(directory / "utt2spk")
         durations = directory / "utt2dur"
@@ -28,8 +29,8 @@ def data_sets(data: Path) -> list[dict]:
     return found
 
 
-def training_logs(exp: Path) -> dict[str, list[dict]]:
-    """Phase -> the entries of its train.jsonl, an epoch each. Raises UserError for a line that is not JSON."""
+def training_logs(exp: Path) -> dict[str, list[dict[str, Any]]]:
+    """Phase -> the entries of its train.jsonl, one per epoch. UserError for a line that is not such an entry."""
     found = {}
     for phase in PHASES:
         path = exp / phase / "train.jsonl"
@@ -38,9 +39,9 @@ def training_logs(exp: Path) -> dict[str, list[dict]]:
     return {phase: entries for phase, entries in found.items() if entries}
 
 
-def stages(*homes: Path) -> list[dict]:
-    """What the records in data and experiment say of each stage: seconds of all its parts, last date, command line."""
-    found: dict[str, dict] = {}
+def stages(*homes: Path) -> list[dict[str, Any]]:
+    """From the records of data and experiment, for each stage: seconds over all parts, date and command of the last."""
+    found: dict[str, dict[str, Any]] = {}
     for stage, record in (item for home in homes for item in read_all(home)):
         entry = found.setdefault(stage, {"stage": stage, "seconds": 0, "date": "", "command": ""})
         entry["seconds"] += record["seconds"]
@@ -66,7 +67,7 @@ def _count(path: Path) -> int:
     return sum(1 for _ in lines(path)) if path.exists() else 0
 
 
-def _entry(path: Path, number: int, line: str) -> dict:
+def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except ValueError:

@@ -1,9 +1,10 @@
-"""The report's figures, each as the text of an SVG element that stands in the page."""
+"""The report's figures. Each function returns the text of an SVG element for the page."""
 
 import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -16,10 +17,14 @@ from scipy.special import ndtri
 from deepspeaker.metrics.rates import error_rates, rank
 from deepspeaker.recipe.report.systems import ScoredList, System
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType  # no such name at run time in older matplotlib
+
 INK, FAINT, TARGET, NONTARGET = "#222222", "#bbb5a8", "#1f6f8b", "#b4552d"
 PHASE_COLOURS = {"untrained": "#9a948a", "softmax": "#1f6f8b", "triplet": "#8c1c13"}
-STYLES = ("-", "--", ":", "-.")  # of back-ends
-STYLE = {"font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False,
+LINES = ("-", "--", ":", "-.")  # line styles of back-ends
+STYLE: "dict[RcKeyType, Any]" = {
+         "font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False,
          "axes.edgecolor": "#777777", "axes.linewidth": 0.6, "axes.labelcolor": INK, "text.color": INK,
          "xtick.color": "#555555", "ytick.color": "#555555", "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
          "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False, "legend.fontsize": 7.5,
@@ -27,24 +32,24 @@ STYLE = {"font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False
          "svg.fonttype": "none", "svg.hashsalt": "deepspeaker", "text.parse_math": False, "figure.dpi": 72}
 SQUARE, FLAT, SMALL = (4.6, 4.9), (4.6, 2.8), (2.3, 1.5)  # inches
 DET_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # percent
-DET_LIMITS = 1e-4, 0.9  # rates
-DET_POINTS = 400  # of a curve, evenly along its length
-DCF_MARKS = {0.01: "o", 0.001: "s"}  # priors whose minDCF points are drawn
-MARK = {"markersize": 4, "markerfacecolor": "white"}
+DET_LIMITS = 1e-4, 0.9  # error rates at the ends of the axes
+DET_POINTS = 400  # points of a curve at most, evenly spaced along it
+DCF_MARKS = {0.01: "o", 0.001: "s"}  # target prior -> mark of its minDCF point
+MARK: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white"}
 GAUGES = ("dev_eer", "loss", "accuracy", "active", "same", "different", "effective_rank", "gradient_norm",
           "learning_rate", "utterances_per_second", "waiting")  # shown first, in this order
 NOT_GAUGES = ("epoch", "step", "seconds")
-RASTER = 1000  # points from which a scatter is drawn as pixels
+RASTER = 1000  # scatter plots of more points are drawn as pixels
 
 
 def det(scored: ScoredList) -> str:
-    """Detection error trade-off of all systems: straight lines where scores are normally distributed."""
+    """Detection error trade-off of all systems; normally distributed scores give straight lines."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(SQUARE)
         backends = list(dict.fromkeys(system.backend for system in scored.systems))
         lowest = max(DET_LIMITS[0], 0.5 / min(scored.labels.sum(), (~scored.labels).sum()))
         for system in scored.systems:
-            style = STYLES[backends.index(system.backend) % len(STYLES)]
+            style = LINES[backends.index(system.backend) % len(LINES)]
             _det_curve(axes, system, scored.labels, style, system.name if len(backends) > 1 else system.phase)
         for prior, mark in DCF_MARKS.items():
             axes.plot([], [], mark, color="#555555", label=f"minDCF, prior {prior:g}", **MARK)
@@ -71,10 +76,10 @@ def _det_curve(axes: Axes, system: System, labels: np.ndarray, style: str, name:
 
 
 def histogram(values: np.ndarray, labels: np.ndarray, name: str, zero: bool = False) -> str:
-    """Densities of target and nontarget trials; `zero` marks 0."""
+    """Densities of the values (n,) of target and of nontarget trials. zero: draw a line at 0."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(FLAT)
-        bins = np.linspace(*_span(values), 61)
+        bins = np.linspace(*_span(values), 61).tolist()
         for which, colour, title in ((labels, TARGET, "target"), (~labels, NONTARGET, "nontarget")):
             axes.hist(values[which], bins, density=True, histtype="stepfilled", color=colour, alpha=0.35)
             axes.hist(values[which], bins, density=True, histtype="step", color=colour, label=title)
@@ -86,8 +91,8 @@ def histogram(values: np.ndarray, labels: np.ndarray, name: str, zero: bool = Fa
         return _svg(figure, name)
 
 
-def training(phase: str, epochs: Sequence[Mapping]) -> list[str]:
-    """A figure for every number that train.jsonl has of the phase, an epoch a point."""
+def training(phase: str, epochs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A figure for every quantity in the phase's train.jsonl, with a point per epoch."""
     known = dict.fromkeys(name for entry in epochs for name, value in entry.items() if _is_number(value))
     names = [n for n in GAUGES if n in known] + [n for n in known if n not in (*GAUGES, *NOT_GAUGES)]
     return [_gauge(name, [(entry["epoch"], entry[name]) for entry in epochs if _is_number(entry.get(name))],
@@ -108,8 +113,7 @@ def _gauge(name: str, points: list[tuple[int, float]], colour: str) -> str:
 
 
 def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> str:
-    """Embeddings (n, E) on their two principal components, coloured by speaker; '' where there are no
-    two components."""
+    """Embeddings (n, E) on their first two principal components, coloured by speaker; "" if there are not two."""
     from sklearn.decomposition import PCA
 
     if min(embeddings.shape) < 2:
@@ -121,7 +125,8 @@ def speaker_map(embeddings: np.ndarray, speakers: Sequence[str], title: str) -> 
     colours[:, 3] = 1
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(SQUARE)
-        axes.scatter(*places.T, s=9, c=colours[number], alpha=0.75, linewidths=0, rasterized=len(places) > RASTER)
+        axes.scatter(places[:, 0], places[:, 1], s=9, c=colours[number], alpha=0.75, linewidths=0,
+                     rasterized=len(places) > RASTER)
         share = 100 * pca.explained_variance_ratio_
         axes.set(xlabel=f"first component, {share[0]:.0f} % of the variance",
                  ylabel=f"second, {share[1]:.0f} %", xticks=[], yticks=[])
@@ -135,13 +140,13 @@ def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """An SVG element; its only ids are those that its clip paths need. matplotlib escapes the texts in it."""
+    """The figure as an SVG element without ids, except those of clip paths. matplotlib escapes its text."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, dpi=150, bbox_inches="tight", pad_inches=0.03)
     text = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg"):])
-    box = re.search(r'viewBox="[^"]*"', text)[0]
-    return re.sub(r"<svg [^>]*>", f'<svg role="img" aria-label="{escape(title)}" {box} '
+    box = text.partition('viewBox="')[2].partition('"')[0]
+    return re.sub(r"<svg [^>]*>", f'<svg role="img" aria-label="{escape(title)}" viewBox="{box}" '
                   f'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
 
 
@@ -150,9 +155,10 @@ def _is_number(value: object) -> bool:
 
 
 def _probit(rates: np.ndarray) -> np.ndarray:
-    """Standard normal quantiles of rates; those of 0 and 1 are moved just beyond the axes."""
+    """Standard normal quantiles (n,) of rates (n,); those of 0 and 1, infinite, are put just beyond the axes."""
     least = DET_LIMITS[0] / 10
-    return ndtri(np.clip(rates, least, 1 - least))
+    quantiles: np.ndarray = ndtri(np.clip(rates, least, 1 - least))
+    return quantiles
 
 
 def _evenly(x: np.ndarray, y: np.ndarray) -> np.ndarray:

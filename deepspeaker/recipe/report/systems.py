@@ -1,16 +1,17 @@
-"""The scored trial lists of an experiment: what the report compares."""
+"""What the report compares: the scored trial lists of an experiment, and the systems that scored them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from deepspeaker.datadir import Segment, read_segments, read_table
 from deepspeaker.datadir.trials import TrialList
-from deepspeaker.metrics import difference, resampled, score_metrics
-from deepspeaker.metrics.bootstrap import enough_speakers
+from deepspeaker.metrics import difference, score_metrics
+from deepspeaker.metrics.bootstrap import enough_speakers, resampled
 from deepspeaker.metrics.describe import read_alike
 from deepspeaker.metrics.rates import eer_threshold, rank
 from deepspeaker.metrics.sides import Sides, trial_sides
@@ -18,7 +19,7 @@ from deepspeaker.recipe.results import collect
 from deepspeaker.scoring.score_files import read_scored
 
 COMPARED = ("eer", "min_dcf_0.01")
-WORST = 10  # errors of each kind that are listed
+WORST = 10  # errors listed of each kind
 
 
 @dataclass(eq=False)
@@ -27,9 +28,9 @@ class System:
 
     phase: str
     backend: str
-    metrics: Mapping  # as compute_metrics.py --json prints them
+    metrics: Mapping[str, Any]  # as compute_metrics.py --json prints them
     scores: np.ndarray  # (n,)
-    llr: np.ndarray | None  # (n,)
+    llr: np.ndarray | None  # (n,); None if not calibrated
 
     @property
     def name(self) -> str:
@@ -42,13 +43,14 @@ class ScoredList:
 
     set: str
     name: str
-    directory: Path  # of the test set
-    trials: TrialList  # those with a score
+    directory: Path  # the test set's data directory
+    trials: TrialList  # the n trials that have a score
     sides: Sides
     systems: list[System]
 
     @property
     def labels(self) -> np.ndarray:
+        """(n,) bool, true for targets."""
         return self.trials.targets
 
     def latest(self) -> list[System]:
@@ -57,26 +59,29 @@ class ScoredList:
 
 
 def scored_lists(exp: Path, data: Path) -> list[ScoredList]:
-    """All lists that stage 6 scored, with the scores of every phase and back-end."""
+    """All trial lists that stage 6 scored, with the scores of every phase and back-end."""
     return [_scored_list(exp, data / name, trials, list(rows))
             for (name, trials), rows in groupby(collect(exp), key=lambda row: (row["set"], row["trials"]))]
 
 
-def _scored_list(exp: Path, directory: Path, trials: str, rows: list[dict]) -> ScoredList:
-    path, first, systems = directory / trials, None, []
-    for row in rows:
-        file = Path(directory.name) / f"{trials}.{row['backend']}"
-        scores, llr = (exp / row["phase"] / kind / file for kind in ("scores", "llr"))
-        first = first or read_scored(scores, path)
-        systems.append(System(row["phase"], row["backend"], row, read_alike(scores, path, first),
-                              read_alike(llr, path, first) if llr.exists() else None))
+def _scored_list(exp: Path, directory: Path, trials: str, rows: list[dict[str, Any]]) -> ScoredList:
+    path = directory / trials
+
+    def file(kind: str, row: dict[str, Any]) -> Path:
+        return Path(exp, row["phase"], kind, directory.name, f"{trials}.{row['backend']}")
+
+    first = read_scored(file("scores", rows[0]), path)
+    systems = [System(row["phase"], row["backend"], row, read_alike(file("scores", row), path, first),
+                      read_alike(file("llr", row), path, first) if file("llr", row).exists() else None)
+               for row in rows]
     enroll = directory / "enroll"
     sides = trial_sides(first.trials, directory / "utt2spk", enroll if enroll.exists() else None)
     return ScoredList(directory.name, trials, directory, first.trials, sides, systems)
 
 
-def differences(scored: ScoredList) -> list[dict]:
-    """Metric differences of each phase to the one before it and, in the last phase, of each back-end to the first."""
+def differences(scored: ScoredList) -> list[dict[str, Any]]:
+    """Differences of the metrics COMPARED: of each phase from the phase before and, in the last phase, of each back-end
+    from the cosine or, where there is none, from the first."""
     pairs = [(a, b) for backend in dict.fromkeys(s.backend for s in scored.systems)
              for a, b in pairwise(s for s in scored.systems if s.backend == backend)]
     first, *others = sorted(scored.latest(), key=lambda s: s.backend != "cosine")
@@ -95,13 +100,13 @@ class Side:
     """One side of a trial to listen to."""
 
     name: str
-    recordings: list[tuple[str, str]]  # wav.scp entry; which part of it, and what was done to it
-    seconds: float | None
+    recordings: list[tuple[str, str]]  # (wav.scp entry, the part of it that was used and how it was augmented)
+    seconds: float | None  # of all utterances; None if unknown
 
 
-def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict]]:
-    """The nontarget trials of the highest and the target trials of the lowest scores, of those on the wrong side of the
-    EER threshold."""
+def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict[str, object]]]:
+    """The WORST errors at the EER threshold: accepted nontarget trials with the highest scores, and rejected target
+    trials with the lowest."""
     accepted = system.scores > eer_threshold(rank(system.scores, scored.labels))
     accepts, rejects = np.flatnonzero(accepted & ~scored.labels), np.flatnonzero(~accepted & scored.labels)
     accepts = accepts[np.argsort(-system.scores[accepts], kind="stable")[:WORST]]
@@ -116,13 +121,14 @@ def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict]]:
         recordings = [_recording(u, wav, segments, changes) for u in utterances]
         return Side(name, recordings, sum(lengths) if lengths else None)
 
-    def trial(i: int) -> dict:
+    def trial(i: int) -> dict[str, object]:
         first, second = scored.trials.first[i], scored.trials.second[i]
         return {"score": float(system.scores[i]), "sides": (
             side(scored.trials.first_ids[first], scored.sides.first[first]),
             side(scored.trials.second_ids[second], scored.sides.second[second]))}
 
-    return {"false accepts": [trial(i) for i in accepts], "false rejects": [trial(i) for i in rejects]}
+    return {"false accepts": [trial(i) for i in accepts.tolist()],
+            "false rejects": [trial(i) for i in rejects.tolist()]}
 
 
 def _recording(utterance: str, wav: Mapping[str, str], segments: Mapping[str, Segment],
