@@ -49,7 +49,7 @@ def test_sherpa_onnx_runs_it(tmp_path, capsys):
 def test_from_samples(tmp_path, changes):
     path, out = model_file(tmp_path / "model.pt", changes), tmp_path / "model.onnx"
     done = export_onnx.export_onnx(deepspeaker.load(path), out, front_end=True)
-    assert done.difference < 1e-4 and "starts at samples" in done.deployment and not onnx.load(out).metadata_props
+    assert done.difference < 1e-4 and "starts from samples" in done.deployment and not onnx.load(out).metadata_props
     samples = voice(1, seconds=2.3)
     np.testing.assert_allclose(run(out, samples=samples), deepspeaker.load(path).embed(samples, RATE), atol=1e-3)
     silence = np.zeros(RATE, np.float32)
@@ -66,7 +66,7 @@ def test_modern_bodies(tmp_path, name):
 def test_batches_of_features_and_why_sherpa_cannot(tmp_path):
     path, out = model_file(tmp_path / "model.pt"), tmp_path / "model.onnx"
     done = export_onnx.export_onnx(deepspeaker.load(path), out, front_end=False)
-    assert "num_mel_bins is 64, its own 80" in done.deployment and "snip_edges is True" in done.deployment
+    assert "num_mel_bins is 64, sherpa-onnx has 80" in done.deployment and "snip_edges is True" in done.deployment
     features = np.random.default_rng(0).standard_normal((3, 77, 64)).astype(np.float32)
     one_by_one = np.concatenate([run(out, features=features[n:n + 1]) for n in range(3)])
     np.testing.assert_allclose(run(out, features=features), one_by_one, atol=1e-5)

@@ -19,7 +19,8 @@ from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_embeddings import embed_share
 from deepspeaker.extraction.make_features import Places, join_features, make_share
-from deepspeaker.inference.model import Recording
+from deepspeaker.inference.model import Heard, Recording
+from deepspeaker.inference.speech_check import Trust
 from deepspeaker.scoring.plda import train
 
 RNG = np.random.default_rng(0)
@@ -74,7 +75,8 @@ def test_verify_of_samples_and_files(tmp_path):
 
 def test_a_ratio_that_reaches_the_threshold_is_the_same_speaker(tmp_path):
     model = deepspeaker.load(model_file(tmp_path / "model.pt"))
-    first, second = (Recording(each, 2.0) for each in unit(RNG.standard_normal((2, 8))))
+    trust = Trust(2.0, 2.0, -20.0, 0.0)
+    first, second = (Heard(each, 2.0, trust) for each in unit(RNG.standard_normal((2, 8))))
     llr = model.compare(first, second, 0.0).llr
     assert model.compare(first, second, llr).same and not model.compare(first, second, np.nextafter(llr, np.inf)).same
 

@@ -98,7 +98,7 @@ def _root(given: Given, corpus: str, caller: Path, folder: Path) -> Path:
 def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
     """The configuration file: relative to the caller's folder, or else to the recipe's."""
     if given["set"] and not given["name"]:
-        raise UserError("--set changes the experiment: give it a name of its own with --name")
+        raise UserError("--set makes another experiment: it needs --name")
     name = given["conf"] or ("conf/demo.toml" if corpus == SYNTHETIC else "conf/deep_speaker.toml")
     for folder in (caller, recipe) if given["conf"] else (recipe,):
         if (folder / name).is_file():
