@@ -96,7 +96,7 @@ def test_several_machines(found):
 @pytest.mark.parametrize("options, message", [
     ({"nj": "0"}, "--nj: expected at least 1 job, found 0"), ({"nj": ""}, "--nj: expected a number, found ''"),
     ({"gpus": "two"}, "--gpus: expected a number, found 'two'"), ({"seed": "-1"}, "--seed: expected a number"),
-    ({"stop_stage": "8"}, "stage 8: the stages are 1 to 7"), ({"stage": "0"}, "stage 0: the stages are 1 to 7"),
+    ({"stop_stage": "8"}, "stage 8: expected 1 to 7"), ({"stage": "0"}, "stage 0: expected 1 to 7"),
     ({"stage": "5", "stop_stage": "4"}, "--stop-stage 4 is before --stage 5"),
     ({"augment": "noise"}, "--augment noise needs --musan"), ({"augment": "hum"}, "--augment: no 'hum'; there are: sp"),
     ({"augment": "reverb", "rirs": "nix"}, "nix: no such folder"), ({"init": "nix.pt"}, "--init .*/nix.pt: no such"),

@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 
     same: bool  # llr >= threshold
     llr: float  # log-likelihood ratio, natural: log p(score | same speaker) - log p(score | different speakers)
-    threshold: float  # above it accepting costs less than rejecting
+    threshold: float  # from here on accepting costs less than rejecting
     score: float  # the back-end's score, before calibration
     first: Trust
     second: Trust

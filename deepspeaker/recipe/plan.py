@@ -18,7 +18,7 @@ class Due(NamedTuple):
 
     lines: list[str]  # for the user
     parts: list[Part] | None  # due, already begun; None: the stage has no parts yet, since its inputs do not exist
-    replace: str  # train.py --replace, what happens to a finished training: "", "changed" or "always"
+    replace: str  # train.py --replace, which earlier training to set aside: "" for none, "changed" or "always"
 
 
 def plan(recipe: Recipe, first: int, last: int, force: bool, strict: bool) -> Iterator[str]:
@@ -73,7 +73,10 @@ def _reasons(recipe: Recipe, stage: int, force: bool, strict: bool) -> Reasons:
 
 
 def _replace(force: bool, reasons: Iterable[Reason]) -> str:
-    """By hand, with --stage, it is an error that something else was trained in exp/NAME; else that is set aside."""
+    """An earlier training with other settings is set aside, except with --stage, where train.py refuses to replace it.
+
+    If the programs changed (--strict), a finished training is set aside in any case.
+    """
     if any(reason.kind == Kind.PROGRAM for reason in reasons):
         return "always"
     return "" if force else "changed"

@@ -24,12 +24,12 @@ INK, FAINT, TARGET, NONTARGET = "#222222", "#bbb5a8", "#1f6f8b", "#b4552d"
 PHASE_COLOURS = {"untrained": "#9a948a", "softmax": "#1f6f8b", "triplet": "#8c1c13"}
 LINES = ("-", "--", ":", "-.")  # line styles of back-ends
 STYLE: "dict[RcKeyType, Any]" = {
-         "font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.edgecolor": "#777777", "axes.linewidth": 0.6, "axes.labelcolor": INK, "text.color": INK,
-         "xtick.color": "#555555", "ytick.color": "#555555", "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
-         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False, "legend.fontsize": 7.5,
-         "grid.color": "#e4e0d8", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4,
-         "svg.fonttype": "none", "svg.hashsalt": "deepspeaker", "text.parse_math": False, "figure.dpi": 72}
+    "font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#777777", "axes.linewidth": 0.6, "axes.labelcolor": INK, "text.color": INK,
+    "xtick.color": "#555555", "ytick.color": "#555555", "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False, "legend.fontsize": 7.5,
+    "grid.color": "#e4e0d8", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4,
+    "svg.fonttype": "none", "svg.hashsalt": "deepspeaker", "text.parse_math": False, "figure.dpi": 72}
 SQUARE, FLAT, SMALL = (4.6, 4.9), (4.6, 2.8), (2.3, 1.5)  # inches
 DET_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # percent
 DET_LIMITS = 1e-4, 0.9  # error rates at the ends of the axes
