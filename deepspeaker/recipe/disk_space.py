@@ -15,11 +15,10 @@ VAD_BYTES = 4  # per frame, in vad.ark
 
 
 def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir: Path) -> str:
-    """A line that says how much disk the features of data directories need; UserError if less is free.
+    """A line that says what the features of data directories need; UserError where the disk has less.
 
-    features: [features] of the configuration. audio: name of each data directory -> the directory whose recordings set
-    its length, which is itself or, for an augmented copy that does not exist yet, the original. Archives of the same
-    names in ark_dir will be replaced, so their space counts as free.
+    features: [features] of the configuration. audio: name of each data directory -> that which tells how long its
+    recordings are: itself, or what it will be a copy of. What lies in ark_dir of the same names is to be replaced.
     """
     frame_bytes = features["num_mel_bins"] * (2 if features["compress"] else 4) + VAD_BYTES
     hours = {directory: hours_of(directory) for directory in set(audio.values())}
@@ -34,7 +33,7 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
 
 
 def hours_of(directory: Path) -> float:
-    """Hours of audio of a data directory: from its segments, else estimated from the length of some recordings."""
+    """Hours of audio of a data directory: by its segments, else as some of its recordings are long."""
     if (directory / "segments").exists():
         return sum(max(0.0, end - start) for _, start, end in read_segments(directory).values() if end) / 3600
     entries = list(read_table(directory / "wav.scp").values())
@@ -46,7 +45,7 @@ def hours_of(directory: Path) -> float:
 def _seconds(entry: str) -> float | None:
     try:
         return probe(Path(entry)).seconds
-    except (UserError, OSError):  # stage 2 reports it
+    except (UserError, OSError):  # which stage 2 tells of
         return None
 
 
