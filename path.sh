@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The environment of every script: source it. $PYTHON (default: the active python3) is used if it satisfies
-# requirements.txt; otherwise .venv is made from it, once, at the repository's root.
+# The environment of every script; source it. $PYTHON (default: the active python3) is used if it satisfies
+# requirements.txt; otherwise .venv is made with it, once, at the repository's root.
 export LC_ALL=C PYTHONUNBUFFERED=1
 DEEPSPEAKER_ROOT=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 if [ "${DEEPSPEAKER_PYTHON:-}" != "$(command -v python3)" ]; then
@@ -25,5 +25,5 @@ case ":${PYTHONPATH:-}:" in
   *) PYTHONPATH=$DEEPSPEAKER_ROOT${PYTHONPATH:+:$PYTHONPATH} ;;
 esac
 export PATH PYTHONPATH
-# glibc hands freed memory back to the kernel, which clears it page by page for the next tensor: let it be kept.
+# By default glibc returns freed memory to the kernel, which clears it page by page for the next tensor: keep it.
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-33554432}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-536870912}"

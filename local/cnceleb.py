@@ -5,9 +5,10 @@
     local/cnceleb.py --concatenated /db data
 
 Where to get it: https://www.openslr.org/82 (22 GB for CN-Celeb1, CN-Celeb2 in three parts). Chinese celebrities in
-eleven genres, from interviews to singing, 16 kHz FLAC. CN-Celeb1: 997 speakers, 126,532 utterances, of whom 797 with
-107,953 are for training; 17,777 test utterances of the other 200; 196 models; 3,484,292 trials, 17,755 of them
-target. CN-Celeb2: 1,996 more speakers to train on, 524,787 utterances. Many utterances are shorter than 2 s.
+eleven genres, from interviews to singing, 16 kHz FLAC. CN-Celeb1: 997 speakers, 126,532 utterances; 200 of the speakers
+are for testing, with 17,777 utterances, 196 models and 17,755 target trials. CN-Celeb2: more speakers to train on.
+TRAIN and TRIALS in this file count training speakers, their utterances and all trials. Many utterances are shorter than
+2 s.
 
 Reads, and never writes to, ROOT (folders may also be called CN-Celeb, cnceleb1, CN-Celeb_wav, ...; of several copies
 the first by name is taken; audio may be .wav, .flac, .ogg, .mp3 or .m4a, whatever the lists say):
@@ -34,12 +35,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deepspeaker.corpus import (
+    HELD_OUT,
     DataSet,
     audio_files,
     corpus_parser,
     preparing,
     refuse_missing,
     require_root,
+    say_expected,
     subfolders,
     utterance_id,
     write_sets,
@@ -51,6 +54,8 @@ from deepspeaker.errors import UserError, run
 
 EXPECTED = "CN-Celeb_flac/{data,eval/{enroll,test,lists}}, CN-Celeb2_flac/data"
 CORPUS = re.compile(r"cn-?celeb(?P<number>[12]?)(_.*)?", re.IGNORECASE)
+TRAIN = {"1": (797, 107_953), "2": (1_996, 524_787)}  # (speakers, utterances) as distributed, those of eval/ left out
+TRIALS = 3_484_292
 LABELS = {"1": True, "0": False}
 
 
@@ -153,9 +158,13 @@ def read_test(corpus: Path, everyone: DataSet, concatenated: bool) -> DataSet:
 def read_sets(root: Path, concatenated: bool) -> dict[str, DataSet]:
     """train and, where there is an evaluation set, test."""
     corpora = find_corpora(root)
+    evaluated = "1" in corpora and (corpora["1"] / "eval").is_dir()
+    if evaluated or "1" not in corpora:
+        say_expected(" and ".join(f"CN-Celeb{number}" for number in sorted(corpora)),
+                     [TRAIN[number] for number in corpora], f"{TRIALS:,} trials" if evaluated else HELD_OUT)
     speakers = {number: read_speakers(folder / "data") for number, folder in corpora.items()}
     test = DataSet()
-    if "1" in corpora and (corpora["1"] / "eval").is_dir():
+    if evaluated:
         test = read_test(corpora["1"], speakers["1"], concatenated)
     train, held_out = DataSet(), set(test.utt2spk.values())
     for dataset in speakers.values():
@@ -170,7 +179,7 @@ def read_sets(root: Path, concatenated: bool) -> dict[str, DataSet]:
 
 def main() -> None:
     parser = corpus_parser(__doc__)
-    parser.add_argument("--concatenated", action="store_true", help="enrol the one file of eval/enroll for each model")
+    parser.add_argument("--concatenated", action="store_true", help="enrol each model from its one file in eval/enroll")
     args = parser.parse_args()
     sets = read_sets(require_root(args.root, EXPECTED), args.concatenated)
     with preparing(args.data) as new:

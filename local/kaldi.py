@@ -11,9 +11,9 @@ Reads, and never writes to, ROOT:
 
 Writes the same directories to DATA, fixed as utils/fix_data_dir.sh does: sorted, and without utterances that some
 file lacks. Features, voice activity and their lengths are not carried over, since stage 2 makes its own. A directory
-without trials gets them: at most 20,000 target and as many nontarget ones, of one gender where spk2gender tells it.
-Without a test set, speakers leave training for DATA/test: a tenth, at least 5 and at most 40, drawn with --seed, or
-those of --test-speakers.
+without trials gets them: at most 20,000 target and as many nontarget ones, of one gender where there is
+a spk2gender. Without a test set, speakers leave training for DATA/test: a tenth, at least 5 and at most 40, drawn with
+--seed, or those of --test-speakers.
 
 A relative path in wav.scp is one from the folder in which the Kaldi recipe ran, that is the one above ROOT; if it
 is not there, from ROOT or from the data directory itself. Commands (`... |`) are run in the first of these that has a

@@ -5,15 +5,8 @@
     local/librispeech.py --train train-clean-100 --test test-clean,dev-clean /db data
 
 Where to get it: https://www.openslr.org/12 (CC BY 4.0), English audio books read by volunteers, 16 kHz FLAC, about
-60 GB with all subsets. Speakers are of one subset each:
-
-    train-clean-100    251 speakers   28,539 utterances    6.3 GB
-    train-clean-360    921 speakers  104,014 utterances     23 GB
-    train-other-500  1,166 speakers  148,688 utterances     30 GB
-    dev-clean           40 speakers    2,703 utterances    0.3 GB
-    dev-other           33 speakers    2,864 utterances    0.3 GB
-    test-clean          40 speakers    2,620 utterances    0.3 GB
-    test-other          33 speakers    2,939 utterances    0.3 GB
+60 GB with all subsets. A speaker is in one subset only. Subsets: train-clean-100 (6.3 GB), train-clean-360 (23 GB),
+train-other-500 (30 GB), dev-clean, dev-other, test-clean and test-other (0.3 GB each), counted in SUBSETS of this file.
 
 It was made for speech recognition and has no trials; a speaker has few recordings, each of one chapter, so error
 rates are far below those on speech from the wild.
@@ -39,12 +32,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.corpus import DataSet, audio_files, corpus_parser, preparing, require_root, subfolders, write_sets
+from deepspeaker.corpus import (
+    HELD_OUT,
+    DataSet,
+    audio_files,
+    corpus_parser,
+    preparing,
+    require_root,
+    say_expected,
+    subfolders,
+    write_sets,
+)
 from deepspeaker.corpus.holdout import complete
 from deepspeaker.datadir import lines
 from deepspeaker.errors import UserError, run
 
 EXPECTED = "[LibriSpeech/]<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac"
+SUBSETS = {  # (speakers, utterances)
+    "train-clean-100": (251, 28_539),
+    "train-clean-360": (921, 104_014),
+    "train-other-500": (1_166, 148_688),
+    "dev-clean": (40, 2_703),
+    "dev-other": (33, 2_864),
+    "test-clean": (40, 2_620),
+    "test-other": (33, 2_939),
+}
 SPEAKER = re.compile("[0-9]+")
 UTTERANCE = re.compile("([0-9]+)-[0-9]+-[0-9]+")
 
@@ -109,6 +121,10 @@ def read_sets(root: Path, train: str | None, test: str | None) -> dict[str, Data
     tested = [name for name in choose(test, subsets, root, "test", "dev") if test or name not in trained]
     if both := sorted({*trained} & {*tested}):
         raise UserError(f"{', '.join(both)} cannot be trained and tested on; leave it out of --train or --test")
+    if trained and {*trained, *tested} <= SUBSETS.keys():
+        utterances = sum(SUBSETS[name][1] for name in tested)
+        say_expected("LibriSpeech", [SUBSETS[name] for name in trained],
+                     f"{utterances:,} utterances to test on" if tested else HELD_OUT)
     genders = read_genders(folders)
     sets = {name: DataSet(spk2gender=genders) for name in [*(["train"] if trained else []), *map(data_name, tested)]}
     for name in trained:
@@ -126,8 +142,10 @@ def read_sets(root: Path, train: str | None, test: str | None) -> dict[str, Data
 
 def main() -> None:
     parser = corpus_parser(__doc__)
-    parser.add_argument("--train", metavar="SUBSETS", help="to train on, with commas (default: all train*)")
-    parser.add_argument("--test", metavar="SUBSETS", help="to test on (default: all test*, else all dev*)")
+    parser.add_argument("--train", metavar="SUBSETS",
+                        help="subsets to train on, separated by commas (default: all train*)")
+    parser.add_argument("--test", metavar="SUBSETS",
+                        help="subsets to test on, separated by commas (default: all test*, else all dev*)")
     args = parser.parse_args()
     test = "" if args.test_speakers and args.test is None else args.test
     sets = read_sets(require_root(args.root, EXPECTED), args.train, test)

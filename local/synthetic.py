@@ -4,18 +4,19 @@
     local/synthetic.py corpus data
 
 Writes ROOT/voxceleb1 as VoxCeleb1 is laid out (wav, vox1_meta.csv, veri_test2.txt) with sound from a
-source-filter model: 150 speakers, 1,800 utterances, 2 h 15 min, 260 MB in the default size, in about half a
-minute on two cores. Then DATA/train and DATA/test by local/voxceleb.py. Target trials are of two recordings.
+source-filter model: 150 speakers, 1,800 utterances, 2 h 15 min, 260 MB by default, in about half a minute on
+two cores. Then DATA/train and DATA/test by local/voxceleb.py. Target trials are of two recordings.
 
 Speakers overlap and every recording has its own channel: with conf/demo.toml, 38 % EER untrained, 5 % trained.
 
-The same options give the same bytes. A ROOT that holds this corpus already is used as it is; one that holds
-anything else is refused. ROOT/voxceleb1 takes its name when it is whole: a killed run is noticed, and made anew.
+The same options give the same bytes. A ROOT that already holds this corpus is used as it is; one that holds
+anything else is refused. The corpus of a run that was killed is made anew.
 """
 
 import argparse
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -34,6 +35,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deepspeaker.audio import SAMPLE_RATE
+from deepspeaker.corpus import say_expected
 from deepspeaker.corpus.synthesis import draw_recording, draw_speaker, draw_utterance
 from deepspeaker.datadir.trials import nontarget_pairs
 from deepspeaker.errors import UserError, run
@@ -61,12 +63,17 @@ class Corpus:
         return {"dev": range(FIRST_DEV, FIRST_DEV + self.speakers),
                 "test": range(FIRST_TEST, FIRST_TEST + self.test_speakers)}
 
+    def trials(self) -> int:
+        each = self.recordings * self.utterances  # utterances of a speaker
+        targets = self.test_speakers * math.comb(self.recordings, 2) * self.utterances ** 2
+        return targets + min(NONTARGETS_PER_TARGET * targets, math.comb(self.test_speakers, 2) * each ** 2)
+
 
 def make_speaker(corpus: Corpus, number: int, folder: Path) -> tuple[str, list[list[str]]]:
     """Write one speaker's files; (gender, recordings' file names relative to `folder`).
 
-    Generators are told apart by the numbers, from 1, of speaker, recording and utterance, so neither the order
-    nor the processes in which speakers are made matter.
+    Each random generator is seeded with the numbers, from 1, of speaker, recording and utterance, so that neither the
+    order nor the processes in which speakers are made matter.
     """
     speaker = draw_speaker(np.random.default_rng([corpus.seed, number]))
     recordings = []
@@ -102,7 +109,7 @@ def depend_on_parent() -> None:
     """In a worker: leave Ctrl-C to the parent, and end with it however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def follow():
+    def follow() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
     threading.Thread(target=follow, daemon=True).start()
@@ -173,15 +180,21 @@ def at_least(lowest: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=at_least(0), default=0)
-    parser.add_argument("--speakers", type=at_least(1), default=120, help="to train on (default %(default)s)")
-    parser.add_argument("--test-speakers", type=at_least(2), default=30, help="default %(default)s")
-    parser.add_argument("--recordings", type=at_least(2), default=3, help="a speaker (default %(default)s)")
-    parser.add_argument("--utterances", type=at_least(1), default=4, help="a recording (default %(default)s)")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of all that is random (default %(default)s)")
+    parser.add_argument("--speakers", type=at_least(1), default=120,
+                        help="number of speakers to train on (default %(default)s)")
+    parser.add_argument("--test-speakers", type=at_least(2), default=30,
+                        help="number of speakers to test on (default %(default)s)")
+    parser.add_argument("--recordings", type=at_least(2), default=3,
+                        help="number of recordings per speaker (default %(default)s)")
+    parser.add_argument("--utterances", type=at_least(1), default=4,
+                        help="number of utterances per recording (default %(default)s)")
+    parser.add_argument("root", type=Path, metavar="ROOT")
+    parser.add_argument("data", type=Path, metavar="DATA")
     args = parser.parse_args()
     corpus = Corpus(args.seed, args.speakers, args.test_speakers, args.recordings, args.utterances)
+    say_expected("synthetic speech", [(args.speakers, args.speakers * args.recordings * args.utterances)],
+                 f"{corpus.trials():,} trials")
     ensure_corpus(corpus, args.root)
     prepare(args.root, args.data)
 

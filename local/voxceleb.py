@@ -5,8 +5,8 @@
     local/voxceleb.py --train both /db data
 
 Where to get it: https://www.robots.ox.ac.uk/~vgg/data/voxceleb (CC BY 4.0; the audio itself by request).
-VoxCeleb1: 1,251 speakers, 153,516 utterances, 38 GB of WAV; 148,642 of 1,211 speakers are the dev part and
-4,874 of 40 the test part. VoxCeleb2: 1,092,009 utterances of 5,994 speakers in its dev part, 72 GB of M4A.
+VoxCeleb1: 1,251 speakers, 153,516 utterances, 38 GB of WAV; 4,874 utterances of 40 speakers are the test part.
+VoxCeleb2: 72 GB of M4A in its dev part. DEV_PARTS in this file counts the dev parts.
 
 Reads, and never writes to, ROOT:
 
@@ -32,12 +32,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepspeaker.corpus import DataSet, is_audio, preferred, refuse_missing, write_corpus
+from deepspeaker.corpus import DataSet, is_audio, preferred, refuse_missing, say_expected, write_corpus
 from deepspeaker.datadir import lines
 from deepspeaker.datadir.trials import Trial
 from deepspeaker.errors import UserError, run
 
 TRAIN = {"voxceleb1": ("voxceleb1",), "voxceleb2": ("voxceleb2",), "both": ("voxceleb1", "voxceleb2")}
+NAMES = {"voxceleb1": "VoxCeleb1", "voxceleb2": "VoxCeleb2"}
+DEV_PARTS = {"voxceleb1": (1_211, 148_642), "voxceleb2": (5_994, 1_092_009)}  # (speakers, utterances) as distributed
+TRIALS = 37_611  # of VoxCeleb1-O, cleaned
 FORMATS = ("wav", "flac", "aac", "m4a")  # names of the level above the speakers
 LISTS = {  # our name of a trial list: the names it is distributed under
     "cleaned": ("veri_test2.txt", "voxceleb1_test_v2.txt"),
@@ -130,7 +133,7 @@ def read_list(path: Path, audio: Mapping[str, str], corpus: Path) -> list[Trial]
     refuse_missing(path, "files", missing, utterances, corpus)
     distinct = list(dict.fromkeys(trials))
     if len(distinct) < len(trials):
-        print(f"{path}: {len(trials) - len(distinct)} trials stand there again, each is taken once")
+        print(f"{path}: {len(trials) - len(distinct)} trials are repeated, each is taken once")
     return distinct
 
 
@@ -161,7 +164,7 @@ def split_voxceleb1(corpus: Path, lists: dict[str, Path]) -> tuple[Audio, Audio]
     for name in {"cleaned", "original"} & set(lists):
         test_speakers |= listed_speakers(lists[name])
     if "" in parts and not test_speakers:
-        raise UserError(f"{corpus} has no dev and test folders, so its test speakers must be told from a "
+        raise UserError(f"{corpus} has no dev and test folders, so its test speakers must be taken from a "
                         f"trial list: put {LISTS['cleaned'][0]} there")
     dev, test = {}, {}
     for part in ("", "dev", "test"):
@@ -232,13 +235,23 @@ def standard_trials(lists: Mapping[str, Path], test: Audio, corpus: Path) -> dic
     return trials
 
 
+def say_expected_of(root: Path, train: str | None) -> None:
+    """Print the counts of the whole corpora that are trained and tested on."""
+    corpora = find_corpora(root.absolute())
+    chosen = TRAIN[train or ("voxceleb2" if "voxceleb2" in corpora else "voxceleb1")]
+    say_expected(" and ".join(NAMES[name] for name in chosen), [DEV_PARTS[name] for name in chosen],
+                 f"{TRIALS:,} trials of VoxCeleb1-O, cleaned" if "voxceleb1" in corpora else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", choices=TRAIN, help="default: voxceleb2 where it is there, else voxceleb1")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("--train", choices=TRAIN,
+                        help="corpora to train on (default: voxceleb2 where it is there, else voxceleb1)")
+    parser.add_argument("root", type=Path, metavar="ROOT")
+    parser.add_argument("data", type=Path, metavar="DATA")
     args = parser.parse_args()
+    say_expected_of(args.root, args.train)
     prepare(args.root, args.data, args.train)
 
 

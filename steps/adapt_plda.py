@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Adapt a PLDA to another domain, from embeddings whose speakers need not be known.
 
-Reads PLDA_DIR and EMBEDDING_SCP. Writes ADAPTED_DIR with the domain's mean, and with the variance by which the domain
-exceeds the model shared out over the two covariances.
+Reads PLDA_DIR and EMBEDDING_SCP. Writes ADAPTED_DIR: its mean is the domain's; where the domain's variance exceeds the
+PLDA's, shares of the excess are added to the covariances within and between speakers.
 
     steps/adapt_plda.py exp/small/plda exp/small/triplet/embeddings/mine/embedding.scp exp/small/plda_mine
 """
@@ -18,13 +18,14 @@ from deepspeaker.scoring.plda import adapt
 from deepspeaker.scoring.plda_files import read_plda, write_plda
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plda_dir", type=Path, metavar="PLDA_DIR")
     parser.add_argument("embedding_scp", type=Path, metavar="EMBEDDING_SCP")
     parser.add_argument("adapted_dir", type=Path, metavar="ADAPTED_DIR")
-    parser.add_argument("--within", type=float, default=0.75, help="share of the excess within speakers (0.75)")
-    parser.add_argument("--between", type=float, default=0.25, help="share between speakers (0.25)")
+    parser.add_argument("--within", type=float, default=0.75, help="share added within speakers (default %(default)s)")
+    parser.add_argument("--between", type=float, default=0.25,
+                        help="share added between speakers (default %(default)s)")
     args = parser.parse_args()
 
     embeddings = read_embeddings(args.embedding_scp)

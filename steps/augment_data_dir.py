@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A copy of a data directory with other sound: at another speed, or with noise, music, babble or reverberation.
+"""Make a copy of a data directory with other sound: at another speed, or with noise, music, babble or reverberation.
 
 Reads SOURCE and the sound files of FOLDER (MUSAN or RIRS_NOISES as distributed, or a folder with the same layout).
 Writes TARGET, a data directory without features and without audio of its own: its file `augment` describes how the
@@ -17,17 +17,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import UserError, run
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="SOURCE")
     parser.add_argument("target", type=Path, metavar="TARGET")
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--speed", type=float, metavar="FACTOR", help="change the speed: 1.1 is 10 %% faster")
-    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="add noises of MUSAN in FOLDER")
-    kind.add_argument("--music", type=Path, metavar="FOLDER", help="add music of MUSAN in FOLDER")
-    kind.add_argument("--babble", type=Path, metavar="FOLDER", help="add several talkers of MUSAN in FOLDER")
-    kind.add_argument("--reverb", type=Path, metavar="FOLDER", help="add reverberation, by impulse responses in FOLDER")
-    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing sounds and levels (default 0)")
+    kind.add_argument("--speed", type=float, metavar="FACTOR", help="speed factor from 0.5 to 2: 1.1 is 10 %% faster")
+    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="folder of MUSAN, whose noises are added")
+    kind.add_argument("--music", type=Path, metavar="FOLDER", help="folder of MUSAN, whose music is added")
+    kind.add_argument("--babble", type=Path, metavar="FOLDER",
+                      help="folder of MUSAN, several of whose talkers are added")
+    kind.add_argument("--reverb", type=Path, metavar="FOLDER",
+                      help="folder of impulse responses, which add reverberation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sounds and levels drawn (default %(default)s)")
     args = parser.parse_args()
 
     from deepspeaker.corpus.augmented_copies import MUSAN, noisy_copy, reverberant_copy, speed_copy

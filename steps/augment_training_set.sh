@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The training set with its augmented copies: makes TRAIN_DIR_sp0.9, TRAIN_DIR_noise, ..., their features, and joins all
-# into TRAIN_DIR_augmented. TRAIN_DIR has its features already (make_fbank.sh).
+# Augmented copies of the training set: makes TRAIN_DIR_sp0.9, TRAIN_DIR_noise, ..., computes their features, and joins
+# TRAIN_DIR and its copies into TRAIN_DIR_augmented. TRAIN_DIR has its features already (make_fbank.sh).
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -14,16 +14,17 @@ seed=0
 no_pipes=false
 
 help_message="Usage: $0 [options] TRAIN_DIR ARK_DIR [ROOMS_DIR]
-Copies have no audio of their own: it is changed when it is read. Archives of their features go into ARK_DIR. Rooms are
-simulated into ROOMS_DIR (rirs beside ARK_DIR) where the kind reverb has no --rirs; this needs pyroomacoustics.
-  --conf FILE             configuration of features and of copies' speeds ($conf)
-  --kinds KINDS           kinds of copies: 'speed noise music babble reverb', or some ([augment] copies of the conf)
-  --musan FOLDER          MUSAN, for noise, music and babble
-  --rirs FOLDER           RIRS_NOISES, for reverb
-  --seed N                of the sounds, levels and rooms that are drawn ($seed)
-  --nj N                  parallel jobs ($nj)
-  --cmd CMD               how jobs are run: run.pl, slurm.pl ... ($cmd)
-  --no-pipes true|false   run no commands of wav.scp: refuse it if it has any ($no_pipes)"
+Makes augmented copies of TRAIN_DIR and writes TRAIN_DIR_augmented, which joins it with them. Copies store no audio:
+the original is changed when it is read. Archives of their features go into ARK_DIR. Without --rirs the kind reverb
+simulates rooms into ROOMS_DIR (rirs beside ARK_DIR), which needs pyroomacoustics.
+  --conf FILE             configuration with [features] and [augment] ($conf)
+  --kinds KINDS           kinds of copies, of 'speed noise music babble reverb' ([augment] copies of the conf)
+  --musan FOLDER          folder of MUSAN, for noise, music and babble
+  --rirs FOLDER           folder of RIRS_NOISES, for reverb (none: rooms are simulated)
+  --seed N                seed of the sounds, levels and rooms drawn ($seed)
+  --nj N                  number of parallel jobs ($nj)
+  --cmd CMD               engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
+  --no-pipes true|false   refuse a wav.scp with commands instead of running them ($no_pipes)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh

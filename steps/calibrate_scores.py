@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Turn scores into log-likelihood ratios.
 
-Reads CALIBRATION (as train_calibration.py leaves it), TRIALS, their SCORES, and as many --quality files as it was
-fitted to. Writes LLR: `id1 id2 llr`, natural logarithms, in the order of TRIALS.
+Reads CALIBRATION (of train_calibration.py), TRIALS, their SCORES, and a --quality file for each quality in CALIBRATION.
+Writes LLR: lines `id1 id2 llr`, natural logarithms, in the order of TRIALS.
 
     steps/calibrate_scores.py cosine.json data/test/trials exp/small/triplet/scores/test/trials.cosine llr
 """
@@ -17,13 +17,14 @@ from deepspeaker.scoring.calibration import apply, read_calibration
 from deepspeaker.scoring.score_files import read_measured, write_scores
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("calibration", type=Path, metavar="CALIBRATION")
     parser.add_argument("trials", type=Path, metavar="TRIALS")
     parser.add_argument("scores", type=Path, metavar="SCORES")
     parser.add_argument("llr", type=Path, metavar="LLR")
-    parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="qualities of the trials, as measure_quality.py writes them")
     args = parser.parse_args()
 
     trials, columns = read_measured(args.trials, args.scores, args.quality)

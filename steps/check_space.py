@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check that the disk has room for the features of data directories, estimated from some of their recordings.
 
-Reads each DATA_DIR's wav.scp (or segments). One line on standard output, or an error.
+Reads each DATA_DIR's wav.scp (or segments). Prints a line with the frames, bytes and free space to expect, or fails.
 
     steps/check_space.py --conf conf/small.toml --copies data/train 'speed noise' fbank data/train data/dev
 """
@@ -19,9 +19,10 @@ from deepspeaker.recipe.disk_space import check_space
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration of features and copies")
+    parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
+                        help="configuration with [features] and [augment]")
     parser.add_argument("--copies", nargs=2, default=("", ""), metavar=("DATA_DIR", "KINDS"),
-                        help="count the features of augmented copies of DATA_DIR, too; KINDS: some of "
+                        help="augmented copies of DATA_DIR to count as well; KINDS: some of "
                              f"'{' '.join(KINDS)}'")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("data_dirs", type=Path, nargs="*", metavar="DATA_DIR")
@@ -30,7 +31,7 @@ def main() -> None:
     source, kinds = Path(args.copies[0]), args.copies[1].split()
     copies = copy_names(kinds, conf["augment"]["speeds"], source.name) if kinds else []
     audio = {directory.name: directory for directory in args.data_dirs} | dict.fromkeys(copies, source)
-    print(check_space(conf["features"], audio, args.ark_dir))
+    print(f"   {check_space(conf['features'], audio, args.ark_dir)}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""One table of all results of an experiment, and the model as one file.
+"""Collect all results of an experiment in one table, and its model in one file.
 
-Reads EXP_DIR/PHASE/scores/SET/TRIALS.BACKEND.json, as compute_metrics.py --json prints it, and of EXP_DIR/triplet
-final.pt and what its back-ends learnt (calibration, PLDA, the cohort); the [embedding] and [scoring] of --conf go into
-the model, with --backends in place of its own. Writes EXP_DIR/results.tsv and EXP_DIR/model.pt.
+Reads EXP_DIR/PHASE/scores/SET/TRIALS.BACKEND.json (from compute_metrics.py --json), and in EXP_DIR/triplet final.pt and
+what the back-ends learnt: calibrations, PLDA, cohort. Writes EXP_DIR/results.tsv and EXP_DIR/model.pt, which takes
+[embedding] and [scoring] from --conf.
 
     steps/collect_results.py --conf conf/small.toml --train data/train exp/small
 """
@@ -25,9 +25,11 @@ from deepspeaker.scoring import BACKENDS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
-    parser.add_argument("--conf", type=Path, required=True)
-    parser.add_argument("--train", type=Path, metavar="DIR", help="training data, of which the model keeps the counts")
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, help="the model decides by the first")
+    parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
+                        help="configuration whose [embedding] and [scoring] the model takes")
+    parser.add_argument("--train", type=Path, metavar="DIR", help="training set, whose counts the model keeps")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS,
+                        help="back-ends, of which the model decides by the first (default: the conf's)")
     args = parser.parse_args()
 
     rows = collect(args.exp_dir)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compare two systems' scores of one trial list: each metric's difference B - A with its 95 % interval.
 
-Both systems see the same draws of speakers, so a difference can be sure where either value alone is not: it is when
-its interval leaves out 0. Speakers are those of --utt2spk, else of the file utt2spk beside TRIALS. With --also, once
-for each further training seed, the metrics' means over the seeds are compared.
+Reads SCORES_A and SCORES_B (lines `id1 id2 score`) and TRIALS. Prints a table, or JSON. The bootstrap draws the same
+speakers for both systems, so a difference can be significant where the intervals of A and B overlap: it is when its own
+interval excludes 0. With --also, once for each further training seed, the metrics' means over the seeds are compared.
 
     steps/compare_scores.py exp/small/softmax/scores/test/trials.cosine exp/small/triplet/scores/test/trials.cosine \\
         data/test/trials
@@ -22,17 +22,19 @@ from deepspeaker.metrics.sides import trial_sides
 from deepspeaker.scoring.score_files import read_scored
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores_a", type=Path, metavar="SCORES_A")
     parser.add_argument("scores_b", type=Path, metavar="SCORES_B")
     parser.add_argument("trials", type=Path, metavar="TRIALS")
     parser.add_argument("--also", type=Path, nargs=2, action="append", default=[], metavar=("SCORES_A", "SCORES_B"),
-                        help="scores of another training seed; may be given several times")
-    parser.add_argument("--utt2spk", type=Path, metavar="FILE")
-    parser.add_argument("--enroll", type=Path, metavar="FILE", help="the trials' first ids are its models")
-    parser.add_argument("--llr", action="store_true", help="the scores are natural-log likelihood ratios")
-    parser.add_argument("--json", action="store_true")
+                        help="scores of both systems from another training seed; may be given several times")
+    parser.add_argument("--utt2spk", type=Path, metavar="FILE",
+                        help="speakers of the utterances (default: utt2spk beside TRIALS)")
+    parser.add_argument("--enroll", type=Path, metavar="FILE",
+                        help="speaker models and their utterances: first ids of trials are then models")
+    parser.add_argument("--llr", action="store_true", help="take the scores for natural-log likelihood ratios")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
 
     first = read_scored(args.scores_a, args.trials)

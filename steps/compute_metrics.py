@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Metrics of a scored trial list.
+"""Compute metrics of a scored trial list.
 
-Reads SCORES (`id1 id2 score`) and TRIALS. Prints one line of them, or with --json all: EERs, misses and top_N in
-percent, minDCF and actDCF normalised, Cllr in bits, n_lost the trials of the list without a score. With --utt2spk also
-NAME_low and NAME_high, the ends of 95 % intervals by the bootstrap over speakers (null with fewer than five).
+Reads SCORES (lines `id1 id2 score`) and TRIALS. Prints the main metrics in one line, or with --json all: EERs,
+misses and top_N in percent, minDCF and actDCF normalised, Cllr in bits, n_lost the trials of the list without a score.
+With --utt2spk also NAME_low and NAME_high, the ends of 95 % intervals by the bootstrap over speakers (null with fewer
+than five).
 
     steps/compute_metrics.py exp/small/triplet/scores/test/trials.cosine data/test/trials
     steps/compute_metrics.py --json --utt2spk data/test/utt2spk --breakdown data/test/utt2dur \\
@@ -20,16 +21,19 @@ from deepspeaker.errors import run
 from deepspeaker.metrics.describe import describe
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", type=Path, metavar="SCORES")
     parser.add_argument("trials", type=Path, metavar="TRIALS")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--llr", type=Path, metavar="FILE", help="the trials' natural-log likelihood ratios")
-    parser.add_argument("--utt2spk", type=Path, metavar="FILE", help="speakers: gives intervals and identification")
-    parser.add_argument("--enroll", type=Path, metavar="FILE", help="the trials' first ids are its models")
+    parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
+    parser.add_argument("--llr", type=Path, metavar="FILE", help="natural-log likelihood ratios of the trials")
+    parser.add_argument("--utt2spk", type=Path, metavar="FILE",
+                        help="speakers of the utterances: adds intervals and identification")
+    parser.add_argument("--enroll", type=Path, metavar="FILE",
+                        help="speaker models and their utterances: first ids of trials are then models")
     parser.add_argument("--breakdown", action="append", default=[], metavar="FILE[:COLUMN]",
-                        help="errors by a table utt2... or spk2...; needs --utt2spk; can be given several times")
+                        help="table utt2... or spk2... by which errors are broken down; needs --utt2spk; may be "
+                             "given several times")
     args = parser.parse_args()
     if args.breakdown and not args.utt2spk:
         parser.error("--breakdown needs --utt2spk")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A model on one more test set: features, embeddings, cosine scores and metrics.
+# Evaluates a checkpoint on one more test set: features, embeddings, cosine scores and metrics.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -9,11 +9,12 @@ use_gpu=false
 no_pipes=false
 
 help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
-DATA_DIR has wav.scp, utt2spk and trials; it is not written to. Writes OUT_DIR/metrics.json and all before it.
-  --nj N                parallel jobs ($nj)
-  --cmd CMD             how jobs are run: run.pl, slurm.pl ... ($cmd)
-  --use-gpu true|false  ($use_gpu)
-  --no-pipes true|false run no commands of wav.scp: refuse it if it has any ($no_pipes)"
+Reads DATA_DIR/{wav.scp,utt2spk,trials} and writes nothing there. Writes OUT_DIR/metrics.json, and features, embeddings
+and scores beside it.
+  --nj N                 number of parallel jobs ($nj)
+  --cmd CMD              engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
+  --use-gpu true|false   compute embeddings on a GPU instead of CPUs ($use_gpu)
+  --no-pipes true|false  refuse a wav.scp with commands instead of running them ($no_pipes)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Embeddings of one data directory's utterances and their speakers' means.
+# Embeddings of one data directory's utterances, and their means for each speaker.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -9,9 +9,9 @@ use_gpu=false
 conf=
 
 help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
-Writes OUT_DIR/{embedding,spk_embedding}.{ark,scp}; logs lie in OUT_DIR/log.
-  --nj N                parallel jobs; on a GPU one ($nj)
-  --cmd CMD             how jobs are run: run.pl, slurm.pl ... ($cmd)
+Reads DATA_DIR/{feats.scp,vad.scp,spk2utt}. Writes OUT_DIR/{embedding,spk_embedding}.{ark,scp}; logs go to OUT_DIR/log.
+  --nj N                number of parallel jobs; on a GPU one ($nj)
+  --cmd CMD             engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
   --use-gpu true|false  run on a GPU instead of CPUs ($use_gpu)
   --conf FILE           configuration whose [embedding] is used (the checkpoint's)"
 . "$here/../path.sh"

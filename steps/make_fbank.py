@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""One job of make_fbank.sh, or (--join) the step that joins all jobs' work.
+"""Compute features as one job of make_fbank.sh, or join those of all jobs (--join).
 
-Reads DATA_DIR/{wav.scp,segments,reco2file_and_channel,augment}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.ark (for
-each 500 utterances an archive of its own, ...JOB.1.ark, ...JOB.2.ark) and a record in LOG_DIR for each whole archive: a
-job that is started again keeps these. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,
+Reads DATA_DIR/{wav.scp,segments,reco2file_and_channel,augment}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.ark, one
+archive for every 500 utterances (...JOB.1.ark, ...JOB.2.ark), and in LOG_DIR a record of each archive that is complete:
+a job that is started again keeps these. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,
 feats_conf.json,bad_utts}.
 
     steps/make_fbank.py --conf conf/small.toml --job 1 --nj 4 data/test data/test/log data/test/data
@@ -18,19 +18,21 @@ from deepspeaker.audio.commands import PIPE_TIMEOUT
 from deepspeaker.errors import run
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dir", type=Path, metavar="DATA_DIR")
     parser.add_argument("log_dir", type=Path, metavar="LOG_DIR")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
-    parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="its [features] are used")
-    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
-    parser.add_argument("--no-pipes", action="store_true", help="run no commands of wav.scp: refuse it if it has any")
+    parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
+                        help="configuration whose [features] are used")
+    parser.add_argument("--nj", type=int, default=1, help="number of jobs (default %(default)s)")
+    parser.add_argument("--no-pipes", action="store_true",
+                        help="refuse a wav.scp with commands instead of running them")
     parser.add_argument("--pipe-timeout", type=float, default=PIPE_TIMEOUT, metavar="SECONDS",
-                        help="a command that takes longer is killed, its utterance left out (default %(default)g)")
+                        help="time after which a command is killed and its utterance left out (default %(default)g)")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--job", type=int, help="this job's number, from 1")
-    which.add_argument("--join", action="store_true", help="join the work of all --nj jobs")
+    which.add_argument("--job", type=int, help="number of this job, from 1")
+    which.add_argument("--join", action="store_true", help="join the features of all --nj jobs")
     args = parser.parse_args()
 
     import torch

@@ -10,13 +10,14 @@ no_pipes=false
 pipe_timeout=
 
 help_message="Usage: $0 [options] DATA_DIR [LOG_DIR [ARK_DIR]]
-Makes log mel filterbank features and voice activity; LOG_DIR is DATA_DIR/log, ARK_DIR is DATA_DIR/data.
+Computes log mel filterbank features and voice activity of DATA_DIR. Archives go into ARK_DIR (DATA_DIR/data), logs into
+LOG_DIR (DATA_DIR/log).
 An interrupted run resumes where it stopped, if --nj is the same.
-  --nj N                  parallel jobs ($nj)
-  --cmd CMD               how jobs are run: run.pl, slurm.pl ... ($cmd)
+  --nj N                  number of parallel jobs ($nj)
+  --cmd CMD               engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
   --conf FILE             configuration whose [features] are used ($conf)
-  --no-pipes true|false   run no commands of wav.scp: refuse it if it has any ($no_pipes)
-  --pipe-timeout SECONDS  a command that takes longer is killed, its utterance left out (make_fbank.py's)"
+  --no-pipes true|false   refuse a wav.scp with commands instead of running them ($no_pipes)
+  --pipe-timeout SECONDS  time after which a command is killed and its utterance left out (make_fbank.py's)"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh

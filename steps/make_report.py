@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The page that tells an experiment: results with intervals, DET curves, training curves, the worst errors, all facts.
+"""Make the report of an experiment: results with intervals, DET and training curves, the worst errors, all settings.
 
-Reads DATA (the data directories) and EXP_DIR: PHASE/{train.jsonl,embeddings,scores,llr}; of both the records of the
-stages; --conf is shown as the configuration. Writes EXP_DIR/report.html, one file that needs no other.
+Reads DATA (folder of the data directories), EXP_DIR/PHASE/{train.jsonl,embeddings,scores,llr} and the records of the
+stages in both. Writes EXP_DIR/report.html, one file that needs no other.
 
     steps/make_report.py --conf conf/small.toml data exp/small
 """
@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
-    parser.add_argument("--conf", type=Path, required=True)
+    parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration to show")
     args = parser.parse_args()
 
     from deepspeaker.atomic import atomic

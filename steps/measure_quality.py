@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Measure qualities of the trials of a list: what besides the score tells how far to trust them.
+"""Measure qualities of a list's trials, such as duration, from which a calibration learns how far to trust a score.
 
-Reads TRIALS, EMBEDDING_SCP and --enroll as score_trials.py does, and utt2dur of the data directory of TRIALS. Writes
-STEM.QUALITY_smaller and STEM.QUALITY_larger, of the trials' two sides, each as lines `id1 id2 value`.
+Reads TRIALS, EMBEDDING_SCP and --enroll as score_trials.py does, and utt2dur beside TRIALS. Writes
+STEM.QUALITY_smaller and STEM.QUALITY_larger, for the trials' two sides, each as lines `id1 id2 value`.
 
     steps/measure_quality.py --quality log_duration data/test/trials exp/small/triplet/embeddings/test/embedding.scp \\
         exp/small/triplet/quality/test/trials
@@ -20,15 +20,18 @@ from deepspeaker.scoring.quality import QUALITIES, measure
 from deepspeaker.scoring.score_files import write_scores
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", type=Path, metavar="TRIALS")
     parser.add_argument("embedding_scp", type=Path, metavar="EMBEDDING_SCP")
     parser.add_argument("stem", type=Path, metavar="STEM")
-    parser.add_argument("--quality", choices=QUALITIES, nargs="+", required=True)
-    parser.add_argument("--enroll", type=Path, metavar="FILE")
-    parser.add_argument("--cohort", type=Path, metavar="SCP", help="cohort_mean: spk_embedding.scp of the training set")
-    parser.add_argument("--cohort-top", type=int, metavar="N", default=300, help="so many of it count (300)")
+    parser.add_argument("--quality", choices=QUALITIES, nargs="+", required=True, help="qualities to measure")
+    parser.add_argument("--enroll", type=Path, metavar="FILE",
+                        help="speaker models and their utterances: first ids of trials are then models")
+    parser.add_argument("--cohort", type=Path, metavar="SCP",
+                        help="spk_embedding.scp of the training set, for cohort_mean")
+    parser.add_argument("--cohort-top", type=int, metavar="N", default=300,
+                        help="number of most similar cohort speakers, for cohort_mean (default %(default)s)")
     args = parser.parse_args()
 
     trials, _, sides = read_task(args.trials, args.embedding_scp, args.enroll)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The trial lists of one data directory scored with every back-end: on dev to fit calibrations, on a test set for results.
+# Scores the trial lists of one data directory with every back-end: dev's to fit calibrations, a test set's for results.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -10,13 +10,13 @@ plda=
 calibrate=false
 
 help_message="Usage: $0 [options] DATA_DIR PHASE_DIR
-Reads PHASE_DIR/embeddings/SET (SET is DATA_DIR's name) and DATA_DIR/{trials*,enroll}. Writes below PHASE_DIR
-scores/SET/TRIALS.BACKEND, quality/SET, and with --calibrate true calibration/BACKEND.json, else with these calibrations
-llr/SET/TRIALS.BACKEND, and scores/SET/TRIALS.BACKEND.json with all metrics.
-  --conf FILE            its [scoring]
-  --backends NAMES       back-ends, of cosine asnorm plda (the conf's)
+Reads PHASE_DIR/embeddings/SET (SET is DATA_DIR's name) and DATA_DIR/{trials*,enroll}. Writes in PHASE_DIR
+scores/SET/TRIALS.BACKEND and quality/SET; with --calibrate true calibration/BACKEND.json; else, by these calibrations,
+log-likelihood ratios llr/SET/TRIALS.BACKEND, and all metrics scores/SET/TRIALS.BACKEND.json.
+  --conf FILE            configuration whose [scoring] is used
+  --backends NAMES       back-ends, of 'cosine asnorm plda' ([scoring] backends of the conf)
   --cohort SCP           spk_embedding.scp of the training set, for asnorm and cohort_mean
-  --plda DIR             PLDA of train_plda.py
+  --plda DIR             PLDA of train_plda.py, for plda
   --calibrate true|false fit the calibrations on these trials ($calibrate)"
 . "$here/../path.sh"
 . parse_options.sh

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Score a trial list, or find the most alike models of every utterance.
+"""Score a trial list, or find the most similar speaker models of every utterance.
 
-Reads TRIALS (`id1 id2 target|nontarget`), EMBEDDING_SCP and, with --enroll, a file of `model-id utt1 utt2 ...`: the
-trials' first ids are then models of several utterances. Writes SCORES (`id1 id2 score`) in the order of TRIALS. Trials
-of utterances that the data directory of TRIALS has (utt2spk) but that could not be read in stage 2 are left out and
-counted; ids it does not have are an error.
+Reads TRIALS (lines `id1 id2 target|nontarget`) and EMBEDDING_SCP; with --enroll also lines `model utt1 utt2 ...`: the
+trials' first ids are then speaker models, the means of several utterances. Writes SCORES (lines `id1 id2 score`) in
+the order of TRIALS. Trials of utterances that utt2spk beside TRIALS lists but that stage 2 could not read are left out
+and counted; ids that utt2spk lacks are an error.
 
-With --all-pairs, TRIALS is such a file of models (spk2utt is one) and every utterance of EMBEDDING_SCP that is in none
-of them is compared with all: SCORES has the --top most alike models of each, the best first.
+With --all-pairs, TRIALS is a file of speaker models as for --enroll (spk2utt is one), and every utterance of
+EMBEDDING_SCP that belongs to none of them is compared with all: SCORES has the --top most similar models of each
+utterance, the best first.
 
     steps/score_trials.py data/test/trials exp/small/triplet/embeddings/test/embedding.scp trials.cosine
 """
@@ -27,19 +28,24 @@ from deepspeaker.scoring.score_files import write_best, write_scores
 from deepspeaker.scoring.scorer import best_models, score_pairs
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", type=Path, metavar="TRIALS")
     parser.add_argument("embedding_scp", type=Path, metavar="EMBEDDING_SCP")
     parser.add_argument("scores", type=Path, metavar="SCORES")
-    parser.add_argument("--backend", choices=BACKENDS, default="cosine")
-    parser.add_argument("--enroll", type=Path, metavar="FILE")
-    parser.add_argument("--cohort", type=Path, metavar="SCP", help="asnorm: spk_embedding.scp of the training set")
-    parser.add_argument("--cohort-list", type=Path, metavar="FILE", help="ids of it, one a line (all)")
-    parser.add_argument("--cohort-top", type=int, metavar="N", default=300, help="asnorm: so many of it count (300)")
-    parser.add_argument("--plda", type=Path, metavar="DIR", help="plda: what train_plda.py left")
-    parser.add_argument("--all-pairs", action="store_true")
-    parser.add_argument("--top", type=int, metavar="K", help="with --all-pairs")
+    parser.add_argument("--backend", choices=BACKENDS, default="cosine",
+                        help="scoring back-end (default %(default)s)")
+    parser.add_argument("--enroll", type=Path, metavar="FILE",
+                        help="speaker models and their utterances: first ids of trials are then models")
+    parser.add_argument("--cohort", type=Path, metavar="SCP", help="spk_embedding.scp of the training set, for asnorm")
+    parser.add_argument("--cohort-list", type=Path, metavar="FILE",
+                        help="ids of the cohort speakers to use, one per line (default: all)")
+    parser.add_argument("--cohort-top", type=int, metavar="N", default=300,
+                        help="number of most similar cohort speakers, for asnorm (default %(default)s)")
+    parser.add_argument("--plda", type=Path, metavar="DIR", help="PLDA of train_plda.py, for plda")
+    parser.add_argument("--all-pairs", action="store_true", help="compare every utterance with all models of TRIALS")
+    parser.add_argument("--top", type=int, metavar="K",
+                        help="number of models to write per utterance, with --all-pairs")
     args = parser.parse_args()
     if args.all_pairs != bool(args.top) or args.all_pairs and args.enroll:
         raise UserError("--all-pairs goes with --top K, at least 1, and without --enroll")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Print the results of an experiment as a small table, where its report and model lie, and a command to try next.
+"""Print the results of an experiment as a small table, the paths of its report and model, and a command to try next.
 
-Reads EXP_DIR/results.tsv, and of DATA (the data directories) two sound files to try the model on.
+Reads EXP_DIR/results.tsv, and wav.scp of a test set in DATA for two sound files to try the model on. Writes nothing.
 
     steps/show_results.py --data data exp/small
 """
@@ -20,10 +20,10 @@ from deepspeaker.recipe.results import as_text, read_results
 PATH_SH = Path(__file__).resolve().parents[1] / "path.sh"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data directories")
+    parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder of the data directories")
     args = parser.parse_args()
 
     rows = read_results(args.exp_dir / "results.tsv")

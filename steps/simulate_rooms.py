@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Impulse responses of simulated rooms, for steps/augment_data_dir.py --reverb.
+"""Simulate rooms and write their impulse responses, for steps/augment_data_dir.py --reverb.
 
-Writes RIRS_DIR/simulated_rirs/{smallroom,mediumroom}/RoomN/RoomN-1.wav, laid out as RIRS_NOISES is. Needs
+Reads nothing. Writes RIRS_DIR/simulated_rirs/{smallroom,mediumroom}/RoomN/RoomN-1.wav, the layout of RIRS_NOISES. Needs
 pyroomacoustics.
 
     steps/simulate_rooms.py --rooms 200 rirs
@@ -15,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rirs_dir", type=Path, metavar="RIRS_DIR")
-    parser.add_argument("--rooms", type=int, default=200, help="number of rooms of each of the two sizes (default 200)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed for drawing rooms (default 0)")
+    parser.add_argument("--rooms", type=int, default=200,
+                        help="number of rooms of each of the two sizes (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the rooms drawn (default %(default)s)")
     args = parser.parse_args()
 
     from deepspeaker.audio.simulated_rooms import simulate_rooms

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""torchrun with the exit status of what it runs.
+"""Run a program in several processes by torchrun, and end with the exit status of the program.
 
-Reads torchrun's own options and a program with its arguments; starts the program in so many processes. torchrun ends
-with status 1 whatever ended its processes; this ends with the status of the first that failed, and after SIGTERM or
-SIGINT to itself, once the processes have stopped in good order, with 143 or 130. Where srun starts it on the machines
-of a Slurm job, it needs no --rdzv-endpoint: they meet where srun runs.
+Takes torchrun's own options, then a program with its arguments. torchrun itself ends with status 1 whatever ended its
+processes; this step ends with the status of the first process that failed, and after a SIGTERM or SIGINT to itself with
+143 or 130, once the processes have stopped in order. Where srun starts it on the machines of a Slurm job, it needs no
+--rdzv-endpoint: the machines meet where srun runs.
 
     steps/torchrun.py --standalone --nproc-per-node 2 steps/train.py --phase softmax --device cpu \\
         --conf conf/small.toml data/train data/dev exp/small/softmax
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -17,11 +18,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import UserError, run
 
-PORTS = range(20000, 30000)  # one follows from the number of the Slurm job
+PORTS = range(20000, 30000)  # the number of the Slurm job chooses one
 
 
-def meet_in_slurm(args):
-    """Set where the machines of a Slurm job meet."""
+def meet_in_slurm(args: argparse.Namespace) -> None:
+    """Set in torchrun's options where the machines of a Slurm job meet."""
     job, machines = int(os.environ["SLURM_JOB_ID"]), os.environ.get("SLURM_STEP_NUM_NODES", "1")
     if args.nnodes != machines:
         raise UserError(f"--nnodes {args.nnodes}, but srun started this on {machines}: give $cuda_cmd "
@@ -30,7 +31,7 @@ def meet_in_slurm(args):
     args.rdzv_endpoint = f"{os.environ['SLURM_LAUNCH_NODE_IPADDR']}:{PORTS[job % len(PORTS)]}"
 
 
-def main():
+def main() -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser
@@ -46,6 +47,7 @@ def main():
     except ChildFailedError as failed:
         status = failed.get_first_failure()[1].exitcode
         return status if status > 0 else 128 - status
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Tell run.sh which parts of its stages are to be made, and why; keep a record of each that ended.
+"""Find which parts of run.sh's stages are missing or stale, and keep a record of each part that was made.
 
-`plan` prints a line or more for each stage up to --last. `begin` prints shell commands: lines that say why, then
-`parts`, an array of the parts of --stage that are missing or stale (with --force all), each its name and its paths
-separated by tabs, and `replace`, what train.py is to do with a finished training; the records of these parts are taken
-away. `end` writes the record of --part. Records lie in DIR/data/.stages (stages 1 and 2) and EXP/.stages.
+`plan` prints what would be made and why, a line or more for each stage up to --last. `begin` removes the records of the
+parts of --stage that are missing or stale (with --force, of all) and prints shell commands: echo lines that say why;
+`parts`, an array with a string for each part, its name and its paths separated by tabs; `lacks_inputs`; and `replace`,
+the value of train.py --replace. `end` writes the record of --part. Records lie in DIR/data/.stages (stages 1 and 2) and
+EXP/.stages.
 
     steps/track_stages.py plan --dir . --exp exp/small --conf conf/small.toml --corpus voxceleb --root /db \\
         --start exp/small/softmax/final.pt
@@ -13,6 +14,7 @@ away. `end` writes the record of --part. Records lie in DIR/data/.stages (stages
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,29 +23,49 @@ from deepspeaker.errors import UserError, run
 from deepspeaker.recipe import plan
 from deepspeaker.recipe.stages import SECTIONS, Recipe
 
+PATHS = {
+    "dir": "folder of data/, fbank/ and exp/",
+    "exp": "folder of the experiment",
+    "conf": "configuration",
+    "root": "folder of the corpus",
+    "start": "checkpoint that stage 4 starts from",
+}
+TEXTS = {
+    "corpus": "name of the program in local/",
+    "corpus-opts": "options of that program",
+    "augment": "kinds of copies of the training set",
+    "musan": "folder of MUSAN",
+    "rirs": "folder of RIRS_NOISES",
+    "init": "checkpoint that stage 3 starts from",
+    "backends": "scoring back-ends",
+    "learnt-from": "data set whose embeddings back-ends learn from",
+}
 
-def main():
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["plan", "begin", "end"])
-    for name in ("dir", "exp", "conf", "root", "start"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    for name in ("corpus", "corpus-opts", "augment", "musan", "rirs", "init", "backends", "learnt-from"):
-        parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stage", type=int, default=1, help="plan: the first stage")
-    parser.add_argument("--last", type=int, default=7, help="plan: the last stage")
-    parser.add_argument("--force", action="store_true", help="all parts, up to date or not")
-    parser.add_argument("--strict", action="store_true", help="what other versions of the programs made is stale")
-    parser.add_argument("--checked", action="store_true", help="begin: --conf is known to be good")
-    parser.add_argument("--part", help="end: name of the part, or its line of `parts`")
-    parser.add_argument("--seconds", type=float, default=0.0, help="end: how long the part took")
-    parser.add_argument("--command", default="", help="end: run.sh's command line")
+    for name, what in PATHS.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=what)
+    for name, what in TEXTS.items():
+        parser.add_argument(f"--{name}", default="", metavar="TEXT", help=what)
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is random (default %(default)s)")
+    parser.add_argument("--stage", type=int, default=1,
+                        help="stage to begin, or first stage of the plan (default %(default)s)")
+    parser.add_argument("--last", type=int, default=7, help="last stage of the plan (default %(default)s)")
+    parser.add_argument("--force", action="store_true", help="take all parts for stale")
+    parser.add_argument("--strict", action="store_true",
+                        help="take for stale what other versions of the programs made")
+    parser.add_argument("--checked", action="store_true", help="skip the check of --conf, with begin")
+    parser.add_argument("--part", help="name of the part that was made, or its string in `parts`, with end")
+    parser.add_argument("--seconds", type=float, default=0.0, help="time that the part took, with end")
+    parser.add_argument("--command", default="", help="command line of run.sh, with end")
     args = parser.parse_args()
     recipe = read_recipe(args)
     if args.action == "plan":
         print(*plan.plan(recipe, args.stage, args.last, args.force, args.strict), sep="\n")
     elif args.action == "begin":
-        due = plan.begin(recipe, args.stage, args.force, args.strict, lambda: args.checked or check(args.conf))
+        due = plan.begin(recipe, args.stage, args.force, args.strict, lambda: check(args))
         print(*shell_commands(due), sep="\n")
     else:
         plan.end(recipe, args.part.partition("\t")[0], args.seconds, args.command)
@@ -56,13 +78,15 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
     return Recipe(tables=tables, **{name: value for name, value in vars(args).items() if name in Recipe._fields})
 
 
-def check(conf: Path) -> None:
+def check(args: argparse.Namespace) -> None:
+    """UserError unless the configuration is good."""
     from deepspeaker.config import load_config
 
-    load_config(conf)
+    if not args.checked:
+        load_config(args.conf)
 
 
-def shell_commands(due: plan.Due):
+def shell_commands(due: plan.Due) -> Iterator[str]:
     for line in due.lines:
         yield f"echo {shlex.quote(f'== {line}')}"
     parts = [] if due.parts is None else ["\t".join([part.name, *map(str, part.paths)]) for part in due.parts]

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Train one phase: softmax pre-training, or the triplet loss on cosine.
 
-Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR), with --init the network of a checkpoint.
-Writes OUT_DIR/final.pt (the epoch with the best dev EER, or the mean of the last [training] average epochs),
-initial.pt, best.pt, the last checkpoints, train.log and train.jsonl (a line an epoch). Goes on from the last checkpoint
-of OUT_DIR. One line an epoch on standard output. steps/torchrun.py starts it in several processes, which share each
-batch.
+Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR), and with --init the network of a
+checkpoint. Writes OUT_DIR/final.pt (the epoch with the best dev EER, or the mean of the last [training] average
+epochs), initial.pt, best.pt, the last checkpoints, train.log and train.jsonl (one line per epoch). Resumes from the
+last checkpoint in OUT_DIR. Prints one line per epoch. steps/torchrun.py starts it in several processes, which share
+each batch.
 
     steps/train.py --phase triplet --conf conf/small.toml --init exp/small/softmax/final.pt \\
         data/train data/dev exp/small/triplet
@@ -20,18 +20,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train_dir", type=Path, metavar="TRAIN_DIR")
     parser.add_argument("dev_dir", type=Path, metavar="DEV_DIR")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--phase", choices=["softmax", "triplet"], required=True)
-    parser.add_argument("--conf", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="checkpoint whose network to start from")
+    parser.add_argument("--phase", choices=["softmax", "triplet"], required=True, help="training phase")
+    parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration")
+    parser.add_argument("--init", type=Path, metavar="CHECKPOINT",
+                        help="checkpoint whose network to start from (default: random weights)")
     parser.add_argument("--replace", choices=["changed", "always"],
-                        help="what lies in OUT_DIR goes to old/ beside it: if it was trained otherwise, or always")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+                        help="when to move an earlier training in OUT_DIR to old/ beside it: if its settings were "
+                             "others, or always (default: never)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is random (default %(default)s)")
+    parser.add_argument("--device", choices=["cpu", "cuda"],
+                        help="device to train on (default: cuda where there is a GPU)")
     args = parser.parse_args()
 
     import torch
@@ -43,14 +46,14 @@ def main():
     device = distributed.start(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     args.out_dir.mkdir(parents=True, exist_ok=True)
     if distributed.rank() == 0:
-        handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(args.out_dir / "train.log")]
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
+        log = logging.FileHandler(args.out_dir / "train.log")
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(sys.stdout), log])
     status = 0
     try:
         fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed,
             device, args.replace)
     except SystemExit as stopped:  # by a signal; with its frames goes the network, which holds the group
-        status = stopped.code
+        status = int(stopped.code or 0)
     distributed.leave()
     return status
 

@@ -15,17 +15,18 @@ rdzv_endpoint=
 engine=
 
 help_message="Usage: $0 [options] TRAIN_DIR DEV_DIR OUT_DIR
-Trains into OUT_DIR; see train.py for what it reads and leaves, and for the first five options.
-  --phase PHASE          softmax or triplet
+Trains one phase; train.py --help says what is read and written.
+  --phase PHASE          training phase, softmax or triplet
   --conf FILE            configuration
-  --init CHECKPOINT      network to start from (none: random weights)
+  --init CHECKPOINT      checkpoint whose network to start from (none: random weights)
   --seed N               seed of all that is random ($seed)
-  --replace changed|always  which earlier training in OUT_DIR to set aside (none)
-  --gpus N               GPUs of each machine; 0: CPU ($gpus)
-  --nnodes N             machines ($nnodes)
+  --replace WHEN         when to move an earlier training in OUT_DIR to old/ beside it: changed (if its settings
+                         were others) or always (none: never)
+  --gpus N               number of GPUs of each machine; 0: CPU ($gpus)
+  --nnodes N             number of machines ($nnodes)
   --node-rank N          number of this machine, from 0 ($node_rank)
   --rdzv-endpoint H:P    host and port of machine 0, where all machines meet; none: they are one job of --engine
-  --engine CMD           engine, e.g. 'slurm.pl --gpu 4'; none: started here"
+  --engine CMD           engine that runs the training, e.g. 'slurm.pl --gpu 4'; none: this machine"
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Fit a calibration, scores to log-likelihood ratios, on a development set.
+"""Fit a calibration, which turns scores into log-likelihood ratios, on a development set.
 
-Reads TRIALS, their SCORES and any number of --quality files (`id1 id2 value`, named ANYTHING.QUALITY). Writes
-CALIBRATION, JSON: llr = offset + weights.score * score + the same for each quality.
+Reads TRIALS, their SCORES and --quality files (lines `id1 id2 value`, named ANYTHING.QUALITY). Writes CALIBRATION as
+JSON: llr = offset + weights.score * score, plus weights.QUALITY * value for each quality.
 
     steps/train_calibration.py data/dev/trials exp/small/triplet/scores/dev/trials.cosine cosine.json
 """
@@ -17,13 +17,15 @@ from deepspeaker.scoring.calibration import fit, write_calibration
 from deepspeaker.scoring.score_files import read_measured
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", type=Path, metavar="TRIALS")
     parser.add_argument("scores", type=Path, metavar="SCORES")
     parser.add_argument("calibration", type=Path, metavar="CALIBRATION")
-    parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE")
-    parser.add_argument("--prior", type=float, default=0.01, help="of a target, for which it shall be best (0.01)")
+    parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="qualities of the trials, as measure_quality.py writes them")
+    parser.add_argument("--prior", type=float, default=0.01,
+                        help="target prior at which calibration is optimised (default %(default)s)")
     args = parser.parse_args()
 
     trials, columns = read_measured(args.trials, args.scores, args.quality)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train a PLDA on the embeddings of a training set.
 
-Reads EMBEDDING_SCP and UTT2SPK (utterances without an embedding are left out). Writes PLDA_DIR/{mean.vec,transform.mat,
-plda}, in Kaldi's formats.
+Reads EMBEDDING_SCP and UTT2SPK (utterances without an embedding are left out). Writes
+PLDA_DIR/{mean.vec,transform.mat,plda}, in Kaldi's formats.
 
     steps/train_plda.py --dim 100 exp/small/triplet/embeddings/train/embedding.scp data/train/utt2spk exp/small/plda
 """
@@ -18,13 +18,15 @@ from deepspeaker.scoring.plda import train
 from deepspeaker.scoring.plda_files import write_plda
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("embedding_scp", type=Path, metavar="EMBEDDING_SCP")
     parser.add_argument("utt2spk", type=Path, metavar="UTT2SPK")
     parser.add_argument("plda_dir", type=Path, metavar="PLDA_DIR")
-    parser.add_argument("--transform", choices=["lda", "whiten"], default="lda", help="before it (lda)")
-    parser.add_argument("--dim", type=int, default=200, help="dimensions after it (200)")
+    parser.add_argument("--transform", choices=["lda", "whiten"], default="lda",
+                        help="projection of embeddings before the PLDA (default %(default)s)")
+    parser.add_argument("--dim", type=int, default=200,
+                        help="number of dimensions after the projection (default %(default)s)")
     args = parser.parse_args()
 
     embeddings, speakers = read_labelled(args.embedding_scp, args.utt2spk)

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Write a configuration file: that of a checkpoint, or another one with other values.
+"""Write a configuration file: that of a checkpoint, or a copy of one with some values changed.
+
+Reads CHECKPOINT or CONF. Writes the second CONF.
 
     steps/write_conf.py exp/small/triplet/final.pt trained.toml
     steps/write_conf.py --set 'softmax.margin=0 augment.copies=["speed"]' conf/small.toml plain.toml
@@ -19,7 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="CHECKPOINT|CONF")
     parser.add_argument("conf", type=Path, metavar="CONF")
-    parser.add_argument("--set", default="", metavar="SECTION.KEY=VALUE...", help="values as TOML has them")
+    parser.add_argument("--set", default="", metavar="SECTION.KEY=VALUE...",
+                        help="changed values, separated by blanks and written as in TOML")
     args = parser.parse_args()
     config = load_config(args.source) if args.source.suffix == ".toml" else load_network(args.source).config
     write_config(args.conf, set_values(config, args.set.split()))

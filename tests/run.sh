@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests: linter, shellcheck where it is installed, pytest. The quick ones take minutes; --long true adds the rest.
+# All tests: linter, type checker, shellcheck where it is installed, pytest. The quick ones take minutes; --long true
+# adds the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +18,7 @@ if ! check_requirements.py requirements-dev.txt >/dev/null 2>&1; then
 fi
 
 ruff check .
+mypy # deepspeaker/ and steps/, see pyproject.toml
 if command -v shellcheck >/dev/null; then
   find . -path ./.venv -prune -o -name '*.sh' -type f -print0 | xargs -0 shellcheck -x
 else

@@ -203,19 +203,31 @@ def test_a_folder_that_cannot_be_written(finished):
     assert done.returncode == 1 and done.stderr == "run.sh: --dir /proc/recipe: it cannot be written to\n"
 
 
+def expected_features(line: str) -> tuple[float, float]:
+    """(frames, bytes) of check_space.py's line."""
+    sentence = r"   Expect about ([\d,.]+)( million)? frames in ([\d.]+) (MB|GB); [\d.]+ [MG]B are free\n"
+    frames, million, size, unit = re.fullmatch(sentence, line).groups()
+    return float(frames.replace(",", "")) * (1e6 if million else 1), float(size) * {"MB": 1e6, "GB": 1e9}[unit]
+
+
 def test_a_disk_too_small_for_the_features(finished, tmp_path, call):
     conf = tmp_path / "huge.toml"
     tiny = (finished[0].parent / "tiny.toml").read_text()
     conf.write_text(tiny.replace("num_mel_bins = 64", f"num_mel_bins = {10**13}"))
     words = [ROOT / "steps/check_space.py", "--conf", conf, finished[0] / "fbank/none", finished[0] / "data/test"]
     done = call(*words)
-    assert done.returncode == 1 and "the features need about" in done.stderr and "take another --dir" in done.stderr
+    assert done.returncode == 1 and "the features need about" in done.stderr and "choose another --dir" in done.stderr
     done = call(*words[:2], finished[0].parent / "tiny.toml", *words[3:])
     made = sum(path.stat().st_size for path in (finished[0] / "fbank").glob("*_test.*.ark"))
-    assert done.returncode == 0 and 0.8 * made < float(done.stdout.split()[1]) * 1e6 < 1.2 * made
+    frames = sum(int(line.split()[1]) for line in (finished[0] / "data/test/utt2num_frames").open())
+    assert done.returncode == 0
+    expected_frames, size = expected_features(done.stdout)
+    assert 0.8 * frames < expected_frames < 1.2 * frames and 0.8 * made < size < 1.2 * made
     done = call(*words[:2], finished[0].parent / "tiny.toml", "--copies", finished[0] / "data/test", "noise babble",
                 words[3])
-    assert done.returncode == 0 and 1.6 * made < float(done.stdout.split()[1]) * 1e6 < 2.4 * made
+    assert done.returncode == 0
+    expected_frames, size = expected_features(done.stdout)
+    assert 1.6 * frames < expected_frames < 2.4 * frames and 1.6 * made < size < 2.4 * made
 
 
 def test_scores_are_cosines_of_the_embeddings(finished):

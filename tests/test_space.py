@@ -30,9 +30,13 @@ def test_bytes(hour, tmp_path, monkeypatch):
     left(monkeypatch, 2e9)
     arks = tmp_path / "fbank"
     assert check_space(HALF_PRECISION, {"hour": hour}, arks) == (  # 360000 * (2 * 64 + 4)
-        "about 47.5 MB of features, 2.0 GB left on the disk")
-    assert check_space(FULL, {"hour": hour}, arks).startswith("about 93.6 MB")  # 360000 * (4 * 64 + 4)
-    assert check_space(HALF_PRECISION, {"hour": hour, "copy": hour, "speed": hour}, arks).startswith("about 0.1 GB")
+        "Expect about 0.4 million frames in 47.5 MB; 2.0 GB are free")
+    assert check_space(FULL, {"hour": hour}, arks).startswith(
+        "Expect about 0.4 million frames in 93.6 MB; ")  # 360000 * (4 * 64 + 4)
+    assert check_space(HALF_PRECISION, {"hour": hour, "copy": hour, "speed": hour}, arks).startswith(
+        "Expect about 1.1 million frames in 0.1 GB; ")
+    (hour / "segments").write_text("a r 0 60\n")
+    assert check_space(HALF_PRECISION, {"hour": hour}, arks).startswith("Expect about 6,000 frames in 0.8 MB; ")
 
 
 def test_a_disk_too_small_but_for_what_is_replaced(hour, tmp_path, monkeypatch):

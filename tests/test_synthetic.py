@@ -38,14 +38,14 @@ TINY_CORPUS = Corpus(seed=0, speakers=3, test_speakers=3, recordings=2, utteranc
 
 
 def make(folder, *options, cores=None):
-    """Run the program in `folder`, on the first so many cores; its standard error."""
+    """Run the program in `folder`, on the first `cores` cores; its standard output."""
     allowed = set(sorted(os.sched_getaffinity(0))[:cores])
     done = subprocess.run(
         [sys.executable, PROGRAM, *TINY, *options, folder / "corpus", folder / "data"],
         preexec_fn=lambda: os.sched_setaffinity(0, allowed), capture_output=True, text=True)
     if done.returncode:
         raise UserError(done.stderr)
-    return done.stderr
+    return done.stdout
 
 
 def contents(root):
@@ -94,6 +94,14 @@ def test_a_corpus_that_is_there_is_used_as_it_is(tiny):
     before = {path: path.stat().st_mtime_ns for path in (tiny / "corpus").rglob("*")}
     make(tiny)
     assert {path: path.stat().st_mtime_ns for path in (tiny / "corpus").rglob("*")} == before
+
+
+def test_counts_to_expect_are_said_first_and_hold(tiny):
+    said = make(tiny).splitlines()
+    assert said[0] == "   Expect of synthetic speech: 3 speakers with 12 utterances to train on; 60 trials."
+    assert said[1:] == [f"{tiny}/data/test: 3 speakers, 12 utterances, 60 trials",
+                        f"{tiny}/data/train: 3 speakers, 12 utterances"]
+    assert Corpus(0, 120, 30, 3, 4).trials() == 5 * 30 * 3 * 4 * 4  # four nontarget trials for each target trial
 
 
 def test_other_options_are_refused(tiny):

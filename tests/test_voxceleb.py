@@ -115,6 +115,21 @@ def test_train_chooses_the_corpora(tmp_path, train, expected):
     assert (tmp_path / "data/test_vox1").exists() == (train == "voxceleb2")
 
 
+@pytest.mark.parametrize(("train", "line"), [
+    ([], "   Expect of VoxCeleb2: 5,994 speakers with 1,092,009 utterances to train on; 37,611 trials of VoxCeleb1-O"),
+    (["--train", "voxceleb1"], "   Expect of VoxCeleb1: 1,211 speakers with 148,642 utterances to train on; 37,611 "),
+    (["--train", "both"], "   Expect of VoxCeleb1 and VoxCeleb2: 7,205 speakers with 1,240,651 utterances to train on"),
+])
+def test_counts_to_expect_are_said_first(tmp_path, train, line):
+    root = voxceleb2(voxceleb1(tmp_path / "db"))
+    done = subprocess.run([sys.executable, PROGRAM, *train, root, tmp_path / "data"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith(line)
+    (root / "voxceleb1").rename(tmp_path / "gone")
+    done = subprocess.run([sys.executable, PROGRAM, root, tmp_path / "data"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == (
+        "   Expect of VoxCeleb2: 5,994 speakers with 1,092,009 utterances to train on.")
+
+
 def test_sets_of_an_earlier_run_do_not_stay(tmp_path):
     root = voxceleb2(voxceleb1(tmp_path / "db"))
     (root / "list_test_hard2.txt").write_text(HARD_TRIAL)
@@ -143,7 +158,7 @@ def test_repeated_trials_are_taken_once_and_said(tmp_path, capfd):
     root = voxceleb1(tmp_path / "db")
     (root / "voxceleb1/veri_test2.txt").write_text(TRIALS * 2)
     prepare(root, tmp_path / "data")
-    assert "2 trials stand there again, each is taken once" in capfd.readouterr().out
+    assert "2 trials are repeated, each is taken once" in capfd.readouterr().out
     assert len(read_trials(tmp_path / "data/test/trials")) == 2
 
 
@@ -195,7 +210,7 @@ def test_malformed_trial_names_file_and_line(tmp_path, line):
 @pytest.mark.parametrize(("layout", "message"), [
     (None, "no such folder"), ("", "holds no VoxCeleb"), ("voxceleb1/dev/wav", "holds no audio"),
     ("voxceleb1/test/wav/id10270/abc/00001.wav", "no trial list"),
-    ("voxceleb1/wav/id10270/abc/00001.wav", "test speakers must be told from a trial list"),
+    ("voxceleb1/wav/id10270/abc/00001.wav", "test speakers must be taken from a trial list"),
 ])
 def test_what_is_missing_is_said_in_one_line(tmp_path, layout, message):
     root = tmp_path / "db"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Replace fields of standard input by what a map file (`key value...` lines) has for them.
+"""Replace fields by their values in a map.
 
 utils/apply_map.pl [-f 2-3] [--permissive] map < in > out
 
--f names the fields: 2, 2-3, 2-, -3; all if not given. A field that the map does not have is an error, and
-stays as it is with --permissive.
+Reads the map (lines `key value...`) and standard input. Writes standard output. -f names the fields: 2, 2-3, 2- or -3;
+all if not given. A field that is not in the map is an error, and stays as it is with --permissive.
 """
 
 import re

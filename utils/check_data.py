@@ -3,10 +3,10 @@
 
     utils/check_data.py --train data/train data/dev data/test
 
-Reads wav.scp, utt2spk and, where they are there, segments, trials* and enroll, and every sound file's header (a
-command in wav.scp is not run). Prints what would break or falsify a result (errors; status 1) and what is good to
-know (warnings; status 0), with up to five examples of each and what to do. With --train, no other directory may share
-speakers or audio with that one, which is checked, too.
+Reads wav.scp, utt2spk, segments, trials* and enroll of each, and the header of every sound file; runs no command of
+wav.scp. Prints errors, which would break or falsify a result (status 1), and warnings (status 0), each with
+up to five examples and what to do. With --train, that directory is checked as well, and no other may share speakers or
+audio with it.
 """
 
 import argparse
@@ -29,9 +29,11 @@ def jobs(text: str) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, metavar="DIR", help="what the others may share nothing with")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--nj", type=jobs, default=os.cpu_count() or 1, help="files read at a time (%(default)s)")
+    parser.add_argument("--train", type=Path, metavar="DIR",
+                        help="training set, with which the others may share no speakers or audio")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--nj", type=jobs, default=os.cpu_count() or 1,
+                        help="number of files read at a time (default %(default)s)")
     parser.add_argument("directories", type=Path, nargs="*", metavar="DATA_DIR")
     args = parser.parse_args()
     if not args.directories and not args.train:

@@ -3,8 +3,8 @@
 
     utils/check_requirements.py requirements.txt
 
-Exit status 1 with one line on standard error otherwise. Uses the standard library alone: it judges Pythons that
-may have nothing installed.
+Reads the file (lines `name>=version`). Otherwise prints one line on standard error and ends with status 1. Uses the
+standard library alone, because the Python that it checks may have nothing else.
 """
 
 import re

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Print one value of a configuration file, the items of a list separated by blanks.
+"""Print one value of a configuration file.
+
+Reads CONF. Prints the value of KEY in [SECTION], the items of a list separated by blanks.
 
     utils/conf_value.py conf/small.toml scoring backends
 """

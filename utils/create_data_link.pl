@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Spread archives over disks: where DIR/storage/ holds 1, 2, ... (links to folders on other disks), DIR/NAME
-becomes a link to storage/N/NAME. Without DIR/storage nothing is done.
+"""Spread archives over several disks.
 
 utils/create_data_link.pl DIR/a.1.ark DIR/a.2.ark
+
+Reads the names in DIR/storage: 1, 2, ... are links to folders on other disks. Makes each DIR/NAME a link to
+storage/N/NAME; NAME chooses N. Does nothing without DIR/storage.
 """
 
 import sys

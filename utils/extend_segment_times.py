@@ -3,9 +3,11 @@
 
 utils/data/extend_segment_times.py [options] < data/train/segments > segments
 
---start-padding, --end-padding: seconds (0.1) before and after each segment; --last-segment-end-padding: at
-most so many seconds (0.1) beyond the end of a recording's last segment; --fix-overlapping-segments true|false
-(true): where two segments overlap afterwards, they meet in the middle of it. Lines keep their order.
+Reads lines `utterance recording start end`, in seconds, and writes them in the same order with other times.
+
+    --start-padding S, --end-padding S        seconds added before and after each segment (0.1)
+    --last-segment-end-padding S              seconds by which a recording's last segment may grow at most (0.1)
+    --fix-overlapping-segments true|false     let segments that then overlap meet in the middle of the overlap (true)
 """
 
 import sys

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Print the lines whose first field (-f N: N-th field) is the first field of a line of an id list.
+"""Keep the lines of lists whose id is in an id list.
 
 utils/filter_scp.pl [--exclude] [-f N] id-list [in.scp ...] > out.scp
 
-Input is standard input if no file is named, or for `-`; lines are printed unchanged.
+Reads the ids, the first fields of id-list, and the input (standard input if no file is named, or for `-`). Prints the
+lines whose first field, with -f the N-th, is one of the ids, unchanged; with --exclude, all other lines.
 """
 
 import sys

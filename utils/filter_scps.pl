@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Filter one list by several id lists, reading it once: as filter_scp.pl for each number in place of JOB.
+"""Split one list by several id lists: as filter_scp.pl once for each number in place of JOB.
 
 utils/filter_scps.pl [-f N] [--no-warn] JOB=1:8 split8/JOB/utt2spk feats.scp split8/JOB/feats.scp
+
+Reads the id lists, and the list once. Writes the outputs; warns of lines that are in none, unless --no-warn is given.
 """
 
 import re

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What run.sh and the steps share: source it. Commands are run in the background and waited for, so that a signal is
-# acted on at once: it ends them and the script, with status 130 (SIGINT) or 143 (SIGTERM).
+# How run.sh and the steps start programs; source it. Commands run in the background and are waited for, so that a
+# signal ends them and the script at once, with status 130 (SIGINT) or 143 (SIGTERM).
 
 _stop() {
   trap '' INT TERM
@@ -12,13 +12,13 @@ _stop() {
 trap '_stop 130' INT
 trap '_stop 143' TERM
 
-# run COMMAND [ARG...]: its exit status
+# run COMMAND [ARG...]: run it; returns its exit status
 run() {
   "$@" &
   wait $!
 }
 
-# run_shown FILE COMMAND [ARG...]: run, while what is added to FILE is shown
+# run_shown FILE COMMAND [ARG...]: run it and show the lines that are added to FILE meanwhile
 run_shown() {
   local file=$1 size command status=0
   shift
@@ -33,13 +33,13 @@ run_shown() {
   return $status
 }
 
-# at_most A B: the smaller of two numbers
+# at_most A B: print the smaller of two numbers
 at_most() {
   echo $(($1 < $2 ? $1 : $2))
 }
 
-# run_jobs TITLE PROGRESS_DIR NJ CMD LOG COMMAND [ARG...]: jobs 1..NJ through CMD, with one bar for all of them where a
-# person is watching; each job writes PROGRESS_DIR/progress.JOB. CMD may be several words (queue.pl --mem 4G).
+# run_jobs TITLE PROGRESS_DIR NJ CMD LOG COMMAND [ARG...]: run jobs 1..NJ by CMD, which may be several words (queue.pl
+# --mem 4G). On a terminal one progress bar is shown for all; each job writes PROGRESS_DIR/progress.JOB.
 run_jobs() {
   local title=$1 progress=$2 nj=$3 cmd=$4 bar='' status=0
   shift 4

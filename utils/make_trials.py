@@ -3,8 +3,8 @@
 
     utils/make_trials.py --targets 10000 --nontargets 10000 data/test
 
-Reads DATA_DIR/utt2spk and, where it is there, spk2gender (nontarget trials are then of one gender). Writes
-OUT, sorted. Trials are shared evenly over the speakers; the same seed gives the same list.
+Reads DATA_DIR/utt2spk and, where it is there, DATA_DIR/spk2gender: nontarget trials are then of one gender. Writes OUT,
+sorted. Trials are shared evenly over the speakers; the same seed gives the same list.
 """
 
 import argparse
@@ -28,11 +28,13 @@ def count(text: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", type=count, help="at most so many (default: all pairs)")
-    parser.add_argument("--nontargets", type=count, help="at most so many (default: as many as targets)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("data_dir", type=Path)
-    parser.add_argument("out", type=Path, nargs="?", help="default: DATA_DIR/trials")
+    parser.add_argument("--targets", type=count,
+                        help="largest number of target trials (default: all pairs)")
+    parser.add_argument("--nontargets", type=count,
+                        help="largest number of nontarget trials (default: as many as target trials)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the trials drawn (default %(default)s)")
+    parser.add_argument("data_dir", type=Path, metavar="DATA_DIR")
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="trial list (default: DATA_DIR/trials)")
     args = parser.parse_args()
     genders = args.data_dir / "spk2gender"
     spk2gender = read_table(genders) if genders.exists() else None

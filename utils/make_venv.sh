@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# utils/make_venv.sh PYTHON ROOT: makes ROOT/.venv with what ROOT/requirements.txt names, in the versions of
-# ROOT/constraints.txt. A .venv left half-made is made anew; of two calls at once the second waits for the first.
+# utils/make_venv.sh PYTHON ROOT: makes ROOT/.venv with the packages of ROOT/requirements.txt, in the versions of
+# ROOT/constraints.txt. A half-made .venv is made anew; a second call at the same time waits for the first.
 set -euo pipefail
 python=$1 root=$2 log=$2/.venv/install.log
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by a script that has set the defaults of its options: every leading `--foo-bar value` sets the variable
-# foo_bar, which must exist. What follows the options stays in "$@". A variable that is true or false takes only
-# true or false. `--config FILE` sources FILE before the other options are looked at, so that they win over it;
+# foo_bar, which must exist. The arguments after the options stay in "$@". A variable that is true or false takes only
+# true or false. `--config FILE` sources FILE before the other options are read, so that they override it;
 # --help prints $help_message. Works under `set -euo pipefail`. Its own variables start with _po_ and are unset
 # at the end, so that no option of a script clashes with them.
 

@@ -3,11 +3,11 @@
 
     run.pl [--max-jobs-run N] [options] [JOB=1:4] LOG command args...
 
-JOB in LOG and in the command becomes each number of the range. Arguments with blanks are quoted, the others
-go to bash as they are, so that an escaped | or > works. Any other leading option takes one value, which is
-ignored: the same line can be given to queue.pl or slurm.pl. All jobs run at once unless --max-jobs-run says
-less. Exit status 1 if a job failed. On SIGINT or SIGTERM all that the jobs started is ended first, then
-run.pl (status 130 or 143).
+JOB in LOG and in the command is replaced by each number of the range. Arguments with blanks are quoted, the others
+go to bash as they are, so that an escaped | or > works. All jobs run at once, or at most N. Any other leading option
+takes one value, which is ignored: the same line can be given to queue.pl or slurm.pl. Writes each job's output to
+its LOG. Ends with status 1 if a job failed. On SIGINT or SIGTERM it ends all processes of the jobs, then itself (status
+130 or 143).
 """
 
 import os

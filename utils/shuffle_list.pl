@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Print the lines of a list (a file or standard input) in an order that is random but always the same.
+"""Shuffle the lines of a list.
 
 utils/shuffle_list.pl [--srand N] [list] > shuffled
+
+Reads the list, or standard input. Prints its lines in random order, the same order for the same seed N (0).
 """
 
 import random

@@ -3,21 +3,21 @@
 
     slurm.pl [options] [JOB=1:4] LOG command args...
 
-The line is run.pl's. What options become is written in conf/slurm.conf of the folder it is started in, else in the
-recipe's (egs/voxceleb/conf/slurm.conf), else in the file given:
+The command line is that of run.pl. Options of two dashes become options of sbatch by --config FILE, else by
+conf/slurm.conf of the current folder, else by the recipe's (egs/voxceleb/conf/slurm.conf):
 
     --mem 4G            memory of each job
     --num-threads N     cores of each job
     --gpu N             GPUs of each job (0)
-    --time 4:00:00      after which Slurm ends a job
-    --nodes N           machines of each job, for a command that starts itself on all by srun (1)
-    --max-jobs-run N    at most so many jobs at once (all)
-    --config FILE       another conf/slurm.conf
+    --time 4:00:00      time after which Slurm ends a job
+    --nodes N           machines of each job, for a command that starts itself on all of them by srun (1)
+    --max-jobs-run N    largest number of jobs that run at once (all)
+    --config FILE       file to use in place of conf/slurm.conf
     -p gpu              options of one letter go to sbatch as they are, each with a value
 
-Waits for all jobs; one that Slurm puts back into the queue is waited for again. A job that fails is named, the others
-finish; exit status 1 then. On SIGINT or SIGTERM all jobs are cancelled, then slurm.pl ends (status 130 or 143). LOG
-must lie on a file system that the machines share.
+Writes each job's output to its LOG, which must lie on a file system that the machines share. Waits for all jobs, also
+for those that Slurm puts back into the queue. If a job fails, it is named, the others finish, and the status is 1.
+On SIGINT or SIGTERM all jobs are cancelled, then slurm.pl ends (status 130 or 143).
 """
 
 import sys

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""One job of an array of slurm.pl, on the machine that Slurm chose: runs the command with its log.
+"""Run one job of slurm.pl's job array, on the machine that Slurm chose.
 
     slurm_job.py FOLDER THREADS NAME LOG COMMAND
 
-NAME is that of the job variable (empty where there is none), replaced by the job's number in LOG and COMMAND. Leaves
-FOLDER/NUMBER if the command ended with status 0. SIGTERM, by which Slurm announces the end to all processes of a job,
-does not end this one: it waits for all the others, as training writes a checkpoint.
+NAME is the job variable, replaced by the job's number in LOG and COMMAND ("" if there is none). Writes LOG, and
+FOLDER/NUMBER if the command ended with status 0. Before Slurm ends a job it sends SIGTERM to all its processes: this
+program then waits for the others, because training still writes a checkpoint.
 """
 
 import os
@@ -29,18 +29,18 @@ def wait_for_orphans() -> None:
 
 
 def main() -> int:
-    told = []
-    handle_signals(lambda number, _frame: told.append(number))
+    signals: list[int] = []
+    handle_signals(lambda number, _frame: signals.append(number))
     adopt_orphans()
     folder, threads, name, log, command = sys.argv[1:]
     number = int(os.environ.get("SLURM_ARRAY_TASK_ID", 1))
-    if not Path(folder).is_dir():  # or the job has ended well, was run again, and nobody waits for it
+    if not Path(folder).is_dir():  # or the job was run again after it had succeeded
         raise UserError(f"no {folder} on {os.uname().nodename}: the log must lie where all machines see it")
-    if "SLURM_CPUS_PER_TASK" in os.environ:  # which srun no longer heeds
+    if "SLURM_CPUS_PER_TASK" in os.environ:  # srun ignores this one
         os.environ.setdefault("SRUN_CPUS_PER_TASK", os.environ["SLURM_CPUS_PER_TASK"])
     job = start(numbered(command, name, number), numbered(log, name, number))
     status = job.process.wait()
-    if told or status == -signal.SIGTERM:
+    if signals or status == -signal.SIGTERM:
         wait_for_orphans()
     job.finish(status, threads)
     if status == 0:

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""spk2utt (a file or standard input) to utt2spk, in the order of the input.
+"""Turn spk2utt into utt2spk.
 
 utils/spk2utt_to_utt2spk.pl data/train/spk2utt > data/train/utt2spk
+
+Reads spk2utt, a file or standard input. Prints utt2spk, in the order of the input.
 """
 
 import sys

@@ -3,10 +3,10 @@
 
     utils/split_dev.py data
 
-Reads DATA/train. Writes DATA/dev with its trials, and DATA/train without these speakers: 2 % of the speakers,
-or 40 if that is more (10 % of a small corpus), drawn from those with four utterances or more; at most 20
-utterances of each, at most 20,000 trials. Nothing is split where DATA/dev and DATA/train share no speaker.
-Augmented copies of an earlier DATA/train are deleted.
+Reads DATA/train. Writes DATA/dev with its trials, and DATA/train without the speakers of DATA/dev: 2 % of the speakers,
+or 40 if that is more (10 % of a small corpus), drawn from those with four utterances or more. DATA/dev has at most 20
+utterances of each and at most 20,000 trials. Does nothing if DATA/dev is there and shares no speaker with DATA/train.
+Deletes augmented copies of an earlier DATA/train.
 """
 
 import argparse
@@ -24,8 +24,9 @@ from deepspeaker.errors import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("--seed", type=int, default=0,
+                        help="seed of the speakers, utterances and trials drawn (default %(default)s)")
+    parser.add_argument("data", type=Path, metavar="DATA")
     args = parser.parse_args()
     remove_copies(args.data / "train")
     done = split_dev(args.data, args.seed)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Split a list into parts of about equal size; with --utt2spk no speaker is in two parts.
+"""Split a list into parts of about equal size.
 
 utils/split_scp.pl [--utt2spk=F] in.scp out1.scp out2.scp ...
 utils/split_scp.pl -j 8 0 [--one-based] in.scp [out.scp]      only the first of 8 parts
 
-With --utt2spk, --utt2dur=F balances the parts' durations. Every part is made, or none.
+Reads in.scp. Writes all outputs or none. With --utt2spk no speaker is in two parts, and --utt2dur=F then balances the
+durations of the parts.
 """
 
 import sys

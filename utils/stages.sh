@@ -1,18 +1,19 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # run.sh has the options, and reads what is set here
-# The bookkeeping of run.sh: source it, after utils/jobs.sh. What a stage of run.sh says with it:
-#   if stage_due N; then    stage N is asked for and something of it is missing or stale: `parts` has a line for each
-#                           such part, its name and its paths separated by tabs (see deepspeaker/recipe/stages.py)
-#   announce LINE...        what the stage does; the clock of the stage starts
-#   need N FILE...          fails unless these files are there, which stage N leaves
-#   part_done PART          writes the record by which the next run knows that the part is up to date
-#   stage_done WHERE        how long the stage took, and where its results lie
+# The bookkeeping of run.sh; source it after utils/jobs.sh. A stage of run.sh calls:
+#   if stage_due N; then    true if stage N was asked for and some part of it is missing or stale: `parts` then has a
+#                           string for each such part, its name and its paths separated by tabs (see
+#                           deepspeaker/recipe/stages.py)
+#   announce LINE...        print what the stage does, and start its clock
+#   need N FILE...          fail unless these files, which stage N writes, are there
+#   part_done PART          write the record by which the next run knows that the part is up to date
+#   stage_done WHERE        print how long the stage took, and where its results lie
 # Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir takes
 # --dir for this run alone. fail MESSAGE ends run.sh.
 
 now=0     # the stage that was announced last
-log=      # where its steps write; named when it fails
-parts=()  # of the stage that is due
-replace=  # what train.py does with a finished training: nothing, or "changed" or "always" sets it aside
+log=      # log of its steps, named when it fails
+parts=()  # parts of the stage that is due
+replace=  # train.py --replace: empty, "changed" or "always"
 checked=  # "true" once the configuration is known to be good
 temporary= # configuration made by --set, before --dir is claimed
 
@@ -68,7 +69,7 @@ stage_due() {
   commands=$(_track begin --stage "$1" ${checked:+--checked}) || exit 1
   eval "$commands"
   if [ ${#parts[@]} -gt 0 ]; then checked=true; fi
-  [ ${#parts[@]} -gt 0 ] || $lacks_inputs # then the stage says which
+  [ ${#parts[@]} -gt 0 ] || $lacks_inputs # the stage then fails and says which file it needs
 }
 
 announce() {
@@ -103,7 +104,7 @@ _on_exit() {
   local status=$?
   rm -f "$temporary"
   if [ $status -eq 130 ] || [ $status -eq 143 ]; then
-    echo "run.sh: stopped by a signal in stage $now; start it again to go on" >&2
+    echo "run.sh: stopped by a signal in stage $now; start it again to resume" >&2
   elif [ $status -ne 0 ] && [ "$now" -gt 0 ]; then
     echo "run.sh: stage $now failed${log:+, log: $log}" >&2
   fi

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Print N lines of a list: from all over it at even distances, or its first or last N.
+"""Take N lines of a list.
 
 utils/subset_scp.pl [--quiet] [--first|--last] N in.scp > out.scp
 
-More lines than there are is an error; with --quiet, all are printed.
+Reads in.scp. Prints N lines at even distances, or the first or last N. It is an error if the list has fewer than N
+lines; with --quiet, all are printed.
 """
 
 import sys

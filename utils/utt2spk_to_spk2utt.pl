@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""utt2spk (a file or standard input) to spk2utt: speakers in the order of their first utterance.
+"""Turn utt2spk into spk2utt.
 
 utils/utt2spk_to_spk2utt.pl data/train/utt2spk > data/train/spk2utt
+
+Reads utt2spk, a file or standard input. Prints spk2utt, speakers in the order of their first utterance.
 """
 
 import sys

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""One progress bar for the jobs that report in DIR/progress.1 .. DIR/progress.NJ.
+"""Show one progress bar for several jobs.
 
     utils/watch_jobs.py "fbank of train" data/train/log 4
+
+Reads DIR/progress.1 to DIR/progress.NJ, which the jobs write, until it is ended. Writes to standard error.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from deepspeaker.errors import run
 from deepspeaker.extraction.parallel_jobs import progress_file, watch
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("title", metavar="TITLE")
     parser.add_argument("dir", type=Path, metavar="DIR")

@@ -3,7 +3,7 @@
 import argparse
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +16,18 @@ from deepspeaker.errors import UserError, examples
 RECORD = ".corpus"  # in DATA: the directories that the last corpus program made there
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")  # of two formats of one file, the earlier is taken
 
+HELD_OUT = "some of these speakers go to the test set"
+
 
 def corpus_parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of a program for a corpus that may come without a test set or trials."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0,
-                        help="random seed for drawing test speakers and trials where the corpus has none (default 0)")
+                        help="seed of the test speakers and trials, drawn if the corpus has none (default %(default)s)")
     parser.add_argument("--test-speakers", type=Path, metavar="FILE",
                         help="test speakers, one per line, for a corpus without a test set (default: drawn at random)")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("root", type=Path, metavar="ROOT")
+    parser.add_argument("data", type=Path, metavar="DATA")
     return parser
 
 
@@ -34,6 +36,13 @@ def require_root(root: Path, expected: str) -> Path:
     if not root.is_dir():
         raise UserError(f"no such folder {root}; expected the one that holds {expected}")
     return root.absolute()
+
+
+def say_expected(corpus: str, train: Iterable[tuple[int, int]], test: str = "") -> None:
+    """Print a line with the counts to expect: (speakers, utterances) of each training part, and what is tested on."""
+    speakers, utterances = (sum(counts) for counts in zip(*train, strict=True))
+    print(f"   Expect of {corpus}: {speakers:,} speakers with {utterances:,} utterances to train on"
+          f"{'; ' if test else ''}{test}.")
 
 
 def subfolders(folder: Path) -> dict[str, Path]:

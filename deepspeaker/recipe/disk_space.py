@@ -15,25 +15,27 @@ VAD_BYTES = 4  # per frame, in vad.ark
 
 
 def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir: Path) -> str:
-    """A line that says what the features of data directories need; UserError where the disk has less.
+    """A line with the frames and bytes to expect of data directories' features; UserError where the disk has less.
 
-    features: [features] of the configuration. audio: name of each data directory -> that which tells how long its
-    recordings are: itself, or what it will be a copy of. What lies in ark_dir of the same names is to be replaced.
+    features: [features] of the configuration. audio: name of each data directory -> the directory from which the
+    lengths of its recordings are read: itself, or the source of the copy. Archives of these names in ark_dir count as
+    free space, for they will be replaced.
     """
     frame_bytes = features["num_mel_bins"] * (2 if features["compress"] else 4) + VAD_BYTES
     hours = {directory: hours_of(directory) for directory in set(audio.values())}
-    needed = sum(hours[directory] for directory in audio.values()) * 3600 / FRAME_SHIFT * frame_bytes
+    frames = sum(hours[directory] for directory in audio.values()) * 3600 / FRAME_SHIFT
+    needed = frames * frame_bytes
     replaced = sum(path.stat().st_size for name in audio for path in ark_dir.glob(f"*_{name}.*.ark"))
     place = next(folder for folder in (ark_dir.absolute(), *ark_dir.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if needed > free + replaced:
         raise UserError(f"{ark_dir}: the features need about {_size(needed)}, the disk has {_size(free)} left: make "
                         "room, or choose another --dir")
-    return f"about {_size(needed)} of features, {_size(free)} left on the disk"
+    return f"Expect about {_number(frames)} frames in {_size(needed)}; {_size(free)} are free"
 
 
 def hours_of(directory: Path) -> float:
-    """Hours of audio of a data directory: by its segments, else as some of its recordings are long."""
+    """Hours of audio in a data directory: from its segments, else estimated from the lengths of some recordings."""
     if (directory / "segments").exists():
         return sum(max(0.0, end - start) for _, start, end in read_segments(directory).values() if end) / 3600
     entries = list(read_table(directory / "wav.scp").values())
@@ -45,8 +47,12 @@ def hours_of(directory: Path) -> float:
 def _seconds(entry: str) -> float | None:
     try:
         return probe(Path(entry)).seconds
-    except (UserError, OSError):  # which stage 2 tells of
+    except (UserError, OSError):  # stage 2 reports it
         return None
+
+
+def _number(count: float) -> str:
+    return f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,.0f}"
 
 
 def _size(count: float) -> str:
