@@ -24,8 +24,8 @@ class Line(NamedTuple):
         return numbered(self.command, self.name, number), numbered(self.log, self.name, number)
 
 
-def numbered(text: str, name: str | None, number: int) -> str:
-    """The text with the job variable replaced by a job's number."""
+def numbered(text: str, name: str | None, number: int | str) -> str:
+    """The text with the job variable replaced by a job's number, or by * for all jobs."""
     return text.replace(name, str(number)) if name else text
 
 
@@ -95,6 +95,6 @@ def report(line: Line, failed: int) -> int:
         if "JOB" in log:
             print(f"{program}: probably you forgot to put JOB=1:$nj in your script.", file=sys.stderr)
     else:
-        print(f"{program}: {failed} / {len(line.numbers)} failed, log is in {log.replace(line.name, '*')}",
+        print(f"{program}: {failed} / {len(line.numbers)} failed, log is in {numbered(log, line.name, '*')}",
               file=sys.stderr)
     return 1

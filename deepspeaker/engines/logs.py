@@ -12,7 +12,7 @@ from typing import NamedTuple
 class Running(NamedTuple):
     """A job that has been started."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: str
     started: float  # seconds since the epoch
 

@@ -4,8 +4,9 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FrameType
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL: enough to remove a temporary file
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
@@ -19,7 +20,7 @@ def interrupt(number: int, _frame: object) -> None:
     raise Interrupted(number)
 
 
-def handle_signals(handler: object) -> None:
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     """Call it on SIGINT and SIGTERM, even where SIGINT came ignored, as it does to a script's background jobs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)

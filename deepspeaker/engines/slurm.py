@@ -39,7 +39,7 @@ class Array:
         self.line, self.threads, self.started = line, threads, time.time()
         self.waiting = set(line.numbers)
         self.failed: dict[int, str] = {}  # number -> how
-        self.id: str | None = None
+        self.id = ""  # Slurm's number of the array, once it is sent
         self.folder: Path | None = None
         self._unseen: dict[int, float] = {}  # number -> since when Slurm does not know it
         self._said: set[str] = set()
@@ -95,7 +95,7 @@ class Array:
             self.id = (old / "job").read_text()
             self._say(f"job {self.id}, whose slurm.pl was killed, is cancelled first")
             self._end()
-            self.id = None
+            self.id = ""
         shutil.rmtree(old)
 
     def _end(self) -> None:

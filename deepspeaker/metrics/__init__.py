@@ -6,6 +6,7 @@ sides, numbered from 0. EERs, misses and identification in percent, Cllr in bits
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from deepspeaker.metrics.rates import Ranking, act_dcf, eer_kaldi, min_dcf, miss
 DCF_PRIORS = (0.05, 0.01, 0.001)  # of targets, with both costs 1
 FALSE_ACCEPTS = (0.01, 0.001)  # rates at which the miss rate is given
 Metrics = Mapping[str, Callable[[Ranking], float]]
+Value = TypeVar("Value", float, np.ndarray)
 
 
 def eer(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -28,7 +30,11 @@ def score_metrics() -> Metrics:
     """Name -> metric, of all that depend on the order of the scores alone."""
     return {"eer": lambda r: 100 * rates.eer(r), "eer_kaldi": lambda r: 100 * eer_kaldi(r),
             **{f"min_dcf_{prior}": partial(min_dcf, prior=prior) for prior in DCF_PRIORS},
-            **{f"miss_at_fa_{rate}": lambda r, rate=rate: 100 * miss_at(r, rate) for rate in FALSE_ACCEPTS}}
+            **{f"miss_at_fa_{rate}": partial(_miss_percent, false_accept=rate) for rate in FALSE_ACCEPTS}}
+
+
+def _miss_percent(ranking: Ranking, false_accept: float) -> float:
+    return 100 * miss_at(ranking, false_accept)
 
 
 def llr_metrics(ranking: Ranking) -> Metrics:
@@ -86,8 +92,13 @@ def _mean_of_seeds(scores: np.ndarray | Sequence[np.ndarray], labels: np.ndarray
         metrics = {**score_metrics(), **(llr_metrics(ranking) if llr else {})}
         values.append({name: metric(ranking) for name, metric in metrics.items()})
         drawn.append(resampled(each, labels, speakers, metrics) if enough_speakers(labels, speakers) else {})
-    return tuple({name: sum(seed[name] for seed in found) / len(found) for name in found[0]}
-                 for found in (values, drawn))
+    return _means(values), _means(drawn)
+
+
+def _means(seeds: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+    """Of each metric, the mean over the seeds."""
+    return {name: sum((seed[name] for seed in seeds[1:]), start=first) / len(seeds)
+            for name, first in seeds[0].items()}
 
 
 def difference(a: float, b: float, drawn_a: np.ndarray | None, drawn_b: np.ndarray | None) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from deepspeaker.metrics.sides import grouping, identification_ranks, trial_side
 from deepspeaker.scoring.score_files import Scored, read_scored
 
 
-def read_alike(scores: str | os.PathLike, trials: str | os.PathLike, like: Scored) -> np.ndarray:
+def read_alike(scores: str | os.PathLike[str], trials: str | os.PathLike[str], like: Scored) -> np.ndarray:
     """Another file's scores (n,) of the same trials; UserError where it has scores of others."""
     other = read_scored(scores, trials)
     if not np.array_equal(other.trials.pairs(), like.trials.pairs()):
@@ -24,8 +24,8 @@ def read_alike(scores: str | os.PathLike, trials: str | os.PathLike, like: Score
     return other.scores
 
 
-def describe(scores: str | os.PathLike, trials: str | os.PathLike, llr: str | os.PathLike | None = None,
-             utt2spk: str | os.PathLike | None = None, enroll: str | os.PathLike | None = None,
+def describe(scores: str | os.PathLike[str], trials: str | os.PathLike[str], llr: str | os.PathLike[str] | None = None,
+             utt2spk: str | os.PathLike[str] | None = None, enroll: str | os.PathLike[str] | None = None,
              breakdowns: Sequence[str] = ()) -> dict[str, object]:
     """What compute_metrics.py --json prints: compute_metrics, n_lost and, with `utt2spk`, the number of speakers,
     identification, and under `breakdowns` the rows of each table."""
@@ -33,9 +33,9 @@ def describe(scores: str | os.PathLike, trials: str | os.PathLike, llr: str | os
     labels = scored.trials.targets
     ratios = read_alike(llr, trials, scored) if llr else None
     if not utt2spk:
-        return compute_metrics(scored.scores, labels, ratios) | {"n_lost": scored.lost}
+        return {**compute_metrics(scored.scores, labels, ratios), "n_lost": scored.lost}
     sides = trial_sides(scored.trials, utt2spk, enroll)
-    found: dict[str, object] = compute_metrics(scored.scores, labels, ratios, sides.speakers)
+    found: dict[str, object] = {**compute_metrics(scored.scores, labels, ratios, sides.speakers)}
     found |= {"n_lost": scored.lost, "n_speakers": len(sides.names)}
     found |= identification(*identification_ranks(scored.scores, scored.trials, sides),
                             enough_speakers(labels, sides.speakers))

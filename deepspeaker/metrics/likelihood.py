@@ -70,7 +70,8 @@ def min_cllr(ranking: Ranking, ends: tuple[np.ndarray, np.ndarray] | None = None
 
 def _bits(exponents: np.ndarray) -> np.ndarray:
     """log2(1 + e^x)."""
-    return np.logaddexp(0, exponents) / np.log(2)
+    bits: np.ndarray = np.logaddexp(0, exponents) / np.log(2)
+    return bits
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> float:

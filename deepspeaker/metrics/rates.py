@@ -7,7 +7,7 @@ are errors, is 1 - 1/T.
 """
 
 from bisect import bisect_left
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -56,7 +56,8 @@ def error_rates(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
     return np.append(0.0, miss), np.append(1.0, false_accept)
 
 
-def rates_at(ranking: Ranking, at: np.ndarray | float, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
+def rates_at(ranking: Ranking, at: np.ndarray | float,
+             side: Literal["left", "right"] = "right") -> tuple[np.ndarray, np.ndarray]:
     """(miss, false accept) rates where scores above `at` are accepted (`side` "left": also those equal to it)."""
     missed = ranking.target_below[np.searchsorted(ranking.target, at, side)]
     rejected = ranking.nontarget_below[np.searchsorted(ranking.nontarget, at, side)]
@@ -71,8 +72,9 @@ def eer_threshold(ranking: Ranking) -> float:
         miss, false_accept = rates_at(ranking, score)
         return bool(miss >= false_accept)
 
-    return min(scores[place] for scores in (ranking.target, ranking.nontarget)
-               if (place := bisect_left(scores, True, key=crossed)) < len(scores))
+    lowest: float = min(scores[place] for scores in (ranking.target, ranking.nontarget)
+                        if (place := bisect_left(scores, True, key=crossed)) < len(scores))
+    return lowest
 
 
 def eer(ranking: Ranking) -> float:
@@ -94,7 +96,8 @@ def eer_kaldi(ranking: Ranking) -> float:
     targets, nontargets = int(ranking.target_below[-1]), int(ranking.nontarget_below[-1])
 
     def score(scores: np.ndarray, below: np.ndarray, place: int) -> float:
-        return scores[np.searchsorted(below, place, "right") - 1]
+        found: float = scores[np.searchsorted(below, place, "right") - 1]
+        return found
 
     def stops(i: int) -> bool:
         facing = max(0, nontargets - 1 - int(nontargets * i / targets))

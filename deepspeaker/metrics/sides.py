@@ -22,15 +22,15 @@ MOST_CATEGORIES = 10  # different numbers, up to which they are categories
 class Sides(NamedTuple):
     """The utterances of each id of a TrialList, and the trials' speakers."""
 
-    first: list[Sequence[str]]  # of each of first_ids
-    second: list[Sequence[str]]
+    first: Sequence[Sequence[str]]  # of each of first_ids
+    second: Sequence[Sequence[str]]  # of each of second_ids
     models: bool  # whether the first ids are models
     utt2spk: Mapping[str, str]
     speakers: np.ndarray  # (n, 2) of each trial's two sides, numbered from 0 in the order of names
     names: list[str]
 
 
-def trial_sides(trials: TrialList, utt2spk: str | os.PathLike, enroll: str | os.PathLike | None) -> Sides:
+def trial_sides(trials: TrialList, utt2spk: str | os.PathLike[str], enroll: str | os.PathLike[str] | None) -> Sides:
     """Raises UserError for ids without a speaker, models of several, and labels that contradict the speakers."""
     table = read_table(utt2spk)
     second = [[utterance] for utterance in trials.second_ids]
@@ -90,14 +90,14 @@ def _common(values: set[str | None]) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _enrolled(models: Sequence[str], path: str | os.PathLike) -> list[list[str]]:
+def _enrolled(models: Sequence[str], path: str | os.PathLike[str]) -> list[list[str]]:
     enroll = read_lists(path)
     if missing := [model for model in models if model not in enroll]:
         raise UserError(f"{path} has not {len(missing)} models that trials name: {examples(missing)}")
     return [enroll[model] for model in models]
 
 
-def _speaker(side: Sequence[str], utt2spk: Mapping[str, str], path: str | os.PathLike) -> str:
+def _speaker(side: Sequence[str], utt2spk: Mapping[str, str], path: str | os.PathLike[str]) -> str:
     if missing := [utterance for utterance in side if utterance not in utt2spk]:
         raise UserError(f"{path} has no speaker of {missing[0]}, which trials name")
     speakers = {utt2spk[utterance] for utterance in side}

@@ -27,6 +27,6 @@ def needed(backends: Iterable[str], qualities: Iterable[str]) -> set[str]:
 
     UserError, listing those there are, for a name that does not exist.
     """
-    functions = [look_up("back-end", name, BACKENDS) for name in backends]
+    functions: list[Callable[..., object]] = [look_up("back-end", name, BACKENDS) for name in backends]
     functions += [look_up("quality", name, QUALITIES) for name in qualities]
     return {need for function in functions for need in needs(function)}

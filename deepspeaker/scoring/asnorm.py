@@ -23,7 +23,8 @@ def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort
         mean_i, deviation_i = statistics(first, cohort, cohort_top)
 
     def finish(dots: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return ((dots - mean_i[i]) / deviation_i[i] + (dots - mean_j[j]) / deviation_j[j]) / 2
+        scores: np.ndarray = ((dots - mean_i[i]) / deviation_i[i] + (dots - mean_j[j]) / deviation_j[j]) / 2
+        return scores
 
     return Scorer(first, second, finish)
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,8 @@ def apply(calibration: Calibration, columns: Mapping[str, np.ndarray]) -> np.nda
     """Log-likelihood ratios (n,) of `score` and qualities, each (n,). UserError for others than it was fitted to."""
     if columns.keys() != calibration.weights.keys():
         raise UserError(f"the calibration was fitted to {', '.join(calibration.weights)}; found {', '.join(columns)}")
-    return calibration.offset + sum(weight * columns[name] for name, weight in calibration.weights.items())
+    weighted: np.ndarray = reduce(np.add, (weight * columns[name] for name, weight in calibration.weights.items()))
+    return calibration.offset + weighted
 
 
 def logit(probability: float) -> float:
@@ -81,14 +83,14 @@ def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1
     return (threshold(prior, cost_miss, cost_false_accept) - calibration.offset) / slope
 
 
-def write_calibration(path: str | os.PathLike, calibration: Calibration) -> None:
+def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
     """Write as JSON."""
     with atomic(path) as file:
         json.dump(calibration._asdict(), file, indent=1)
         file.write("\n")
 
 
-def read_calibration(path: str | os.PathLike) -> Calibration:
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     """Raises UserError for a file that is missing or not what write_calibration writes."""
     try:
         with open(path, encoding="utf-8") as file:

@@ -26,13 +26,15 @@ def models_of(utterances: Iterable[Iterable[str]], position: Mapping[str, int]) 
 
 def averaged(vectors: np.ndarray, models: Models) -> np.ndarray:
     """(U, E) -> means (M, E) over each model's rows."""
-    taken = vectors[models.rows]
+    taken: np.ndarray = vectors[models.rows]
     if models.single:
         return taken
     starts = np.cumsum(models.counts) - models.counts
-    return np.add.reduceat(taken, starts) / models.counts[:, None].astype(vectors.dtype)
+    means: np.ndarray = np.add.reduceat(taken, starts) / models.counts[:, None].astype(vectors.dtype)
+    return means
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """(n, E) -> the same directions, of length one; a zero vector stays zero."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    scaled: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return scaled

@@ -61,12 +61,14 @@ def projected(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
     size, expected = plda.projection.shape
     if embeddings.shape[1] != expected:
         raise UserError(f"embeddings of {embeddings.shape[1]} dimensions, but the PLDA was trained on {expected}")
-    return unit((embeddings - plda.centre) @ plda.projection.T) * np.sqrt(size)
+    found: np.ndarray = unit((embeddings - plda.centre) @ plda.projection.T) * np.sqrt(size)
+    return found
 
 
 def standardised(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
     """(n, E) -> (n, D) with covariance 1 within and psi between speakers."""
-    return (projected(plda, embeddings) - plda.mean) @ plda.transform.T
+    found: np.ndarray = (projected(plda, embeddings) - plda.mean) @ plda.transform.T
+    return found
 
 
 def train(embeddings: np.ndarray, speakers: np.ndarray, transform: Literal["lda", "whiten"], dim: int,
@@ -96,7 +98,8 @@ def _discriminant(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Only one sample")  # of some speakers
         analysis = LinearDiscriminantAnalysis(solver="eigen", n_components=dim).fit(x, speakers)
-    return analysis.scalings_[:, :dim].T
+    directions: np.ndarray = analysis.scalings_[:, :dim].T
+    return directions
 
 
 def _whitening(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
@@ -105,13 +108,15 @@ def _whitening(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
 
     analysis = PCA(dim, svd_solver="covariance_eigh").fit(x)
     refuse_singular(np.diag(analysis.explained_variance_), f"of {len(x)} utterances in {dim} dimensions")
-    return analysis.components_ / np.sqrt(analysis.explained_variance_)[:, None]
+    directions: np.ndarray = analysis.components_ / np.sqrt(analysis.explained_variance_)[:, None]
+    return directions
 
 
 def _covariance(x: np.ndarray) -> np.ndarray:
     """(n, D) -> (D, D), divided by n."""
     rest = x - x.mean(0)
-    return rest.T @ rest / len(x)
+    found: np.ndarray = rest.T @ rest / len(x)
+    return found
 
 
 def _scatter(x: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

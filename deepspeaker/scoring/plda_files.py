@@ -19,7 +19,7 @@ BINARY, OPEN, CLOSE = b"\0B", b"<Plda> ", b"</Plda> "
 TYPES = {b"FV ": ("<f4", 1), b"DV ": ("<f8", 1), b"FM ": ("<f4", 2), b"DM ": ("<f8", 2)}
 
 
-def write_plda(directory: str | os.PathLike, plda: Plda) -> None:
+def write_plda(directory: str | os.PathLike[str], plda: Plda) -> None:
     """Write DIRECTORY/{mean.vec,transform.mat,plda}, in place of what is there, as a whole or not at all."""
     model = b"".join(map(_packed, (plda.mean, plda.transform, plda.psi)))
     with replacing(directory) as new:
@@ -28,7 +28,7 @@ def write_plda(directory: str | os.PathLike, plda: Plda) -> None:
         (new / "plda").write_bytes(BINARY + OPEN + model + CLOSE)
 
 
-def read_plda(directory: str | os.PathLike) -> Plda:
+def read_plda(directory: str | os.PathLike[str]) -> Plda:
     """Read what write_plda or Kaldi wrote. Raises UserError for a file that is missing or malformed, and where the
     three do not fit together."""
     directory = Path(directory)

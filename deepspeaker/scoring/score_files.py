@@ -23,7 +23,7 @@ class Scored(NamedTuple):
     lost: int  # trials without a score
 
 
-def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray) -> None:
+def write_scores(path: str | os.PathLike[str], trials: TrialList, scores: np.ndarray) -> None:
     """Write the scores (n,) of trials, in their order. Raises UserError for a score that is not a number."""
     if (wrong := np.flatnonzero(np.isnan(scores))).size:
         raise UserError(f"{path}: {wrong.size} scores are not numbers: {examples(trials.named(wrong))}; look at the "
@@ -36,7 +36,7 @@ def write_scores(path: str | os.PathLike, trials: TrialList, scores: np.ndarray)
             file.write("".join([f"{a} {b} {score:.6f}\n" for a, b, score in rows]))
 
 
-def write_best(path: str | os.PathLike, models: Sequence[str], utterances: Sequence[str],
+def write_best(path: str | os.PathLike[str], models: Sequence[str], utterances: Sequence[str],
                blocks: Iterable[Sequence[np.ndarray]]) -> None:
     """Write what best_models yields: `model utterance score`, each utterance's models best first."""
     with atomic(path) as file:
@@ -46,7 +46,7 @@ def write_best(path: str | os.PathLike, models: Sequence[str], utterances: Seque
                             for i, score in zip(several, values, strict=True))
 
 
-def read_scores(path: str | os.PathLike, trials: TrialList, trials_path: str | os.PathLike) -> np.ndarray:
+def read_scores(path: str | os.PathLike[str], trials: TrialList, trials_path: str | os.PathLike[str]) -> np.ndarray:
     """The scores (n,) float64 of n trials, in their order; NaN where the file has none.
 
     Raises UserError for a malformed line, a score that is not a number, a pair that stands twice, and for pairs that
@@ -67,7 +67,7 @@ def read_scores(path: str | os.PathLike, trials: TrialList, trials_path: str | o
     return found
 
 
-def _scored_pairs(path: str | os.PathLike, trials: TrialList) -> tuple[np.ndarray, np.ndarray]:
+def _scored_pairs(path: str | os.PathLike[str], trials: TrialList) -> tuple[np.ndarray, np.ndarray]:
     """(pair of each line, as TrialList.pairs numbers them, -1: of other ids; its score (n,) float64)."""
     expected = "id1 id2 score"
     first, second = Numbering(trials.first_ids), Numbering(trials.second_ids)
@@ -97,7 +97,7 @@ def read_measured(trials: Path, scores: Path, qualities: Sequence[Path]) -> tupl
     return listed.subset(scored), {name: values[scored] for name, values in columns.items()}
 
 
-def read_scored(scores: str | os.PathLike, trials: str | os.PathLike) -> Scored:
+def read_scored(scores: str | os.PathLike[str], trials: str | os.PathLike[str]) -> Scored:
     """The scores of a list, in its order. Raises UserError as read_trial_list and read_scores."""
     listed = read_trial_list(trials)
     values = read_scores(scores, listed, trials)

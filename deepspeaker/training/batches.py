@@ -32,7 +32,7 @@ class TrainingSet:
     is never drawn but keeps its place in the list.
     """
 
-    def __init__(self, directory: str | os.PathLike, features: FeatureConfig, min_utterances: int = 1):
+    def __init__(self, directory: str | os.PathLike[str], features: FeatureConfig, min_utterances: int = 1):
         self.features = FeatureSet(directory, features)
         utt2spk = read_table(Path(directory) / "utt2spk")
         by_speaker: dict[str, list[int]] = {}

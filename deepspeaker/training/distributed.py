@@ -6,6 +6,7 @@ reported is the same in all of them, and rank 0 writes it.
 
 import os
 import warnings
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather  # before the group is there: else its defaults keep it for ever
 
 from deepspeaker.errors import UserError
+
+T = TypeVar("T")
 
 
 def start(device: str) -> torch.device:
@@ -71,7 +74,7 @@ def gather(embeddings: Tensor) -> Tensor:
         return torch.cat(all_gather(embeddings))
 
 
-def gather_objects(value: object) -> list:
+def gather_objects(value: T) -> list[T]:
     """What each process has, in their order; pickled, so for small things of our own alone."""
     values = [value] * size()
     if size() > 1:

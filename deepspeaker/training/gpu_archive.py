@@ -1,6 +1,6 @@
 """Archives in the memory of a device: windows are cut and turned into numbers there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,15 +32,14 @@ class Resident:
         """Windows (n, T, F) float32 on the device, as MatrixTable.gather gives them."""
         device = self._stored.device
         rows = np.stack([np.arange(i.start, i.stop) if isinstance(i, slice) else i for i in index])
-        which = torch.from_numpy(which).to(device)
-        rows = torch.from_numpy(rows).to(device) + self._first[which, None]
-        stored = self._stored[rows]
+        matrix = torch.from_numpy(which).to(device)
+        stored = self._stored[torch.from_numpy(rows).to(device) + self._first[matrix, None]]
         if self._kind == "<u2":
             stored = stored.int() & 0xFFFF
         values = stored.float()
         if self._kind != "<f4":
-            values *= self._step[which, None, None]
-            values += self._minimum[which, None, None]
+            values *= self._step[matrix, None, None]
+            values += self._minimum[matrix, None, None]
         return values
 
 
@@ -57,7 +56,7 @@ def _row_bytes(layout: np.ndarray) -> int:
     return int(layout["cols"][0]) * np.dtype(str(layout["type"][0])).itemsize
 
 
-def _chunks(table: MatrixTable, layout: np.ndarray, rows: int):
+def _chunks(table: MatrixTable, layout: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """The stored numbers (n, F) of all matrices in turn, at least `rows` of them at a time, the last ones fewer."""
     waiting, count = [], 0
     for file, start, size in zip(*(layout[name].tolist() for name in ("file", "start", "rows")), strict=True):

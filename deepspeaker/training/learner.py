@@ -45,7 +45,7 @@ def build_learner(config: Config, phase: str, num_speakers: int, init: Path | No
         _take_weights(network, init, config, phase, num_speakers)
     loss = LOSSES[phase](num_speakers, network.embedding_dim)
     if device.type == "cuda" and distributed.size() > 1:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     learner = Learner(network, loss).to(device)
     if config.training.compile:
         _compile(learner, config.features.num_mel_bins, getattr(config, phase), device)
@@ -83,7 +83,7 @@ def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device:
         for frames in (settings.min_frames, settings.max_frames):
             features = torch.randn(batch, frames, num_mel_bins, device=device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                network(features).sum().backward()  # type: ignore[no-untyped-call]
+                network(features).sum().backward()
         learner.embed = network
     except Exception as error:  # a compiler may fail in any way
         reason = str(error).strip().split("\n", 1)[0]

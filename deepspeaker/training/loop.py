@@ -33,7 +33,7 @@ from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
 from deepspeaker.training.masking import mask
 from deepspeaker.training.meter import Meter, epoch_line
-from deepspeaker.training.state import Run, check_identity, set_aside
+from deepspeaker.training.state import Entry, Run, check_identity, set_aside
 from deepspeaker.training.stop import StopRequest
 
 log = logging.getLogger(__name__)
@@ -89,15 +89,15 @@ def _alone(out_dir: Path) -> Iterator[None]:
 
 
 def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet, init: Path | None,
-              seed: int) -> dict:
+              seed: int) -> dict[str, object]:
     return trained_with(config.as_tables(), phase) | {
         "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
         "train_features": data.features.fingerprint(), "dev_features": dev.features.fingerprint(),
         "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}
 
 
-def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identity: dict, init: Path | None,
-           seed: int, device: torch.device) -> Run:
+def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identity: dict[str, object],
+           init: Path | None, seed: int, device: torch.device) -> Run:
     """A run at its beginning, or where its last checkpoint left it."""
     settings = getattr(config, phase)
     if settings.speakers * settings.utterances % distributed.size():
@@ -120,7 +120,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
     return run
 
 
-def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> dict:
+def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
     """Train for the rest of the current epoch; returns the means of its gauges."""
     settings, meter = run.settings, Meter(run, data)
     start = saved = time.monotonic()
@@ -197,7 +197,7 @@ def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
                         f"audio, and make the features again (stage 2)")
 
 
-def _judge(run: Run, entry: dict, dev: DevelopmentSet) -> None:
+def _judge(run: Run, entry: Entry, dev: DevelopmentSet) -> None:
     """Dev EER of the epoch just ended; keep what it leaves; log."""
     entry["dev_eer"] = _dev_eer(run, dev)
     best = entry["dev_eer"] < run.best_eer
@@ -229,7 +229,7 @@ def _finish(run: Run, dev: DevelopmentSet) -> None:
     distributed.wait()
 
 
-def _tensorboard(run: Run, entry: dict) -> None:
+def _tensorboard(run: Run, entry: Entry) -> None:
     """The epoch's numbers for TensorBoard, where it is installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter

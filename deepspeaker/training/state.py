@@ -5,6 +5,7 @@ import logging
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import Learner
 
 KEPT = 3  # checkpoints to go on from; older ones are deleted
+Entry = dict[str, float]  # of an epoch: its line of train.jsonl
 log = logging.getLogger(__name__)
 
 
@@ -32,17 +34,18 @@ class Run:
     out_dir: Path
     seed: int
     device: torch.device
-    identity: dict  # what a checkpoint must have been made with for the run to go on from it
+    identity: dict[str, object]  # what a checkpoint must have been made with for the run to go on from it
     learner: Learner
     parallel: nn.Module  # the learner as all processes train it
     optimizer: torch.optim.Optimizer
     alarm: CollapseAlarm
     step: int = 0
-    history: list[dict] = field(default_factory=list)  # one entry an epoch: train.jsonl
+    history: list[Entry] = field(default_factory=list)
 
     @property
     def settings(self) -> PhaseConfig:
-        return getattr(self.config, self.phase)
+        found: PhaseConfig = getattr(self.config, self.phase)
+        return found
 
     @property
     def last_step(self) -> int:
@@ -74,7 +77,7 @@ class Run:
             self.step, self.history = content["step"], content["history"]
             log.info("going on from %s", path)
 
-    def keep(self, entry: dict) -> None:
+    def keep(self, entry: Entry) -> None:
         """Take an epoch's entry into the history; write its network where it may be part of the result; checkpoint."""
         if entry["dev_eer"] < self.best_eer:
             self.save_network("best.pt", epoch=entry["epoch"], dev_eer=entry["dev_eer"])
@@ -94,7 +97,7 @@ class Run:
         self.learner.network.load_state_dict(mean([content["model"] for content in kept]))
         return [content["epoch"] for content in kept]
 
-    def _write(self, name: str, content: dict) -> None:
+    def _write(self, name: str, content: dict[str, Any]) -> None:
         if distributed.rank() == 0:
             save(self.out_dir / name, {
                 "config": self.config.as_tables(), "phase": self.phase, "identity": self.identity,
@@ -111,7 +114,7 @@ def checkpoints(out_dir: Path) -> list[Path]:
     return sorted(out_dir.glob("step-*.pt"))
 
 
-def set_aside(out_dir: Path, identity: dict, replace: str) -> None:
+def set_aside(out_dir: Path, identity: dict[str, object], replace: str) -> None:
     """Move what a training left in out_dir, all but its logs, to old/ beside it, in place of what lay there.
 
     replace: "changed", only what was trained otherwise than `identity` says; or "always", what was finished, too. A
@@ -130,7 +133,7 @@ def set_aside(out_dir: Path, identity: dict, replace: str) -> None:
         log.info("%s was trained otherwise: moved to %s", kept[0], old)
 
 
-def check_identity(content: dict, identity: dict, path: Path) -> None:
+def check_identity(content: dict[str, Any], identity: dict[str, object], path: Path) -> None:
     """Raise UserError, naming each difference, when a checkpoint was made with other data or configuration."""
     if different := differences(content.get("identity", {}), identity):
         raise UserError(f"{path} was trained otherwise ({'; '.join(different)}): move {path.parent} away to train "

@@ -25,7 +25,8 @@ class VisibleFrames:
             visible = np.zeros(frames[-1] + 1, bool)
             visible[frames] = True
             self._counts[i], self._bits[i] = frames.size, np.packbits(visible).tobytes()
-        return self._counts[which]
+        found: np.ndarray = self._counts[which]
+        return found
 
     def window(self, i: int, start: int, frames: int, count: int) -> slice | np.ndarray:
         """Rows of utterance i, of which `count` are visible as `counts` said: `frames` of these from the `start`-th on;
