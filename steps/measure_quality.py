@@ -34,12 +34,12 @@ def main() -> None:
                         help="number of most similar cohort speakers, for cohort_mean (default %(default)s)")
     args = parser.parse_args()
 
-    trials, _, sides = read_task(args.trials, args.embedding_scp, args.enroll)
+    trials, _, compared = read_task(args.trials, args.embedding_scp, args.enroll)
     means = {"cohort": args.cohort and read_embeddings(args.cohort), "cohort_top": args.cohort_top,
              "utt2dur": read_table(args.trials.parent / "utt2dur")}
     args.stem.parent.mkdir(parents=True, exist_ok=True)
     for quality in args.quality:
-        for name, values in measure(quality, sides, trials.first, trials.second, **means).items():
+        for name, values in measure(quality, compared, trials.first, trials.second, **means).items():
             write_scores(args.stem.with_name(f"{args.stem.name}.{name}"), trials, values)
     print(f"{args.stem}.*: {', '.join(args.quality)} of {len(trials.first)} trials")
 

@@ -54,13 +54,14 @@ def main() -> None:
              "plda": args.plda and read_plda(args.plda)}
     args.scores.parent.mkdir(parents=True, exist_ok=True)
     if args.all_pairs:
-        sides = read_identification(args.trials, args.embedding_scp)
-        scorer = make_scorer(args.backend, sides.embeddings, sides.models, **means)
-        write_best(args.scores, sides.names, sides.utterances, best_models(scorer, np.arange(sides.tests), args.top))
-        print(f"{args.scores}: the best {args.top} of {len(sides.names)} models for {sides.tests} utterances")
+        compared = read_identification(args.trials, args.embedding_scp)
+        scorer = make_scorer(args.backend, compared.embeddings, compared.models, **means)
+        best = best_models(scorer, np.arange(compared.tests), args.top)
+        write_best(args.scores, compared.names, compared.utterances, best)
+        print(f"{args.scores}: the best {args.top} of {len(compared.names)} models for {compared.tests} utterances")
     else:
-        trials, lost, sides = read_task(args.trials, args.embedding_scp, args.enroll)
-        scorer = make_scorer(args.backend, sides.embeddings, sides.models, **means)
+        trials, lost, compared = read_task(args.trials, args.embedding_scp, args.enroll)
+        scorer = make_scorer(args.backend, compared.embeddings, compared.models, **means)
         write_scores(args.scores, trials, score_pairs(scorer, trials.first, trials.second))
         print(f"{args.scores}: {len(trials.first)} trials scored, {lost} lost")
 

@@ -55,7 +55,7 @@ def test_m4a_through_pyav(tmp_path, monkeypatch):
     whole = read_audio(str(path), RATE).samples
     assert abs(len(whole) - 2 * RATE) < 3000 and abs(np.abs(whole[4000:-4000]).max() - 0.5) < 0.1
     np.testing.assert_array_equal(read_audio(str(path), RATE, 0.5, 1.0).samples, whole[8000:16000])
-    monkeypatch.setattr(ffmpeg, "BLOCK", 1)
+    monkeypatch.setattr(ffmpeg, "SECONDS_AT_ONCE", 1)
     np.testing.assert_array_equal(read_audio(str(path), RATE).samples, whole)
 
 
@@ -138,7 +138,7 @@ def test_blocks_change_nothing(tmp_path, monkeypatch):
     path = str(write_wav(tmp_path / "a.wav", stereo, 44100, "PCM_24"))
     whole = read_audio(path, RATE)
     assert len(whole.samples) == 3.5 * RATE
-    monkeypatch.setattr(sndfile, "BLOCK", 1)
+    monkeypatch.setattr(sndfile, "SECONDS_AT_ONCE", 1)
     again = read_audio(path, RATE)
     np.testing.assert_allclose(again.samples, whole.samples, atol=1e-6)
     assert again.converted == whole.converted == "2 channels mixed, 44100 Hz to 16000 Hz"

@@ -137,7 +137,7 @@ def test_all_unvoiced_means_all_frames(features, tmp_path):
 def test_archives_on_a_device_give_the_same_batches(features, vad, compress, monkeypatch):
     directory, config = features({"features.vad": vad, "features.compress": compress}, seconds=0.7)
     mapped, moved = TrainingSet(directory, config), TrainingSet(directory, config)
-    monkeypatch.setattr(gpu_archive, "CHUNK", 10_000)
+    monkeypatch.setattr(gpu_archive, "BYTES_AT_ONCE", 10_000)
     moved.upload(torch.device("cpu"))
     assert resident_bytes(mapped.features.table) == 16 * 68 * 64 * (2 if compress else 4)
     for step in range(30):  # some windows longer than the utterance

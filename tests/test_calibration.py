@@ -18,7 +18,7 @@ from deepspeaker.scoring.calibration import (
     write_calibration,
 )
 from deepspeaker.scoring.enrolment import Models
-from deepspeaker.scoring.inputs import Sides
+from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.quality import measure
 
 
@@ -117,19 +117,19 @@ def test_files(tmp_path):
 def test_qualities_of_models_and_utterances():
     """Model 0 is u and v, 5 s together, model 1 is w of 8 s; cosines with the cohort are 0.6 and 0.8, or 0 and 1."""
     embeddings = np.array([[1, 0], [1, 0], [0.6, 0.8]], np.float32)
-    sides = Sides(["m", "n"], Models(np.array([0, 1, 2]), np.array([2, 1])), ["u", "v", "w"], embeddings, 3)
+    compared = Compared(["m", "n"], Models(np.array([0, 1, 2]), np.array([2, 1])), ["u", "v", "w"], embeddings, 3)
     i, j = np.array([0, 0, 1]), np.array([0, 2, 1])
-    found = measure("log_duration", sides, i, j, utt2dur={"u": "2", "v": "3", "w": "8"}, cohort=None)
+    found = measure("log_duration", compared, i, j, utt2dur={"u": "2", "v": "3", "w": "8"}, cohort=None)
     np.testing.assert_allclose(np.exp(found["log_duration_smaller"]), [2, 5, 3])
     np.testing.assert_allclose(np.exp(found["log_duration_larger"]), [5, 8, 8])
     cohort = np.array([[3, 0], [0, 2], [-1, 0]], np.float32)
-    found = measure("cohort_mean", sides, i, j, utt2dur=None, cohort=cohort, cohort_top=2)
+    found = measure("cohort_mean", compared, i, j, utt2dur=None, cohort=cohort, cohort_top=2)
     np.testing.assert_allclose(found["cohort_mean_smaller"], [0.5, 0.5, 0.5], rtol=1e-6)
     np.testing.assert_allclose(found["cohort_mean_larger"], [0.5, 0.7, 0.7], rtol=1e-6)
     with pytest.raises(UserError, match="utt2dur lacks 1 ids .*: w"):
-        measure("log_duration", sides, i, j, utt2dur={"u": "2", "v": "3"})
+        measure("log_duration", compared, i, j, utt2dur={"u": "2", "v": "3"})
     with pytest.raises(UserError, match="log_duration needs --utt2dur"):
-        measure("log_duration", sides, i, j, utt2dur=None)
+        measure("log_duration", compared, i, j, utt2dur=None)
 
 
 def test_the_programs_with_qualities(tmp_path, call):

@@ -151,7 +151,7 @@ def test_the_number_of_jobs_changes_no_bit(changes, ready, tmp_path, monkeypatch
     network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     save(tmp_path / "final.pt", {"config": config.as_tables(), "model": network.state_dict()})
     for module in (embedding, make_embeddings):
-        monkeypatch.setattr(module, "BLOCK", 3)
+        monkeypatch.setattr(module, "UTTERANCES_AT_ONCE", 3)
     found = []
     for jobs in (1, 2, 9):
         out = tmp_path / str(jobs)

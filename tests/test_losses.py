@@ -65,7 +65,7 @@ def test_the_triplet_module_is_triplet_loss():
 @pytest.mark.parametrize("margin", [0.05, 0.1, 0.5])
 @pytest.mark.parametrize("block", [1, 100, 1 << 20])
 def test_triplet_loss_is_that_of_the_triple_loop(mining, seed, margin, block, monkeypatch):
-    monkeypatch.setattr(triplet, "BLOCK", block)
+    monkeypatch.setattr(triplet, "COSINES_AT_ONCE", block)
     raw, speakers, utterances = batch(seed)
     expected, count, met = slow_triplet_loss(F.normalize(raw), speakers, utterances, margin, mining)
     expected.backward()

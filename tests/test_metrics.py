@@ -101,7 +101,7 @@ def test_min_dcf_by_trying_every_threshold(pair, prior, cost_miss, cost_false_ac
 def test_min_dcf_in_blocks(size, monkeypatch):
     rng = np.random.default_rng(0)
     scores, labels = trials(rng.normal(1, 1, 300).round(1), rng.normal(-1, 1, 500).round(1))
-    monkeypatch.setattr(rates, "BLOCK", size)
+    monkeypatch.setattr(rates, "THRESHOLDS_AT_ONCE", size)
     for prior in (0.5, 0.1, 0.01):
         assert min_dcf(rank(scores, labels), prior) == pytest.approx(least_cost(scores, labels, prior))
 

@@ -20,7 +20,7 @@ def test_columns_are_those_of_python(tmp_path_factory, text, size):
     lines = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n") if text else []
     rows = [line.encode().split() for line in lines]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_columns, "BLOCK", size)
+        patch.setattr(text_columns, "BYTES_AT_ONCE", size)
         wrong = [number for number, row in enumerate(rows, 1) if len(row) != 2]
         if wrong:
             with pytest.raises(UserError, match=rf"file:{wrong[0]}: expected 'x y', found"):

@@ -40,7 +40,7 @@ def test_speakers_means_are_of_length_one():
 @pytest.mark.parametrize("counts", [[1] * 4, [2, 1, 3, 2]])
 @pytest.mark.parametrize("size", [1, 7, 1 << 18])
 def test_cosine_in_blocks_of_any_size(counts, size, monkeypatch):
-    monkeypatch.setattr(scorer_module, "PAIRS", size)
+    monkeypatch.setattr(scorer_module, "VALUES_AT_ONCE", size)
     x, models = drawn(9), Models(RNG.integers(0, 9, sum(counts)), np.array(counts))
     i, j = RNG.integers(0, 4, 50), RNG.integers(0, 9, 50)
     of_models = [np.mean([v / np.linalg.norm(v) for v in x[rows]], axis=0)
@@ -52,7 +52,7 @@ def test_cosine_in_blocks_of_any_size(counts, size, monkeypatch):
 @pytest.mark.parametrize("counts", [[1] * 4, [2, 1, 3, 2]])
 @pytest.mark.parametrize("size", [1, 64, 1 << 22])
 def test_asnorm_against_loops(counts, size, monkeypatch):
-    monkeypatch.setattr(sys.modules["deepspeaker.scoring.asnorm"], "BLOCK", size)
+    monkeypatch.setattr(sys.modules["deepspeaker.scoring.asnorm"], "SCORES_AT_ONCE", size)
     x, cohort, models = drawn(9), drawn(30), Models(RNG.integers(0, 9, sum(counts)), np.array(counts))
     i, j = (grid.ravel() for grid in np.meshgrid(np.arange(4), np.arange(9)))
 
@@ -71,7 +71,7 @@ def test_asnorm_against_loops(counts, size, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 20, 1 << 22])
 def test_the_best_of_all_pairs(size, monkeypatch):
-    monkeypatch.setattr(scorer_module, "BLOCK", size)
+    monkeypatch.setattr(scorer_module, "SCORES_AT_ONCE", size)
     x, cohort = drawn(40), drawn(30)
     scorer = asnorm(x, Models(np.arange(12), np.ones(12, int)), cohort=cohort, cohort_top=10)
     i, j = (grid.ravel() for grid in np.meshgrid(np.arange(12), np.arange(12, 40), indexing="ij"))
@@ -126,10 +126,10 @@ def test_models_are_scored_by_their_own_names(models, call):
 
 def test_lost_trials_are_counted(models):
     (models / "trials").write_text("a-1 a-2 target\na-1 lost-1 nontarget\nlost-1 a-1 nontarget\nb-1 a-1 nontarget\n")
-    trials, lost, sides = read_task(models / "trials", models / "embedding.scp", None)
+    trials, lost, compared = read_task(models / "trials", models / "embedding.scp", None)
     assert lost == 2 and trials.first_ids == ["a-1", "b-1"] and trials.second_ids == ["a-2", "a-1"]
     assert trials.first.tolist() == [0, 1] and trials.second.tolist() == [0, 1] and trials.targets.tolist() == [1, 0]
-    np.testing.assert_allclose(score_pairs(cosine(sides.embeddings, sides.models), trials.first, trials.second),
+    np.testing.assert_allclose(score_pairs(cosine(compared.embeddings, compared.models), trials.first, trials.second),
                                [0, 0.6], atol=1e-6)
     (models / "trials").write_text("a-1 lost-1 nontarget\nlost-1 a-1 nontarget\n")
     with pytest.raises(UserError, match="none of the 2 trials has embeddings of both sides"):
@@ -180,8 +180,8 @@ def test_a_cohort_by_list(models, call):
     options = ["--enroll", models / "enroll", "--backend", "asnorm", "--cohort", models / "cohort.scp", "--cohort-list",
                models / "list", "--cohort-top", 3]
     assert score(call, models, *options).returncode == 0
-    _, _, sides = read_task(models / "trials", models / "embedding.scp", models / "enroll")
-    scorer = asnorm(sides.embeddings, sides.models, cohort=cohort, cohort_top=3)
+    _, _, compared = read_task(models / "trials", models / "embedding.scp", models / "enroll")
+    scorer = asnorm(compared.embeddings, compared.models, cohort=cohort, cohort_top=3)
     written = [float(line.split()[2]) for line in (models / "scores").open()]
     np.testing.assert_allclose(written, score_pairs(scorer, np.array([0, 1]), np.array([0, 1])), rtol=1e-4)
     for text, message in (("c9\n", "list: 1 ids are not in .*: c9"), ("", "list is empty: expected at least one")):
@@ -190,7 +190,7 @@ def test_a_cohort_by_list(models, call):
             read_embeddings(models / "cohort.scp", models / "list")
     assert "the cohort has 6 embeddings; the 7 most" in score(call, models, *options[:6], "--cohort-top", 7).stderr
     with pytest.raises(UserError, match="embeddings have 2 dimensions, the cohort's have 3"):
-        statistics(sides.embeddings, drawn(9, 3), 2)
+        statistics(compared.embeddings, drawn(9, 3), 2)
 
 
 def test_identification(models, call):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from deepspeaker.errors import UserError
 
-BLOCK = 60  # seconds decoded at once
+SECONDS_AT_ONCE = 60  # decoded together
 OVERHANG = 0.5  # seconds that a segment may end beyond its recording: other people round their times
 
 

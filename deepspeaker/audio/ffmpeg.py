@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deepspeaker.audio.decoding import BLOCK, Header, bounds, unreadable
+from deepspeaker.audio.decoding import SECONDS_AT_ONCE, Header, bounds, unreadable
 from deepspeaker.errors import UserError
 
 PREROLL = 1.0  # seconds decoded before a segment: a codec's first frames may not be exact
@@ -45,14 +45,14 @@ def decode_file(path: Path, start: float, end: float | None) -> Iterator[tuple[n
 
 
 def _frames(av: Any, container: Any, stream: Any, until: float) -> Iterator[tuple[int, np.ndarray]]:
-    """Decoded frames up to sample `until`, about BLOCK seconds together: (first sample's number, (S, channels))."""
+    """Decoded frames up to sample `until`, some SECONDS_AT_ONCE together: (first sample's number, (S, channels))."""
     planar, waiting, position, size = av.AudioResampler(format="fltp"), [], 0, 0
     for number, frame in enumerate(container.decode(stream)):
         if number == 0 and frame.pts:
             position = round(frame.pts * stream.time_base * stream.rate)
         waiting += [part.to_ndarray() for part in planar.resample(frame)]
         size += frame.samples
-        if size >= BLOCK * stream.rate or position + size >= until:
+        if size >= SECONDS_AT_ONCE * stream.rate or position + size >= until:
             yield position, np.concatenate(waiting, axis=1).T
             waiting, position, size = [], position + size, 0
         if position >= until:

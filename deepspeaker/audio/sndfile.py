@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from deepspeaker.audio.decoding import BLOCK, Header, Truncated, bounds, unreadable
+from deepspeaker.audio.decoding import SECONDS_AT_ONCE, Header, Truncated, bounds, unreadable
 from deepspeaker.errors import UserError
 
 EXTENSIONS = {*soundfile.available_formats(), "OPUS", "SPH", ""} - {"RAW"}  # of the files that libsndfile reads
@@ -62,8 +62,8 @@ def decode(source: str | io.BytesIO, name: str, start: float,
             first, last = bounds(start, end, sound.samplerate, sound.frames, name)
             sound.seek(first)
             kind = "int16" if sound.subtype == "PCM_16" else "float32"  # libsndfile is slow to convert them
-            for position in range(first, last, BLOCK * sound.samplerate):
-                wanted = min(BLOCK * sound.samplerate, last - position)
+            for position in range(first, last, SECONDS_AT_ONCE * sound.samplerate):
+                wanted = min(SECONDS_AT_ONCE * sound.samplerate, last - position)
                 samples = sound.read(wanted, dtype=kind, always_2d=True)
                 if len(samples) < wanted:
                     raise Truncated(f"{name} is truncated: {sound.frames} samples announced, "

@@ -15,8 +15,8 @@ from deepspeaker.audio.reading import probe
 from deepspeaker.errors import UserError
 
 T = TypeVar("T")
-CHUNK = 64  # files handed to a thread at a time
-BLOCK = 1 << 12  # bytes from a file's middle, enough to distinguish most files of one size
+FILES_AT_ONCE = 64  # handed to a thread
+MIDDLE_BYTES = 1 << 12  # read from a file's middle: enough to distinguish most files of one size
 
 
 class Checked(NamedTuple):
@@ -53,7 +53,7 @@ def oddities(header: Header) -> Iterator[tuple[str, str]]:
 
 def parallel(function: Callable[[str], T], paths: Sequence[str], jobs: int, title: str) -> dict[str, T]:
     """path -> function(path), in `jobs` threads (libsndfile and hashlib let go of Python), with a bar on a terminal."""
-    chunks = [paths[start:start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    chunks = [paths[start:start + FILES_AT_ONCE] for start in range(0, len(paths), FILES_AT_ONCE)]
     found: dict[str, T] = {}
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -96,8 +96,8 @@ def repeated(groups: Iterable[Sequence[str]], key: Callable[[str], object]) -> l
 def middle(path: str) -> bytes:
     """A block of a file's middle: silence and headers at the start are the same in many files."""
     with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size // 2 - BLOCK // 2))
-        return hashlib.blake2b(file.read(BLOCK), digest_size=16).digest()
+        file.seek(max(0, os.fstat(file.fileno()).st_size // 2 - MIDDLE_BYTES // 2))
+        return hashlib.blake2b(file.read(MIDDLE_BYTES), digest_size=16).digest()
 
 
 def whole(path: str) -> bytes:

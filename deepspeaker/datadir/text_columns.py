@@ -15,7 +15,7 @@ from deepspeaker.datadir import BLANKS, undecodable
 from deepspeaker.errors import UserError
 
 BLANK = np.isin(np.arange(256), list(BLANKS.encode()))
-BLOCK = 1 << 18  # bytes, few enough to stay in the processor's cache
+BYTES_AT_ONCE = 1 << 18  # few enough to stay in the processor's cache
 WORD = 8  # bytes hashed at once
 MASKS = np.array([(1 << 8 * n) - 1 for n in range(WORD + 1)], np.uint64)  # the first n bytes of a word
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with bits everywhere
@@ -70,11 +70,11 @@ def _pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """The file in pieces of whole lines, without a byte-order mark; the last line may lack its end."""
     try:
         with Path(path).open("rb") as file:
-            data = file.read(BLOCK).removeprefix(b"\xef\xbb\xbf")
+            data = file.read(BYTES_AT_ONCE).removeprefix(b"\xef\xbb\xbf")
             while data:
                 data += file.readline()
                 yield data if data.endswith(b"\n") else data + b"\n"
-                data = file.read(BLOCK)
+                data = file.read(BYTES_AT_ONCE)
     except FileNotFoundError:
         raise UserError(f"no such file {path}") from None
 

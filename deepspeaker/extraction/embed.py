@@ -14,7 +14,7 @@ from deepspeaker.models.network import Network
 from deepspeaker.models.padding import pad
 
 BATCH = 4000  # frames of a padded batch at most, unless one utterance has more: what stays in the cache of a CPU
-BLOCK = 32  # utterances of a set that are embedded together
+UTTERANCES_AT_ONCE = 32  # utterances of a set that are embedded together
 
 
 def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
@@ -80,10 +80,10 @@ def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet, in their order.
 
-    BLOCK utterances are embedded together. The last bits of an embedding depend on the others of its block.
+    UTTERANCES_AT_ONCE are embedded together; the last bits of an embedding depend on the others of its block.
     """
-    for start in range(0, len(which), BLOCK):
-        block = which[start:start + BLOCK]
+    for start in range(0, len(which), UTTERANCES_AT_ONCE):
+        block = which[start:start + UTTERANCES_AT_ONCE]
         rows = [torch.from_numpy(features.rows(i, features.frames(i))).to(device) for i in block]
         found = embed_together(network, rows, config.features.normalize, config.embedding)
         yield from ((features.utterances[i], e.cpu().numpy()) for i, e in zip(block, found, strict=True))

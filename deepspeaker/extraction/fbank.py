@@ -18,7 +18,7 @@ FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers, ours lie within -1.
 LOG_FLOOR = torch.finfo(torch.float32).eps
 VAD_THRESHOLD, VAD_MEAN_SCALE = 5.5, 0.5  # energy threshold = 5.5 + 0.5 * mean log energy
 VAD_CONTEXT = 2  # voiced: 12 % of the frames t-2..t+2 above the threshold, which is any one of them
-BLOCK = 512  # frames worked on at once: bounds memory, and the block stays in the processor's cache
+FRAMES_AT_ONCE = 512  # bounds memory, and the block stays in the processor's cache
 
 
 def frame_sizes(sample_rate: int) -> tuple[int, int]:
@@ -49,7 +49,7 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
         return samples.new_zeros(*frames.shape[:-1], num_mel_bins), samples.new_zeros(frames.shape[:-1])
     window = _window(length, samples.device)
     mel = _mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
-    pieces = [frames] if torch.compiler.is_compiling() else frames.split(BLOCK, dim=-2)  # an exported T is any T
+    pieces = [frames] if torch.compiler.is_compiling() else frames.split(FRAMES_AT_ONCE, -2)  # an exported T is any T
     blocks = [_fbank_block(piece, window, mel) for piece in pieces]
     if len(blocks) == 1:
         return blocks[0]

@@ -7,7 +7,7 @@ import torch
 from deepspeaker.checkpoint import load_network
 from deepspeaker.config import load_config
 from deepspeaker.datadir.archive import write_vectors
-from deepspeaker.extraction.embed import BLOCK, embed_set
+from deepspeaker.extraction.embed import UTTERANCES_AT_ONCE, embed_set
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.join_embeddings import NAME
 from deepspeaker.extraction.parallel_jobs import Reporter, job_file, job_share, progress_file
@@ -24,8 +24,8 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
         config = config.model_copy(update={"embedding": load_config(conf).embedding})
     features = FeatureSet(data_dir, config.features)
     # whole blocks: the same bytes whatever the number of jobs
-    blocks = job_share(range(0, len(features), BLOCK), job, jobs)
-    mine = [i for start in blocks for i in range(start, min(start + BLOCK, len(features)))]
+    blocks = job_share(range(0, len(features), UTTERANCES_AT_ONCE), job, jobs)
+    mine = [i for start in blocks for i in range(start, min(start + UTTERANCES_AT_ONCE, len(features)))]
     reporter = Reporter(progress_file(out_dir, job), len(mine))
     embeddings = {}
     for utterance, embedding in embed_set(trained.network.to(device), features, mine, config, torch.device(device)):

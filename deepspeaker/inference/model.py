@@ -32,7 +32,7 @@ from deepspeaker.provenance import embedded_with
 from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import Calibration, apply, threshold
 from deepspeaker.scoring.enrolment import Models
-from deepspeaker.scoring.inputs import Sides
+from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.plda import Plda
 from deepspeaker.scoring.quality import measure
@@ -179,8 +179,8 @@ class Model:
 
     def compare(self, first: Heard, second: Heard, threshold: float) -> Verdict:
         """Decide whether two recordings that `listen` returned have the same speaker."""
-        sides, scores = self._scores([[first]], second)
-        llr = float(self._llr(sides, scores)[0])
+        compared, scores = self._scores([[first]], second)
+        llr = float(self._llr(compared, scores)[0])
         return Verdict(llr >= threshold, llr, threshold, float(scores[0]), first.trust, second.trust)
 
     def _recording(self, samples: np.ndarray) -> Heard:
@@ -234,29 +234,29 @@ class Model:
             raise UserError(f"{self._name} gives an embedding that is not finite: its weights are damaged")
         return embedding.cpu().numpy()
 
-    def _scores(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> tuple[Sides, np.ndarray]:
+    def _scores(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> tuple[Compared, np.ndarray]:
         if missing := [need for need in needs(BACKENDS[self.backend]) if self._means[need] is None]:
             raise UserError(f"{self._name}: its back-end {self.backend} needs {missing[0]}, which the file lacks")
         recordings = [test, *(recording for several in enrolled for recording in several)]
         embeddings = np.stack([recording.embedding for recording in recordings]).astype(np.float32, copy=False)
         models = Models(np.arange(1, len(recordings)), np.array([len(several) for several in enrolled]))
-        sides = Sides([], models, [str(recording.seconds) for recording in recordings], embeddings, 1)
+        compared = Compared([], models, [str(recording.seconds) for recording in recordings], embeddings, 1)
         scorer = make_scorer(self.backend, embeddings, models, **self._means)
-        return sides, score_pairs(scorer, *self._pairs(sides))
+        return compared, score_pairs(scorer, *self._pairs(compared))
 
     @staticmethod
-    def _pairs(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
+    def _pairs(compared: Compared) -> tuple[np.ndarray, np.ndarray]:
         """The trials of every speaker model with the first utterance: numbers (n,) of models and of utterances."""
-        count = len(sides.models.counts)
+        count = len(compared.models.counts)
         return np.arange(count), np.zeros(count, np.int64)
 
-    def _llr(self, sides: Sides, scores: np.ndarray) -> np.ndarray:
+    def _llr(self, compared: Compared, scores: np.ndarray) -> np.ndarray:
         if self.backend not in self._calibrations:
             raise UserError(f"{self._name} has no calibration of {self.backend}, so its scores are no decisions: "
                             "use exp/NAME/model.pt, made by a recipe with a development set")
-        columns, durations = {"score": scores}, {name: name for name in sides.utterances}
+        columns, durations = {"score": scores}, {name: name for name in compared.utterances}
         for quality in self.config.scoring.qualities:
-            columns |= measure(quality, sides, *self._pairs(sides), utt2dur=durations, **self._means)
+            columns |= measure(quality, compared, *self._pairs(compared), utt2dur=durations, **self._means)
         return apply(self._calibrations[self.backend], columns)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-BLOCK = 1 << 18  # cosines mined together: this bounds the memory, and as many fit into a processor's cache
+COSINES_AT_ONCE = 1 << 18  # mined together: bounds the memory, and as many fit into a processor's cache
 
 
 class TripletArguments(NamedTuple):
@@ -56,7 +56,7 @@ def _count(cosine: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
     """c (B, B), the number of active triplets, and the number of which the gauge is a share."""
     counts = torch.empty_like(cosine)
     active = considered = torch.zeros((), dtype=torch.int64, device=cosine.device)
-    for block in torch.split(torch.arange(len(cosine), device=cosine.device), max(1, BLOCK // len(cosine))):
+    for block in torch.split(torch.arange(len(cosine), device=cosine.device), max(1, COSINES_AT_ONCE // len(cosine))):
         other = speakers[block, None] != speakers
         anchors, positives = (~other & (utterances[block, None] != utterances)).nonzero(as_tuple=True)
         pairs = torch.bincount(anchors, minlength=len(block))

@@ -14,7 +14,7 @@ import numpy as np
 from deepspeaker.errors import UserError
 from deepspeaker.scoring.calibration import threshold
 
-BLOCK = 1 << 20  # thresholds looked at together: bounds the memory
+THRESHOLDS_AT_ONCE = 1 << 20  # bounds the memory
 
 
 class Ranking(NamedTuple):
@@ -112,8 +112,8 @@ def min_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_a
     weight_miss, weight_false_accept = cost_miss * prior, cost_false_accept * (1 - prior)
     trivial = least = min(weight_miss, weight_false_accept)
     first = _rejections(ranking, trivial / weight_false_accept)  # with fewer, false accepts alone cost more
-    for start in range(max(0, first - 1), len(ranking.nontarget), BLOCK):
-        miss, false_accept = rates_at(ranking, ranking.nontarget[start:start + BLOCK])
+    for start in range(max(0, first - 1), len(ranking.nontarget), THRESHOLDS_AT_ONCE):
+        miss, false_accept = rates_at(ranking, ranking.nontarget[start:start + THRESHOLDS_AT_ONCE])
         least = min(least, (weight_miss * miss + weight_false_accept * false_accept).min())
     return float(least / trivial)
 

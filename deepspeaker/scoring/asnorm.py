@@ -10,7 +10,7 @@ import numpy as np
 from deepspeaker.errors import UserError
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models, unit
-from deepspeaker.scoring.scorer import BLOCK, Scorer
+from deepspeaker.scoring.scorer import SCORES_AT_ONCE, Scorer
 
 
 def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort_top: int) -> Scorer:
@@ -42,7 +42,7 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.nd
     if cohort.shape[1] != vectors.shape[1]:
         raise UserError(f"embeddings have {vectors.shape[1]} dimensions, the cohort's have {cohort.shape[1]}")
     strangers = unit(cohort).T
-    size = max(1, BLOCK // len(cohort))
+    size = max(1, SCORES_AT_ONCE // len(cohort))
     means, deviations = np.empty(len(vectors), vectors.dtype), np.empty(len(vectors), vectors.dtype)
     for start in range(0, len(vectors), size):
         cosines = vectors[start:start + size] @ strangers

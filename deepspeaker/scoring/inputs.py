@@ -13,7 +13,7 @@ from deepspeaker.errors import UserError, examples
 from deepspeaker.scoring.enrolment import Models, models_of
 
 
-class Sides(NamedTuple):
+class Compared(NamedTuple):
     """M models, and U utterances, of which the first T are compared with them; the others only enrol."""
 
     names: list[str]  # of the models
@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
     trials: TrialList  # those with embeddings on both sides
     lost: int  # number of the others
-    sides: Sides
+    compared: Compared
 
 
 def read_task(trials: Path, embedding_scp: Path, enroll: Path | None) -> Task:
@@ -54,7 +54,7 @@ def read_task(trials: Path, embedding_scp: Path, enroll: Path | None) -> Task:
     return Task(found, int((~kept).sum()), arrange(models, tests, vectors))
 
 
-def read_identification(enroll: Path, embedding_scp: Path) -> Sides:
+def read_identification(enroll: Path, embedding_scp: Path) -> Compared:
     """The models of a file `model-id utt1 utt2 ...`, to be compared with all embeddings that are in none of them."""
     vectors = read_vectors(embedding_scp)
     lists = read_enrolment(enroll, vectors, known_ids(enroll))
@@ -67,11 +67,11 @@ def read_identification(enroll: Path, embedding_scp: Path) -> Sides:
     return arrange(models, tests, vectors)
 
 
-def arrange(lists: Mapping[str, Sequence[str]], tests: Sequence[str], vectors: Mapping[str, np.ndarray]) -> Sides:
+def arrange(lists: Mapping[str, Sequence[str]], tests: Sequence[str], vectors: Mapping[str, np.ndarray]) -> Compared:
     """The embeddings of models' utterances and of tests, in one array."""
     utterances = list(dict.fromkeys([*tests, *(name for several in lists.values() for name in several)]))
     position = {name: row for row, name in enumerate(utterances)}
-    return Sides([*lists], models_of(lists.values(), position), utterances, stacked(vectors, utterances), len(tests))
+    return Compared([*lists], models_of(lists.values(), position), utterances, stacked(vectors, utterances), len(tests))
 
 
 def read_enrolment(path: Path, vectors: Mapping[str, np.ndarray], known: set[str]) -> dict[str, list[str]]:

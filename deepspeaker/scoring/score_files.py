@@ -12,7 +12,7 @@ from deepspeaker.datadir.text_columns import Numbering, read_blocks
 from deepspeaker.datadir.trials import TrialList, read_trial_list
 from deepspeaker.errors import UserError, examples
 
-LINES = 1 << 12  # written at once
+LINES_AT_ONCE = 1 << 12  # written together
 
 
 class Scored(NamedTuple):
@@ -30,8 +30,8 @@ def write_scores(path: str | os.PathLike[str], trials: TrialList, scores: np.nda
                         f"embeddings")
     first, second = np.array(trials.first_ids, object)[trials.first], np.array(trials.second_ids, object)[trials.second]
     with atomic(path) as file:
-        for start in range(0, len(scores), LINES):
-            block = slice(start, start + LINES)
+        for start in range(0, len(scores), LINES_AT_ONCE):
+            block = slice(start, start + LINES_AT_ONCE)
             rows = zip(first[block].tolist(), second[block].tolist(), scores[block].tolist(), strict=True)
             file.write("".join([f"{a} {b} {score:.6f}\n" for a, b, score in rows]))
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from deepspeaker.errors import UserError
 
-PAIRS = 1 << 18  # values of each side gathered at once: they stay in the processor's cache
-BLOCK = 1 << 22  # scores of all pairs held at once
+VALUES_AT_ONCE = 1 << 18  # gathered of each side of listed pairs: they stay in the processor's cache
+SCORES_AT_ONCE = 1 << 22  # held where all pairs are scored: bounds the memory
 
 
 def product(dots: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ class Scorer(NamedTuple):
 
 def score_pairs(scorer: Scorer, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Scores (n,) of models i (n,) with utterances j (n,)."""
-    size = max(1, PAIRS // scorer.first.shape[1])
+    size = max(1, VALUES_AT_ONCE // scorer.first.shape[1])
     left, right = (np.empty((size, side.shape[1]), side.dtype) for side in scorer[:2])
     dots = np.empty(len(i), np.result_type(left, right))
     for start in range(0, len(i), size):
@@ -46,7 +46,7 @@ def best_models(scorer: Scorer, j: np.ndarray, top: int) -> Iterator[tuple[np.nd
     models = len(scorer.first)
     if top > models:
         raise UserError(f"the best {top} of {models} models: there are fewer")
-    size = max(1, BLOCK // models)
+    size = max(1, SCORES_AT_ONCE // models)
     for start in range(0, len(j), size):
         block = j[start:start + size]
         scores = scorer.finish(scorer.second[block] @ scorer.first.T, np.arange(models), block[:, None])

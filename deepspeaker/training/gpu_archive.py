@@ -9,7 +9,7 @@ from torch import Tensor
 from deepspeaker.datadir.archive import MatrixTable
 
 SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # as torch takes them: it has few operations on uint16
-CHUNK = 1 << 26  # bytes copied to the device at a time
+BYTES_AT_ONCE = 1 << 26  # copied to the device
 
 
 class Resident:
@@ -24,7 +24,7 @@ class Resident:
         self._stored = torch.empty(int(ends[-1]), cols, dtype=torch.from_numpy(np.empty(0, SIGNED[self._kind])).dtype,
                                    device=device)
         done = 0
-        for rows in _chunks(table, layout, max(1, CHUNK // _row_bytes(layout))):
+        for rows in _chunks(table, layout, max(1, BYTES_AT_ONCE // _row_bytes(layout))):
             self._stored[done:done + len(rows)] = torch.from_numpy(rows.view(SIGNED[self._kind])).to(device)
             done += len(rows)
 

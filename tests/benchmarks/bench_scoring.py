@@ -87,13 +87,13 @@ def against_a_loop(folder: Path) -> Figures:
     """The scoring itself, and a call of scikit-learn's cosine_similarity for each trial."""
     from sklearn.metrics.pairwise import cosine_similarity
 
-    trials, _, sides = read_task(folder / "trials", folder / "embedding.scp", None)
+    trials, _, compared = read_task(folder / "trials", folder / "embedding.scp", None)
     start = time.perf_counter()
-    scores = score_pairs(cosine(sides.embeddings, sides.models), trials.first, trials.second)
+    scores = score_pairs(cosine(compared.embeddings, compared.models), trials.first, trials.second)
     ours = (time.perf_counter() - start) / len(scores)
-    rows = sides.models.rows[trials.first[:LOOP]], trials.second[:LOOP]
+    rows = compared.models.rows[trials.first[:LOOP]], trials.second[:LOOP]
     start = time.perf_counter()
-    slow = [cosine_similarity(sides.embeddings[i:i + 1], sides.embeddings[j:j + 1])[0, 0]
+    slow = [cosine_similarity(compared.embeddings[i:i + 1], compared.embeddings[j:j + 1])[0, 0]
             for i, j in zip(*rows, strict=True)]
     loop = (time.perf_counter() - start) / LOOP
     np.testing.assert_allclose(scores[:LOOP], slow, atol=1e-5)
