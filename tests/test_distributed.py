@@ -95,7 +95,7 @@ def test_two_processes_stop_at_one_step_and_go_on(ready, tmp_path, how, status):
     assert not (stopped / "final.pt").exists()
     assert how == signal.SIGKILL or "Traceback" not in errors, errors
     done = finish(words)
-    assert done.returncode == 0 and "going on from" in done.stdout, done.stderr
+    assert done.returncode == 0 and "resuming from" in done.stdout, done.stderr
     assert same(weights(whole / "final.pt"), weights(stopped / "final.pt"))
     assert load(stopped / "final.pt")["epochs"] == [2, 3]
     assert len((stopped / "train.jsonl").read_text().splitlines()) == 3

@@ -87,7 +87,7 @@ def test_training_that_fails_ends_at_the_step_after(bad):
     found = meter()
     found.add(BATCH, gauges(**bad))
     found._run.step = 8
-    with pytest.raises(UserError, match="at step 7: the features of u0 hold values that are no numbers"):
+    with pytest.raises(UserError, match="at step 7: the features of u0 hold values that are not finite"):
         found.add(BATCH, gauges())
     found.add(BATCH._replace(features=torch.ones(3, 1, 1)), gauges(**bad))
     with pytest.raises(UserError, match="at step 8, learning rate 8.25: lower"):

@@ -348,7 +348,7 @@ def test_requeued_training_ends_with_the_same_parameters(folder, ready):
     _, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
     lines = log("requeued/train.log")
-    assert "stopped at step" in lines and "going on from" in lines and log("train.log").count("# Started at ") == 2
+    assert "stopped at step" in lines and "resuming from" in lines and log("train.log").count("# Started at ") == 2
     assert same(weights(folder / "whole/final.pt"), weights(folder / "requeued/final.pt"))
     last = sorted(path.name for path in (folder / "whole").glob("step-*.pt"))[-1]
     a, b = (load(folder / name / last) for name in ("whole", "requeued"))

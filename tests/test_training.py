@@ -104,7 +104,7 @@ def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path
         assert (stopped / "final.pt").exists() == (process.returncode == 0)
     done = finish(train_command(conf, train, dev, stopped))
     assert done.returncode == 0, done.stderr
-    assert "going on from" in (stopped / "train.log").read_text()
+    assert "resuming from" in (stopped / "train.log").read_text()
     assert same(weights(whole / "final.pt"), weights(stopped / "final.pt"))
     last = sorted(p.name for p in whole.glob("step-*.pt"))[-1]
     a, b = load(whole / last), load(stopped / last)
@@ -158,7 +158,7 @@ def test_checkpoint_of_another_configuration_is_refused(ready, conf, tmp_path):
         with pytest.raises(UserError, match=r"model.embedding_dim: 8 -> 16; .*softmax.margin: 0.2 -> 0.4.*--name"):
             fit(other, train, dev, out)
     assert (tmp_path / "kept.pt").read_bytes() == before
-    with pytest.raises(UserError, match="kept.pt is of another configuration .*model.embedding_dim: 8 -> 16"):
+    with pytest.raises(UserError, match="kept.pt was trained with another .*model.embedding_dim: 8 -> 16"):
         fit(other, train, dev, tmp_path / "new", "triplet", tmp_path / "kept.pt")
 
 
@@ -277,12 +277,12 @@ def test_other_data_than_the_run_began_with_are_refused(ready, tmp_path):
         ark = Path((directory / "feats.scp").read_text().split()[1].rpartition(":")[0])
         before = ark.read_bytes()
         ark.write_bytes(before[:-7] + bytes([before[-7] ^ 1]) + before[-6:])
-        with pytest.raises(UserError, match=f"was trained otherwise .{directory.name}_features: '.*' -> '.*move"):
+        with pytest.raises(UserError, match=f"trained with other data .*{directory.name}_features: '.*' -> '.*move"):
             fit(conf, train, dev, out)
         ark.write_bytes(before)
-    with pytest.raises(UserError, match=r"was trained otherwise \(seed: 0 -> 1\)"):
+    with pytest.raises(UserError, match=r"was trained with other data or settings \(seed: 0 -> 1\)"):
         fit(conf, train, dev, out, seed=1)
-    with pytest.raises(UserError, match=r"was trained otherwise \(init: None -> '[0-9a-f]{16}'\)"):
+    with pytest.raises(UserError, match=r"was trained with other data or settings \(init: None -> '[0-9a-f]{16}'\)"):
         fit(conf, train, dev, out, init=out / "best.pt")
     for name in ("feats.scp", "utt2spk"):
         lines = [line for line in (train / name).open() if not line.startswith("s03")]

@@ -1,4 +1,4 @@
-"""Batches of P speakers x K utterances x T frames, drawn from mapped archives or from archives on the device."""
+"""Batches of P speakers x K utterances x T frames, drawn from mapped archives or from archives in GPU memory."""
 
 import os
 import time
@@ -20,7 +20,7 @@ from deepspeaker.training.visible_frames import VisibleFrames
 
 
 class Batch(NamedTuple):
-    features: Tensor  # (B, T, F) float32, as computed: not normalised; or this process's share of them
+    features: Tensor  # (B, T, F) float32, not normalised; of several processes, the windows of this one
     speakers: Tensor  # (B,) position in TrainingSet.speakers
     utterances: Tensor  # (B,) position in TrainingSet.features.utterances
 
@@ -51,10 +51,10 @@ class TrainingSet:
         self._stream: torch.cuda.Stream | None = None
 
     def place(self, device: torch.device) -> str:
-        """Give batches on `device` from now on; says where they come from.
+        """Draw batches to `device` from now on; returns where their windows are read from, for the log.
 
-        The archives move to a GPU where they fit into half of its free memory; else windows are gathered in pinned
-        memory.
+        Archives are copied to a GPU where they fit into half of its free memory; otherwise windows are gathered in
+        pinned memory.
         """
         if device.type != "cuda":
             return "mapped archives"
@@ -66,16 +66,16 @@ class TrainingSet:
         return f"archives in GPU memory, {size / 2 ** 30:.1f} GiB"
 
     def upload(self, device: torch.device) -> None:
-        """Keep the archives in the memory of `device` and draw from there."""
+        """Copy the archives to the memory of `device` and draw from there."""
         self._resident = Resident(self.features.table, device)
 
-    def draw(self, rng: np.random.Generator, config: BatchConfig, share: slice = slice(None)) -> Batch:
+    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames.
 
-        No speaker comes twice. A speaker with fewer utterances than asked for gives some of them twice, in
-        different windows. Any window of the frames that FeatureSet.frames allows is as likely as any other; an
-        utterance shorter than the window is repeated to its length. `share`: the windows to gather; the labels are
-        those of all.
+        No speaker is drawn twice. A speaker with fewer utterances than asked for gives some of them twice, in
+        different windows. All windows of an utterance's visible frames (FeatureSet.frames) are equally likely; an
+        utterance shorter than the window is repeated to its length. part: which of the windows to gather; the labels
+        are always those of all windows.
         """
         if config.speakers > self._eligible.size:
             raise UserError(f"a batch of {config.speakers} speakers was asked for, {self._eligible.size} of the "
@@ -89,12 +89,12 @@ class TrainingSet:
         counts = self._visible.counts(chosen)
         starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
         index = [self._visible.window(i, start, frames, count) for i, start, count in
-                 zip(chosen[share].tolist(), starts[share].tolist(), counts[share].tolist(), strict=True)]
-        return Batch(self._gather(chosen[share], index), torch.from_numpy(drawn.repeat(config.utterances)),
+                 zip(chosen[part].tolist(), starts[part].tolist(), counts[part].tolist(), strict=True)]
+        return Batch(self._gather(chosen[part], index), torch.from_numpy(drawn.repeat(config.utterances)),
                      torch.from_numpy(chosen))
 
     def _gather(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:
-        """The windows, on the device that batches go to; a GPU works on this beside the step."""
+        """The windows on the batches' device; a GPU gathers them on a stream of its own, beside the training step."""
         if not self._stream:
             return self._windows(which, index)
         with torch.cuda.stream(self._stream):
@@ -113,8 +113,8 @@ class TrainingSet:
 def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
     """(P, k): for each speaker k of the numbers 0..counts-1, each as often as any other, give or take one.
 
-    Those beyond whole rounds are a sample without replacement, by Floyd's algorithm (Bentley & Floyd, Communications
-    of the ACM 1987): the number of any speaker's utterances does not matter to the time it takes.
+    The numbers beyond whole rounds are drawn without replacement by Floyd's algorithm (Bentley & Floyd, Communications
+    of the ACM 1987), whose time does not depend on how many utterances a speaker has.
     """
     rest, chosen = k % counts, np.empty((len(counts), k), np.int64)
     for column in range(k):
@@ -127,9 +127,9 @@ def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
 
 
 class Ahead:
-    """The batches of `steps`, each drawn in a thread while the one before it is worked on.
+    """The batches of `steps`, each drawn in a thread while the network trains on the one before.
 
-    waited: seconds that the loop has spent waiting for batches: while a GPU still works, it may not have to wait.
+    waited: seconds that the training loop waited for batches. The GPU may still have been busy then.
     """
 
     def __init__(self, draw: Callable[[int], Batch], steps: range):

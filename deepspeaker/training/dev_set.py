@@ -1,4 +1,4 @@
-"""The development set: speakers and trials that choose epochs and settings, and nothing else."""
+"""The development set: the EER of its trials after each epoch chooses the best one."""
 
 from pathlib import Path
 
@@ -33,8 +33,8 @@ class DevelopmentSet:
         self._pairs = index.reshape(-1, 2)
 
     def eer(self, network: Network, device: torch.device) -> float:
-        """Equal error rate in percent of cosine scores; the network must be in evaluation mode. Every process embeds
-        its share of the utterances."""
+        """Equal error rate in percent of cosine scores; the network must be in evaluation mode. Each of several
+        processes embeds a part of the utterances."""
         mine = self._used[distributed.rank()::distributed.size()]
         found = np.stack([e for _, e in embed_set(network, self.features, mine, self._config, device)])
         embeddings = np.empty((len(self._used), found.shape[1]), np.float32)

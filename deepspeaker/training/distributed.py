@@ -1,7 +1,7 @@
-"""Processes that train one network together, started by torchrun. Without it there is one, which waits for nobody.
+"""Processes that train one network together, started by torchrun; without torchrun there is one process.
 
-Every process draws the same batch, computes its share of it and looks at the whole: what is written, decided and
-reported is the same in all of them, and rank 0 writes it.
+Every process draws the same batch, embeds its share of the windows, and gathers the embeddings of all: each then has
+the loss and the gauges of the whole batch. All processes come to the same decisions; rank 0 alone writes files.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather  # before the group is there: else its defaults keep it for ever
+from torch.distributed.nn.functional import all_gather  # before a group exists: its defaults would keep it alive
 
 from deepspeaker.errors import UserError
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 def start(device: str) -> torch.device:
-    """Join the processes that torchrun started, if it did; the device of this one.
+    """Join the processes that torchrun started, if any; returns this process's device.
 
-    `device`: "cpu" or "cuda"; of several GPUs each process takes its own. Tensors on a GPU are exchanged by NCCL,
-    those on a CPU by Gloo.
+    device: "cpu", or "cuda": each process then takes one GPU. Tensors on GPUs are exchanged by NCCL, those on CPUs by
+    Gloo.
     """
     started = "TORCHELASTIC_RUN_ID" in os.environ
     if device == "cuda":
@@ -38,9 +38,12 @@ def start(device: str) -> torch.device:
 
 
 def leave() -> None:
-    """Part in good order, as all processes do at their end: one that Gloo's threads outlive may end with SIGABRT. They
-    end with the last reference to the group. A network in parallel() holds one, too, and must be gone before. After an
-    error nobody leaves, for the others may still wait for this one."""
+    """Leave the group, as every process does at the end of training: otherwise Gloo's threads may outlive the process,
+    which then ends with SIGABRT.
+
+    The threads end with the last reference to the group. A network in parallel() holds one, so it must be deleted
+    before. After an error a process does not leave: the others may still wait for it.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -51,7 +54,7 @@ def rank() -> int:
 
 
 def size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -62,20 +65,20 @@ def share(count: int) -> slice:
 
 
 def gather(embeddings: Tensor) -> Tensor:
-    """The embeddings (B, E) of all processes, of which this one has (B / size, E), with their gradients.
+    """This process's embeddings (B / size, E) -> those of all processes (B, E), with gradients.
 
-    Backward adds up the gradients of all processes. As each computes the loss of the whole batch, that is `size` times
-    the gradient, and the mean over processes that DistributedDataParallel takes makes it the gradient again.
+    Backward adds up the gradients of all processes. As each computes the loss of the whole batch, the sum is `size`
+    times the gradient; DistributedDataParallel then takes the mean over processes, which removes the factor.
     """
     if size() == 1:
         return embeddings
-    with warnings.catch_warnings():  # what replaces it is not in every torch that requirements.txt allows
+    with warnings.catch_warnings():  # its successor is not in every torch that requirements.txt allows
         warnings.simplefilter("ignore", FutureWarning)
         return torch.cat(all_gather(embeddings))
 
 
 def gather_objects(value: T) -> list[T]:
-    """What each process has, in their order; pickled, so for small things of our own alone."""
+    """The values of all processes, in the order of their ranks; pickled, so for small values only."""
     values = [value] * size()
     if size() > 1:
         dist.all_gather_object(values, value)
@@ -92,17 +95,17 @@ def maximum(number: int) -> int:
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes have called this."""
     maximum(0)
 
 
 def parallel(module: nn.Module) -> nn.Module:
-    """The module with its gradients averaged over the processes; itself where there is one."""
+    """The module with its gradients averaged over the processes; the module itself where there is one process."""
     return nn.parallel.DistributedDataParallel(module) if size() > 1 else module
 
 
 def align_buffers(module: nn.Module) -> None:
-    """Give all processes the running statistics of rank 0: on CPUs each has its own until the next step."""
+    """Copy the running statistics of rank 0 to all processes: on CPUs each has its own until the next step."""
     if size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)

@@ -1,15 +1,15 @@
-"""What training shows of itself beside the loss."""
+"""Gauges of the embeddings, logged beside the loss, and the alarm for triplet training that has collapsed."""
 
 import torch
 from torch import Tensor
 
-ALARM_STEPS = 200  # so many steps in a row, and the run is collapsed
-NEAR, ALIKE = 0.02, 0.9  # loss within 2 % of the margin, mean pairwise cosine above this
+ALARM_STEPS = 200  # collapsed steps in a row that end a run
+NEAR, ALIKE = 0.02, 0.9  # a collapsed step: loss within 2 % of the margin, mean pairwise cosine above 0.9
 
 
 @torch.no_grad()
 def spread(embeddings: Tensor, speakers: Tensor, utterances: Tensor) -> dict[str, Tensor]:
-    """Gauges of embeddings (B, E) of length one, speakers (B,), utterances (B,); nan where there is no such pair.
+    """Gauges of unit-length embeddings (B, E), speakers (B,), utterances (B,); nan where there is no such pair.
 
     same, different: mean cosine of pairs of different utterances of one speaker, and of two speakers; cosine: of all
     pairs. effective_rank: B^2 / sum of squared cosines, which is exp(Renyi entropy of order 2) of the energies of the
@@ -25,13 +25,13 @@ def spread(embeddings: Tensor, speakers: Tensor, utterances: Tensor) -> dict[str
 
 
 class CollapseAlarm:
-    """Counts the steps in a row in which the triplet loss stands at the margin and all embeddings are alike."""
+    """Counts collapsed steps in a row: the triplet loss is near the margin, and all embeddings are alike."""
 
     def __init__(self, margin: float):
         self._margin, self._steps = margin, 0
 
     def rings(self, loss: float, cosine: float) -> bool:
-        """Whether this step is the last of ALARM_STEPS collapsed ones."""
+        """Whether this is the collapsed step number ALARM_STEPS in a row."""
         collapsed = abs(loss - self._margin) <= NEAR * self._margin and cosine > ALIKE
         self._steps = self._steps + 1 if collapsed else 0
         return self._steps >= ALARM_STEPS

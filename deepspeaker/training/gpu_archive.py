@@ -1,4 +1,4 @@
-"""Archives in the memory of a device: windows are cut and turned into numbers there."""
+"""Archives in GPU memory: windows are cut and decompressed there."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepspeaker.datadir.archive import MatrixTable
 
-SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # as torch takes them: it has few operations on uint16
+SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # torch has few operations on uint16
 BYTES_AT_ONCE = 1 << 26  # copied to the device
 
 
@@ -44,7 +44,7 @@ class Resident:
 
 
 def resident_bytes(table: MatrixTable) -> int | None:
-    """How much memory a table takes as it is stored; None where a device cannot hold it so (mixed or CM)."""
+    """Size of a table as it is stored; None where Resident cannot hold it (several types or widths, or type CM)."""
     layout = table.layout(np.arange(len(table.keys)))
     kind, cols = layout["type"][0], layout["cols"][0]
     if kind not in SIGNED or (layout["type"] != kind).any() or (layout["cols"] != cols).any():
@@ -57,7 +57,7 @@ def _row_bytes(layout: np.ndarray) -> int:
 
 
 def _chunks(table: MatrixTable, layout: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """The stored numbers (n, F) of all matrices in turn, at least `rows` of them at a time, the last ones fewer."""
+    """The stored values (n, F) of all matrices in turn, in pieces of at least `rows` rows; the last may be shorter."""
     waiting, count = [], 0
     for file, start, size in zip(*(layout[name].tolist() for name in ("file", "start", "rows")), strict=True):
         waiting.append(np.ndarray((size, layout["cols"][0]), str(layout["type"][0]), buffer=table.files[file],

@@ -26,7 +26,7 @@ class Learner(nn.Module):
     def __init__(self, network: Network, loss: nn.Module):
         super().__init__()
         self.network, self.loss = network, loss
-        self.embed: Callable[[Tensor], Tensor] = network.forward  # or what torch.compile makes of it
+        self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see _compile
 
     def forward(self, features: Tensor, speakers: Tensor, utterances: Tensor,
                 arguments: LossArguments) -> tuple[Tensor, dict[str, Tensor]]:
@@ -53,7 +53,7 @@ def build_learner(config: Config, phase: str, num_speakers: int, init: Path | No
 
 
 def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Over network and loss; the learning rate is set at each step."""
+    """An optimizer of network and loss, of learning rate 0 until a step sets it."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(learner.parameters(), 0.0, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(learner.parameters(), 0.0, betas=(config.momentum, 0.999),
@@ -64,8 +64,8 @@ def _take_weights(network: Network, init: Path, config: Config, phase: str, num_
     trained = load_network(init)
     old, new = ({key: c.as_tables()[key] for key in ("features", "model")} for c in (trained.config, config))
     if different := differences(old, new):
-        raise UserError(f"{init} is of another configuration ({'; '.join(different)}): use that configuration's "
-                        f"[features] and [model], or start without it")
+        raise UserError(f"{init} was trained with another configuration ({'; '.join(different)}): take its [features] "
+                        f"and [model], or start without it")
     network.load_state_dict(trained.network.state_dict())
     speakers = trained.content.get("identity", {}).get("speakers", "unknown")
     log.info("from %s (trained on %s speakers): its network is kept; %s", init, speakers,
@@ -74,8 +74,8 @@ def _take_weights(network: Network, init: Path, config: Config, phase: str, num_
 
 
 def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device: torch.device) -> None:
-    """Train through torch.compile. If trial steps with the shortest and the longest windows fail, say so and leave the
-    learner as it is."""
+    """Compile the network and try a step with the shortest and one with the longest windows. Where that fails, log a
+    warning and leave the learner as it is."""
     network = torch.compile(learner.network.forward)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     try:

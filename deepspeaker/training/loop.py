@@ -1,7 +1,7 @@
 """fit(): the only training loop.
 
-Everything random in step n follows from (seed, phase, n) alone, so a run that goes on from a checkpoint draws what an
-undisturbed one would have drawn, and several processes draw what one would.
+All random numbers of step n follow from (seed, phase, n) alone. So a run resumed from a checkpoint draws the same as an
+uninterrupted one, and several processes draw the same as one.
 """
 
 import hashlib
@@ -41,14 +41,14 @@ log = logging.getLogger(__name__)
 
 def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Path, init: Path | None, seed: int,
         device: torch.device, replace: str | None = None) -> None:
-    """Train one phase ("softmax" or "triplet") and leave out_dir/final.pt: the epoch with the best dev EER, or the
-    mean of the last [training] average epochs.
+    """Train one phase ("softmax" or "triplet") and write out_dir/final.pt: the network of the epoch with the best dev
+    EER, or the mean of the last epochs' networks ([training] average).
 
-    Goes on from the last checkpoint in out_dir; does nothing when final.pt is there. Refuses an out_dir that was
-    trained otherwise; with `replace` "changed" that, with "always" whatever is there is set aside (run.set_aside).
-    `init`: a checkpoint whose network to start from. out_dir/initial.pt is the network before the first step. On
-    SIGTERM or SIGINT the step is finished, a checkpoint written, and the process ends with status 143 or 130. A second
-    process that would write to out_dir is refused. Where torchrun started several processes, all call fit().
+    Resumes from the last checkpoint in out_dir; does nothing where final.pt exists. UserError where out_dir holds a
+    training with other data or settings, or another process trains into it. replace: "changed" moves a training with
+    other data or settings aside, "always" a finished one, too (state.set_aside). init: a checkpoint whose network to
+    start from. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is finished, a
+    checkpoint written, and the process exits with status 143 or 130. Of several processes, all call fit().
     """
     with _alone(out_dir):
         data = TrainingSet(train_dir, config.features, min_utterances=2 if phase == "triplet" else 1)
@@ -61,7 +61,7 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
             distributed.wait()
         if final.exists():
             check_identity(load(final), identity, final)
-            log.info("%s is there: nothing to do", final)
+            log.info("%s exists: nothing to do", final)
             return
         run = _start(config, phase, data, out_dir, identity, init, seed, device)
         with StopRequest() as stop:
@@ -74,13 +74,13 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
 
 @contextmanager
 def _alone(out_dir: Path) -> Iterator[None]:
-    """Rank 0 holds a lock on the folder, which ends with the process whatever kills it."""
+    """Hold a lock on the folder, on rank 0; however the process ends, the system releases the lock."""
     lock = filelock.FileLock(out_dir / ".lock")
     try:
         if distributed.rank() == 0:
             lock.acquire(blocking=False)
     except filelock.Timeout:
-        raise UserError(f"another process is training into {out_dir}: wait for its end, or take another --name"
+        raise UserError(f"another process is training into {out_dir}: wait for its end, or choose another --name"
                         ) from None
     try:
         yield
@@ -98,13 +98,13 @@ def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet
 
 def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identity: dict[str, object],
            init: Path | None, seed: int, device: torch.device) -> Run:
-    """A run at its beginning, or where its last checkpoint left it."""
+    """A new run, or one resumed from its last checkpoint."""
     settings = getattr(config, phase)
     if settings.speakers * settings.utterances % distributed.size():
         raise UserError(f"[{phase}]: {distributed.size()} processes cannot evenly share a batch of "
                         f"{settings.speakers} x {settings.utterances} windows: change speakers or --gpus")
     if config.training.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(_number(seed, phase))
     learner = build_learner(config, phase, len(data.speakers), init, device)
@@ -138,7 +138,7 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
             bar.set_postfix(meter.shown(), dev=f"{run.best_eer:.2f}%", refresh=False)
             asked = distributed.maximum(stop.signal)
             due = time.monotonic() - saved > 60 * run.config.training.checkpoint_minutes
-            if run.step < end and (due or asked):  # at the end the epoch is judged first
+            if run.step < end and (due or asked):  # at the end of an epoch, _judge saves
                 meter.read()
                 run.save()
                 saved = time.monotonic()
@@ -152,15 +152,15 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
 
 
 def _leave_if_asked(run: Run, signal: int) -> None:
-    """End the process after SIGTERM or SIGINT to any of the processes; the checkpoint is written."""
+    """Exit if a process got SIGTERM or SIGINT; the checkpoint has been written."""
     if signal:
         distributed.wait()
-        log.info("stopped at step %d; run again to go on", run.step)
+        log.info("stopped at step %d: run again to resume", run.step)
         sys.exit(128 + signal)
 
 
 def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
-    """The batch of a step: this process's share of its windows, all of its labels."""
+    """The batch of a step: this process's share of the windows, and the labels of all windows."""
     rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
     settings = run.settings
     return data.draw(rng, settings, distributed.share(settings.speakers * settings.utterances))
@@ -168,7 +168,7 @@ def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
 
 def _step(run: Run, batch: Batch) -> dict[str, Tensor]:
     """One optimiser step; returns its gauges, on the device."""
-    torch.manual_seed(_number(run.seed, run.phase, run.step, distributed.rank()))  # for networks that drop units
+    torch.manual_seed(_number(run.seed, run.phase, run.step, distributed.rank()))  # for dropout
     for group in run.optimizer.param_groups:
         group["lr"] = run.settings.learning_rate_at(run.step)
     loss, gauges = run.parallel(_network_input(run, batch), batch.speakers.to(run.device),
@@ -214,7 +214,7 @@ def _dev_eer(run: Run, dev: DevelopmentSet) -> float:
 
 
 def _finish(run: Run, dev: DevelopmentSet) -> None:
-    """Write final.pt."""
+    """Write final.pt: the best epoch's network, or the mean of the last ones."""
     final = run.out_dir / "final.pt"
     if run.config.training.average:
         epochs = run.average()
@@ -241,5 +241,5 @@ def _tensorboard(run: Run, entry: Entry) -> None:
 
 
 def _number(*parts: object) -> int:
-    """A seed that follows from all the parts."""
+    """A seed that depends on all the parts."""
     return zlib.crc32(repr(parts).encode())

@@ -1,4 +1,4 @@
-"""The gauges of an epoch as they come in, and the end of a run that they show to have failed."""
+"""The gauges of an epoch: the progress bar shows them, the log has their means, and they end a run that has failed."""
 
 import math
 
@@ -17,7 +17,7 @@ FORMATS = {"loss": ".3f", "accuracy": ".1%", "active": ".1%", "same": ".2f", "di
 
 
 class Meter:
-    """The gauges of an epoch. Those of a step are read when the next has been started: a GPU is never waited for."""
+    """The gauges of an epoch. A step's are read after the next step has been started, so that a GPU is never idle."""
 
     def __init__(self, run: Run, data: TrainingSet):
         self._run, self._data = run, data
@@ -26,13 +26,13 @@ class Meter:
         self._values: list[list[float]] = []
 
     def add(self, batch: Batch, gauges: dict[str, Tensor]) -> None:
-        """Take a step's gauges and look at those of the step before."""
+        """Take a step's gauges and read those of the step before."""
         self.read()
         self._names = list(gauges)
         self._unread = self._run.step, batch, torch.stack([value.double() for value in gauges.values()])
 
     def read(self) -> None:
-        """Look at the gauges that were not read yet; UserError when training has failed."""
+        """Read the gauges that were not read yet; UserError when training has failed."""
         if not self._unread:
             return
         (step, batch, values), self._unread = self._unread, None
@@ -68,7 +68,7 @@ def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: di
     names = sorted({data.features.utterances[i] for part in distributed.gather_objects(bad) for i in part})
     what = f"{run.phase}: loss {gauges['loss']:g}, gradient norm {gauges['gradient_norm']:g} at step {step}"
     if names:
-        return UserError(f"{what}: the features of {' '.join(names)} hold values that are no numbers: make them again "
+        return UserError(f"{what}: the features of {' '.join(names)} hold values that are not finite: make them again "
                          f"(stage 2), or take the utterance out of {data.features.table.path}")
     return UserError(f"{what}, learning rate {run.settings.learning_rate_at(step):g}: lower [{run.phase}] "
                      f"learning_rate or [training] max_gradient_norm, or raise warmup_steps")

@@ -1,4 +1,4 @@
-"""One phase of training as a whole: what is fixed, what each step changes, how it is kept and taken up again."""
+"""The state of a run, which trains one phase: how it is kept in checkpoints, resumed, and moved aside."""
 
 import json
 import logging
@@ -20,23 +20,23 @@ from deepspeaker.training import distributed
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import Learner
 
-KEPT = 3  # checkpoints to go on from; older ones are deleted
+KEPT = 3  # checkpoints to resume from; older ones are deleted
 Entry = dict[str, float]  # of an epoch: its line of train.jsonl
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Run:
-    """All processes hold the same; rank 0 alone writes."""
+    """A phase being trained. All processes hold the same state; rank 0 alone writes it."""
 
     config: Config
     phase: str
     out_dir: Path
     seed: int
     device: torch.device
-    identity: dict[str, object]  # what a checkpoint must have been made with for the run to go on from it
+    identity: dict[str, object]  # data and settings: a run resumes only from checkpoints with the same
     learner: Learner
-    parallel: nn.Module  # the learner as all processes train it
+    parallel: nn.Module  # the learner, its gradients averaged over the processes
     optimizer: torch.optim.Optimizer
     alarm: CollapseAlarm
     step: int = 0
@@ -56,7 +56,7 @@ class Run:
         return min((entry["dev_eer"] for entry in self.history), default=float("inf"))
 
     def save(self) -> None:
-        """Write all that is needed to go on, and delete the oldest such checkpoint beyond KEPT."""
+        """Write a checkpoint to resume from, and delete all such checkpoints but the last KEPT."""
         self._write(f"step-{self.step:08d}.pt", {
             "loss": self.learner.loss.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
             "history": self.history})
@@ -67,7 +67,7 @@ class Run:
         self._write(name, {"version": __version__, **facts})
 
     def restore(self) -> None:
-        """Go on from the last checkpoint in out_dir, if there is one made with the same identity."""
+        """Resume from the last checkpoint in out_dir, if there is one; UserError where its identity is another."""
         for path in checkpoints(self.out_dir)[-1:]:
             content = load(path)
             check_identity(content, self.identity, path)
@@ -75,10 +75,10 @@ class Run:
             self.learner.loss.load_state_dict(content["loss"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.step, self.history = content["step"], content["history"]
-            log.info("going on from %s", path)
+            log.info("resuming from %s", path)
 
     def keep(self, entry: Entry) -> None:
-        """Take an epoch's entry into the history; write its network where it may be part of the result; checkpoint."""
+        """Add an epoch's entry to the history; write its network where final.pt may need it, and a checkpoint."""
         if entry["dev_eer"] < self.best_eer:
             self.save_network("best.pt", epoch=entry["epoch"], dev_eer=entry["dev_eer"])
         if count := self.config.training.average:
@@ -92,7 +92,7 @@ class Run:
         distributed.wait()
 
     def average(self) -> list[int]:
-        """Make the network the mean of those of the last epochs, which are kept for it; returns the epochs."""
+        """Set the network to the mean of the last epochs' networks, which `keep` wrote; returns the epochs' numbers."""
         kept = [load(path) for path in sorted(self.out_dir.glob("epoch-*.pt"))]
         self.learner.network.load_state_dict(mean([content["model"] for content in kept]))
         return [content["epoch"] for content in kept]
@@ -110,15 +110,15 @@ class Run:
 
 
 def checkpoints(out_dir: Path) -> list[Path]:
-    """The checkpoints to go on from, oldest first."""
+    """The checkpoints to resume from, oldest first."""
     return sorted(out_dir.glob("step-*.pt"))
 
 
 def set_aside(out_dir: Path, identity: dict[str, object], replace: str) -> None:
-    """Move what a training left in out_dir, all but its logs, to old/ beside it, in place of what lay there.
+    """Move an earlier training in out_dir, except its logs, to old/ beside out_dir, where it replaces an older one.
 
-    replace: "changed", only what was trained otherwise than `identity` says; or "always", what was finished, too. A
-    training that has begun is this one, which a queue may have started again.
+    replace: "changed": only a training with another identity; "always": a finished one, too. An unfinished training
+    with the same identity stays: it is this run, which a queue may have restarted.
     """
     final = out_dir / "final.pt"
     kept = [path for path in (final, *checkpoints(out_dir)[-1:]) if path.exists()]
@@ -128,13 +128,13 @@ def set_aside(out_dir: Path, identity: dict[str, object], replace: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
         old.mkdir(parents=True)
         for path in out_dir.iterdir():
-            if path.name not in (".lock", "train.log", "log"):  # open, or an engine's
+            if path.name not in (".lock", "train.log", "log"):  # open, or of run.pl or slurm.pl
                 path.rename(old / path.name)
-        log.info("%s was trained otherwise: moved to %s", kept[0], old)
+        log.info("the earlier training in %s is moved to %s", out_dir, old)
 
 
 def check_identity(content: dict[str, Any], identity: dict[str, object], path: Path) -> None:
-    """Raise UserError, naming each difference, when a checkpoint was made with other data or configuration."""
+    """UserError, naming each difference, when a checkpoint was trained with other data or settings."""
     if different := differences(content.get("identity", {}), identity):
-        raise UserError(f"{path} was trained otherwise ({'; '.join(different)}): move {path.parent} away to train "
-                        f"anew, or take another --name")
+        raise UserError(f"{path} was trained with other data or settings ({'; '.join(different)}): move {path.parent} "
+                        f"away to train anew, or choose another --name")

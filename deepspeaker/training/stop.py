@@ -1,10 +1,10 @@
-"""Stopping in good order."""
+"""SIGTERM and SIGINT are only noted, so that training stops after a step, with a checkpoint."""
 
 import signal
 
 
 class StopRequest:
-    """Within the block SIGTERM and SIGINT are only noted: `signal` is the last one's number, 0 before any.
+    """A context in which `signal` is the number of the last SIGTERM or SIGINT that came, 0 before any.
 
     Handlers are set even where SIGINT came ignored, as it does to a script's background jobs.
     """

@@ -1,4 +1,4 @@
-"""Which frames a network may see, of a million utterances in little memory."""
+"""Which frames of each utterance a network may see: with VAD the voiced ones, kept as one bit per frame."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from deepspeaker.extraction.feature_set import FeatureSet
 
 
 class VisibleFrames:
-    """The frames of FeatureSet.frames, kept as a bit each of the utterances that were asked for.
+    """FeatureSet.frames, kept as one bit per frame for every utterance that was asked for.
 
-    vad False: all frames, of which nothing has to be kept.
+    vad False: all frames are visible, and nothing is kept.
     """
 
     def __init__(self, features: FeatureSet, vad: bool):
@@ -17,7 +17,7 @@ class VisibleFrames:
         self._bits: dict[int, bytes] = {}
 
     def counts(self, which: np.ndarray) -> np.ndarray:
-        """How many frames (n,) of each of the utterances are visible."""
+        """Number of visible frames (n,) of each of the utterances."""
         if not self._vad:
             return self._features.counts(which)
         for i in which[self._counts[which] < 0].tolist():
@@ -29,8 +29,8 @@ class VisibleFrames:
         return found
 
     def window(self, i: int, start: int, frames: int, count: int) -> slice | np.ndarray:
-        """Rows of utterance i, of which `count` are visible as `counts` said: `frames` of these from the `start`-th on;
-        where there are fewer, all of them again and again."""
+        """The rows of a window of utterance i: `frames` of its visible frames from number `start` on; where there are
+        fewer, all of them, repeated. count: how many there are, as `counts` returned it."""
         if self._vad:
             rows = np.flatnonzero(np.unpackbits(np.frombuffer(self._bits[i], np.uint8)))
         elif count >= frames:
