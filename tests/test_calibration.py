@@ -97,7 +97,7 @@ def test_scores_that_separate_the_labels_stay_finite():
 @pytest.mark.parametrize("scores, labels, prior, message", [
     ([1, 2.0], [1, 1], 0.5, "needs target and nontarget trials; found 2 and 0"),
     ([1, np.inf], [1, 0], 0.5, "1 trials have scores or qualities that are not finite"),
-    ([1, 2.0], [1, 0], 1.0, "prior lies between 0 and 1, found 1.0")])
+    ([1, 2.0], [1, 0], 1.0, "prior must lie between 0 and 1, found 1.0")])
 def test_what_cannot_be_calibrated(scores, labels, prior, message):
     with pytest.raises(UserError, match=message):
         fit({"score": np.array(scores)}, np.array(labels, bool), prior)

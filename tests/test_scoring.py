@@ -85,8 +85,8 @@ def test_the_best_of_all_pairs(size, monkeypatch):
 
 
 @pytest.mark.parametrize("cohort, top, message", [
-    (np.ones((0, 5)), 3, "the cohort has 0 embeddings; the 3 most alike"), (drawn(9), 10, "cohort_top between 2 and 9"),
-    (drawn(9), 1, "the 1 most alike are asked for"), (np.ones((9, 5)), 4, "2 embeddings have the same cosine")])
+    (np.ones((0, 5)), 3, "the cohort has 0 embeddings; the 3 most"), (drawn(9), 10, "cohort_top between 2 and 9"),
+    (drawn(9), 1, "the 1 most similar are asked for"), (np.ones((9, 5)), 4, "2 embeddings have the same cosine")])
 def test_cohorts_that_are_too_small(cohort, top, message):
     with pytest.raises(UserError, match=message):
         statistics(np.eye(5)[:2], cohort, top)

@@ -217,7 +217,8 @@ def test_a_job_that_slurm_has_forgotten_is_not_waited_for(folder, monkeypatch, c
     for number, code in ((3, 7), (4, 0)):
         Path(f"x.{number}.log").write_text(f"# true\n# Accounting: time=0 threads=1\n# Ended (code {code}) at a time\n")
     array.wait()
-    assert array.failed == {1: "The job is no longer known to Slurm and left no word of its end", 3: "code 7"}
+    assert array.failed == {1: "The job is no longer known to Slurm, and its log does not say how it ended",
+                            3: "code 7"}
     assert "# Ended (lost) at " in log("x.1.log") and not log("x.2.log")
 
 

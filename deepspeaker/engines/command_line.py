@@ -10,10 +10,10 @@ from deepspeaker.errors import UserError
 
 
 class Line(NamedTuple):
-    """What is to be run."""
+    """A command line, parsed."""
 
-    options: list[tuple[str, ...]]  # each with its values: ("--mem", "4G"); all but the limit
-    limit: int | None  # at most so many jobs at once
+    options: list[tuple[str, ...]]  # each with its values: ("--mem", "4G"); all but --max-jobs-run
+    limit: int | None  # --max-jobs-run: jobs at once, at most
     name: str | None  # of the job variable
     numbers: range
     log: str
@@ -30,7 +30,7 @@ def numbered(text: str, name: str | None, number: int | str) -> str:
 
 
 def parse(args: Sequence[str], doc: str) -> Line:
-    """The line; `doc` is what --help prints. Raises UserError if the line is not of that form."""
+    """Parse a command line; --help prints `doc`. UserError for a line of another form."""
     if list(args) == ["--help"]:
         print(doc.strip())
         sys.exit(0)
@@ -60,7 +60,7 @@ def parse(args: Sequence[str], doc: str) -> Line:
 
 
 def _option(left: list[str]) -> tuple[str, ...]:
-    """Take an option with its values from the words that are left."""
+    """Remove an option with its values from the words `left`, and return it."""
     option = left.pop(0)
     expected = {"-V": 0, "-pe": 2}.get(option, 1)  # the exceptions are Grid Engine's
     values = [left.pop(0) for _ in range(expected) if left]
@@ -76,7 +76,7 @@ def _count(option: tuple[str, ...]) -> int:
 
 
 def quoted(argument: str) -> str:
-    """The argument for bash: as it is; with blanks, in double quotes (in single ones if it has double)."""
+    """The argument for bash: in double quotes if it has blanks, in single quotes if it has double quotes, too."""
     if argument and not re.search(r"\s", argument):
         return argument
     if '"' not in argument:
@@ -85,7 +85,7 @@ def quoted(argument: str) -> str:
 
 
 def report(line: Line, failed: int) -> int:
-    """Say how many jobs failed and where to read why; the exit status."""
+    """Print how many jobs failed and where their logs are; returns the exit status."""
     if not failed:
         return 0
     program, log = Path(sys.argv[0]).name, line.log

@@ -1,4 +1,4 @@
-"""A job and its log, whose first and last lines are Kaldi's."""
+"""A job and its log, with first and last lines as Kaldi writes them."""
 
 import os
 import re
@@ -17,12 +17,12 @@ class Running(NamedTuple):
     started: float  # seconds since the epoch
 
     def finish(self, status: int, threads: str = "1") -> str:
-        """Write the log's last lines; how the job failed, empty if it did not. `status` as subprocess has it."""
+        """Write the log's last lines; returns how the job failed, empty if it did not. status: as of subprocess."""
         return conclude(self.log, *described(status), self.started, threads)
 
 
 def empty(log: str) -> None:
-    """Make the log's folder and the log, without a line."""
+    """Make the log's folder, and an empty log."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     Path(log).open("wb").close()
 

@@ -1,4 +1,4 @@
-"""Ending all that a program started, however deep."""
+"""Ending all processes that a program started, and those that these started."""
 
 import ctypes
 import os
@@ -27,12 +27,12 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose parent dies, so that none is lost sight of."""
+    """Become the parent of every descendant whose parent dies, so that `descendants` still finds it."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants() -> list[int]:
-    """Processes below this one, by /proc."""
+    """The ids of all processes below this one, from /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -58,11 +58,11 @@ def send(pids: Iterable[int], number: int) -> None:
 
 
 def end_all() -> None:
-    """SIGTERM to all that was started, SIGKILL to what is left after GRACE seconds."""
-    told: set[int] = set()
+    """Send SIGTERM to all descendants, and SIGKILL to those left after GRACE seconds."""
+    warned: set[int] = set()
     until = time.monotonic() + GRACE
     while (pids := descendants()) and time.monotonic() < until:
-        send(set(pids) - told, signal.SIGTERM)
-        told.update(pids)
+        send(set(pids) - warned, signal.SIGTERM)
+        warned.update(pids)
         time.sleep(0.05)
     send(pids, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Job arrays in Slurm: sent by sbatch, watched by squeue, ended by scancel. No accounting database is needed.
 
-Whether a job has ended is for Slurm to say: it knows of dead nodes and of jobs that wait to run again. A file that each
-job leaves when it has ended well tells it sooner, and even where Slurm has forgotten the job or does not answer.
+Slurm knows whether a job has ended, even of dead nodes and of jobs that it put back into the queue. A job that succeeds
+also leaves a file: this is seen sooner, and also where Slurm has forgotten the job or does not answer.
 """
 
 import glob
@@ -23,9 +23,9 @@ from deepspeaker.engines.logs import begin, conclude, described, empty, how_it_e
 from deepspeaker.errors import UserError
 
 JOB = Path(__file__).resolve().parents[2] / "utils" / "slurm_job.py"
-LOOK = 0.2  # seconds between two looks for the files of jobs that have ended well
-ASK = (1.0, 15.0)  # seconds between two questions to Slurm, at first and at most
-PATIENCE = 30.0  # seconds in which a file may come into sight on a shared file system
+LOOK = 0.2  # seconds between looks for the files of jobs that succeeded
+ASK = (1.0, 15.0)  # seconds between questions to Slurm, at first and at most
+PATIENCE = 30.0  # seconds until a file is visible on a shared file system, at most
 ENDING = 60.0  # seconds to wait for the jobs of a cancelled array; by default Slurm gives them 30 before SIGKILL
 OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
         "REVOKED", "TIMEOUT"}
@@ -33,7 +33,7 @@ USUAL = {"None", "Resources", "Priority", "BeginTime", "JobArrayTaskLimit", "Pro
 
 
 class Array:
-    """The jobs of a command line, as they are in Slurm."""
+    """The jobs of a command line as a job array of Slurm."""
 
     def __init__(self, line: Line, threads: str):
         self.line, self.threads, self.started = line, threads, time.time()
@@ -41,11 +41,11 @@ class Array:
         self.failed: dict[int, str] = {}  # number -> how
         self.id = ""  # Slurm's number of the array, once it is sent
         self.folder: Path | None = None
-        self._unseen: dict[int, float] = {}  # number -> since when Slurm does not know it
+        self._unseen: dict[int, float] = {}  # number -> the time since when Slurm does not know it
         self._said: set[str] = set()
 
     def submit(self, sbatch: Sequence[str]) -> None:
-        """Send the jobs to Slurm by this command line. Raises UserError if that refuses them."""
+        """Send the jobs to Slurm with this sbatch command line. UserError if sbatch refuses them."""
         line, words = self.line, [*sbatch, *_array_words(self.line)]
         if not shutil.which(words[0]):
             raise UserError(f"no {words[0]} on this machine: slurm.pl needs Slurm")
@@ -57,7 +57,7 @@ class Array:
             empty(line.job(number)[1])
         self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=log.parent))
         job = [sys.executable, JOB, self.folder, self.threads, line.name or "", line.log, line.command]
-        with _signals_blocked():  # lest the array's number is lost
+        with _signals_blocked():  # so that the array's number is not lost
             done = subprocess.run(words, input=f"#!/bin/sh\nexec {shlex.join(map(str, job))}\n", stdout=subprocess.PIPE,
                                   text=True, env=_environment())
             if done.returncode:
@@ -66,7 +66,7 @@ class Array:
             (self.folder / "job").write_text(self.id)
 
     def wait(self) -> None:
-        """Until all jobs have ended, each as often as Slurm runs it; says which fail, when they do."""
+        """Wait until all jobs have ended, also those that Slurm runs again; print each failure when it happens."""
         begun = asked = time.monotonic()
         while self.waiting:
             time.sleep(LOOK)
@@ -77,7 +77,7 @@ class Array:
                 asked = time.monotonic()
 
     def cancel(self) -> None:
-        """End all jobs, wait for that, and end their logs."""
+        """Cancel all jobs, wait until they have ended, and write the last lines of their logs."""
         if not self.id:
             return
         self._end()
@@ -85,12 +85,12 @@ class Array:
             self._how_it_failed(number, "CANCELLED", "None")
 
     def close(self) -> None:
-        """Remove the folder by which jobs are heard of."""
+        """Remove the folder of the files that jobs leave."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_those_of(self, old: Path) -> None:
-        """End the jobs of a slurm.pl that was killed, by the folder it left: they would write to the same files."""
+        """Cancel the jobs of a killed slurm.pl, found by the folder it left: they would write to the same files."""
         if (old / "job").exists():
             self.id = (old / "job").read_text()
             self._say(f"job {self.id}, whose slurm.pl was killed, is cancelled first")
@@ -133,13 +133,13 @@ class Array:
         words = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={self.id}", "--format=%K|%T|%r"]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode and "Invalid job id" not in done.stderr:
-            self._say(f"squeue does not answer, waiting on: {done.stderr.strip()}")
+            self._say(f"squeue does not answer, still waiting: {done.stderr.strip()}")
             return None
         rows = (line.strip().split("|", 2) for line in done.stdout.splitlines() if line.count("|") >= 2)
         return {int(number) if number.isdecimal() else 1: (state, reason) for number, state, reason in rows}
 
     def _how_it_failed(self, number: int, state: str, reason: str) -> str:
-        """As its log has it, where the job could still write that; else the log is ended here."""
+        """How a job failed, from the last lines of its log; where the job could not write them, this does."""
         command, log = self.line.job(number)
         how = how_it_ended(log)
         if how is not None:
@@ -152,7 +152,7 @@ class Array:
             return conclude(log, *described(-signal.SIGKILL), self.started, self.threads)
         why = f"The job was ended by Slurm: {state}{'' if reason in USUAL else f' ({reason})'}"
         if not state:
-            why = "The job is no longer known to Slurm and left no word of its end"
+            why = "The job is no longer known to Slurm, and its log does not say how it ended"
         if state == "FAILED" and not begun:
             why += " before it could begin: do all machines see this folder?"
         return conclude(log, state or "lost", why, self.started, self.threads)
@@ -168,19 +168,19 @@ class Array:
             print(f"slurm.pl: job {number} failed, log is in {self.line.job(number)[1]}: {how}", file=sys.stderr)
 
     def _say(self, text: str) -> None:
-        """Once."""
+        """Print a message, but only once."""
         if text not in self._said:
             self._said.add(text)
             print(f"slurm.pl: {text}", file=sys.stderr)
 
 
 def _name(line: Line) -> str:
-    """Of the jobs, as squeue shows it."""
+    """The name of the jobs in squeue."""
     return Path(line.log).stem.replace(f".{line.name}", "")
 
 
 def _array_words(line: Line) -> list[str]:
-    """For sbatch: the array's numbers and its logs, to which jobs append."""
+    """Words for sbatch: the array's numbers, and its logs, to which jobs append."""
     log, array = line.log.replace("%", "%%"), []
     if line.name:
         log = log.replace(line.name, "%a")
@@ -191,7 +191,7 @@ def _array_words(line: Line) -> list[str]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """SIGINT and SIGTERM arrive when the block ends."""
+    """A context in which SIGINT and SIGTERM are held back until it ends."""
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -200,7 +200,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    """Without what Slurm told the job that this program may itself be part of."""
+    """The environment without the variables of the Slurm job in which this program itself may run."""
     inside = "SLURM_JOB_ID" in os.environ
     return {name: value for name, value in os.environ.items()
             if not (inside and re.match("SLURM_|SLURMD_", name)) or name in ("SLURM_CONF", "SLURM_CLUSTERS")}

@@ -1,4 +1,4 @@
-"""conf/slurm.conf: what the options of slurm.pl become on sbatch's command line."""
+"""conf/slurm.conf, which translates options of slurm.pl into options of sbatch."""
 
 import shlex
 from pathlib import Path
@@ -8,7 +8,7 @@ from deepspeaker.errors import UserError
 
 
 class Conf(NamedTuple):
-    """The content of such a file."""
+    """A conf/slurm.conf, parsed."""
 
     path: Path
     command: list[str]
@@ -31,9 +31,9 @@ class Conf(NamedTuple):
 
 
 def read_conf(path: Path) -> Conf:
-    """A file in Kaldi's format: lines `command ...`, `option NAME=VALUE ...` (VALUE may be *), `default NAME=VALUE`.
+    """Read Kaldi's format: lines `command ...`, `option NAME=VALUE ...` (VALUE may be *), `default NAME=VALUE`.
 
-    Raises UserError naming the line that is none of these.
+    UserError for a line of another form.
     """
     conf = Conf(path, [], {}, {})
     for number, line in enumerate(path.read_text().splitlines(), 1):

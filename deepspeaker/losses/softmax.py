@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class SoftmaxArguments(NamedTuple):
-    """What Softmax needs at each step."""
+    """The arguments of Softmax at a step."""
 
     margin: float  # radians, added to the true speaker's angle; 0: plain softmax
     scale: float  # of the cosines

@@ -9,14 +9,14 @@ COSINES_AT_ONCE = 1 << 18  # mined together: bounds the memory, and as many fit 
 
 
 class TripletArguments(NamedTuple):
-    """What Triplet needs at each step."""
+    """The arguments of Triplet at a step."""
 
     margin: float  # of the cosines
     mining: str  # a name of MINING
 
 
 class Triplet(nn.Module):
-    """triplet_loss as a module; it has no weights and needs neither number."""
+    """triplet_loss as a module. It has no weights, and needs neither number of speakers nor embedding_dim."""
 
     def __init__(self, num_speakers: int, embedding_dim: int):
         super().__init__()
@@ -53,7 +53,7 @@ def triplet_loss(embeddings: Tensor, speakers: Tensor, utterances: Tensor, margi
 
 def _count(cosine: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
            mining: str) -> tuple[Tensor, Tensor, Tensor]:
-    """c (B, B), the number of active triplets, and the number of which the gauge is a share."""
+    """c (B, B), the number of active triplets, and the number of triplets of which `active` is the share."""
     counts = torch.empty_like(cosine)
     active = considered = torch.zeros((), dtype=torch.int64, device=cosine.device)
     for block in torch.split(torch.arange(len(cosine), device=cosine.device), max(1, COSINES_AT_ONCE // len(cosine))):

@@ -27,7 +27,7 @@ def eer(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def score_metrics() -> Metrics:
-    """Name -> metric, of all that depend on the order of the scores alone."""
+    """Name -> metric, of those that depend on the order of the scores alone."""
     return {"eer": lambda r: 100 * rates.eer(r), "eer_kaldi": lambda r: 100 * eer_kaldi(r),
             **{f"min_dcf_{prior}": partial(min_dcf, prior=prior) for prior in DCF_PRIORS},
             **{f"miss_at_fa_{rate}": partial(_miss_percent, false_accept=rate) for rate in FALSE_ACCEPTS}}
@@ -38,7 +38,7 @@ def _miss_percent(ranking: Ranking, false_accept: float) -> float:
 
 
 def llr_metrics(ranking: Ranking) -> Metrics:
-    """Name -> metric, of those of natural-log likelihood ratios; for this ranking with any weights."""
+    """Name -> metric, of those of natural-log likelihood ratios. They hold for this ranking, with any weights."""
     return {**{f"act_dcf_{prior}": partial(act_dcf, prior=prior) for prior in DCF_PRIORS},
             "cllr": partial(cllr, of_trials=costs(ranking)), "min_cllr": partial(min_cllr, ends=runs(ranking))}
 
@@ -75,8 +75,8 @@ def compare(a: np.ndarray | Sequence[np.ndarray], b: np.ndarray | Sequence[np.nd
 
     a, b: (n,), or (seeds, n) of several trainings of each, whose metrics' means over the seeds are then compared.
     `low` and `high`: the interval of the difference over draws of speakers that both systems share, None where there
-    are too few. The difference of two systems is far surer than either's value, for both meet the same hard speakers.
-    llr: the scores are likelihood ratios, whose metrics are compared too.
+    are too few. The difference of two systems varies less than either's value, as both meet the same hard speakers.
+    llr: the scores are likelihood ratios; metrics of these are compared, too.
     """
     (values_a, drawn_a), (values_b, drawn_b) = (_mean_of_seeds(s, labels, speakers, llr) for s in (a, b))
     return {name: difference(values_a[name], values_b[name], drawn_a.get(name), drawn_b.get(name))
@@ -85,7 +85,7 @@ def compare(a: np.ndarray | Sequence[np.ndarray], b: np.ndarray | Sequence[np.nd
 
 def _mean_of_seeds(scores: np.ndarray | Sequence[np.ndarray], labels: np.ndarray, speakers: np.ndarray,
                    llr: bool) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The metrics of scores (n,) or (seeds, n), and their values over the draws, none for too few speakers."""
+    """The metrics of scores (n,) or (seeds, n), and their values over the draws; no draws with too few speakers."""
     values, drawn = [], []
     for each in np.atleast_2d(scores):
         ranking = rank(each, labels)
@@ -102,6 +102,6 @@ def _means(seeds: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
 
 
 def difference(a: float, b: float, drawn_a: np.ndarray | None, drawn_b: np.ndarray | None) -> dict[str, float | None]:
-    """A row of compare(), of two values and their values (resamples,) over the same draws, None: too few speakers."""
+    """A row of compare(): two values, and their values (resamples,) over the same draws, None with too few speakers."""
     low, high = (None, None) if drawn_a is None else interval(drawn_b - drawn_a)
     return {"a": a, "b": b, "difference": b - a, "low": low, "high": high}

@@ -1,9 +1,9 @@
-"""How sure a metric is: the bootstrap over speakers.
+"""Confidence intervals of metrics: the bootstrap over speakers.
 
-Trials that share a speaker are not independent, speakers are. So speakers are drawn, as many as there are, with
-replacement: a target trial of a speaker drawn c times weighs c, a nontarget trial the product of its two speakers'
-counts. An interval holds the middle 95 % of the metric's values over the draws. All draws follow from the seed and the
-number of speakers, so two score files of one list see the same draws and can be compared draw by draw.
+Trials of one speaker are not independent of each other, but speakers are. So speakers are drawn with replacement, as
+many as there are: a target trial of a speaker drawn c times weighs c, a nontarget trial the product of the counts of
+its two speakers. An interval holds the middle 95 % of the metric's values over the draws. All draws follow from the
+seed and the number of speakers, so two score files of one list see the same draws and can be compared draw by draw.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from deepspeaker.metrics.rates import Ranking, rank
 
 RESAMPLES = 1000
 SEED = 0
-MIN_SPEAKERS = 5  # with target trials; of fewer no interval is given, for it would be too narrow
+MIN_SPEAKERS = 5  # with target trials; the interval of fewer would be too narrow
 COVERED = (2.5, 97.5)  # percentiles
 
 
@@ -57,7 +57,7 @@ def resampled(scores: np.ndarray, labels: np.ndarray, speakers: np.ndarray,
 
 
 def enough_speakers(labels: np.ndarray, speakers: np.ndarray) -> bool:
-    """Whether a list has the speakers for an interval."""
+    """Whether a list has enough speakers with target trials for an interval."""
     return len(np.unique(speakers[labels])) >= MIN_SPEAKERS
 
 

@@ -1,7 +1,7 @@
-"""Where the errors lie: a list's trials in groups, each judged at the threshold of the whole list's EER.
+"""Errors by groups of trials, at the threshold of the whole list's EER.
 
-One threshold for all, as a system in use has: a group's miss and false-accept rates then show which trials it fails,
-while a group's own EER shows how well its trials could be told apart.
+A system in use has one threshold: a group's miss and false-accept rates at it show which trials the system fails on,
+while a group's own EER shows how well targets and nontargets of the group can be separated.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from deepspeaker.metrics.bootstrap import enough_speakers, interval, resampled
 from deepspeaker.metrics.rates import eer_threshold, rank
 
 QUARTILES = (25, 50, 75)
-MOST_VALUES = 12  # of a category that get a row of their own
+MOST_VALUES = 12  # of a category, for each value to get a row
 UNKNOWN = "unknown"
 
 
@@ -25,8 +25,8 @@ class Grouping(NamedTuple):
 
 
 def by_number(name: str, first: np.ndarray, second: np.ndarray) -> Grouping:
-    """Quartiles of the trials by the smaller of their two sides' numbers (n,), nan: unknown; for the side that tells
-    less (a duration, a signal-to-noise ratio) limits the trial."""
+    """Quartiles of the trials by the smaller of their two sides' numbers (n,), nan: unknown. The smaller duration or
+    signal-to-noise ratio limits what a trial can show."""
     smaller = np.minimum(first, second)
     known = ~np.isnan(smaller)
     groups = {}
@@ -41,7 +41,7 @@ def by_number(name: str, first: np.ndarray, second: np.ndarray) -> Grouping:
 
 
 def by_category(name: str, first: np.ndarray, second: np.ndarray) -> Grouping:
-    """Trials whose two sides have the same value, each value apart and all together, and those that differ.
+    """Trials whose two sides have the same value, by value and all together, and trials whose sides differ.
 
     first, second (n,): values, None: unknown. With more than MOST_VALUES values only the sums are shown.
     """

@@ -1,4 +1,4 @@
-"""All that is said of one score file: metrics, intervals, identification, breakdowns."""
+"""The results of one score file: metrics, intervals, identification, breakdowns."""
 
 import os
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ def read_alike(scores: str | os.PathLike[str], trials: str | os.PathLike[str], l
 def describe(scores: str | os.PathLike[str], trials: str | os.PathLike[str], llr: str | os.PathLike[str] | None = None,
              utt2spk: str | os.PathLike[str] | None = None, enroll: str | os.PathLike[str] | None = None,
              breakdowns: Sequence[str] = ()) -> dict[str, object]:
-    """What compute_metrics.py --json prints: compute_metrics, n_lost and, with `utt2spk`, the number of speakers,
-    identification, and under `breakdowns` the rows of each table."""
+    """The results that compute_metrics.py --json prints: those of compute_metrics and n_lost; with `utt2spk` also the
+    number of speakers, identification, and under `breakdowns` the rows of each table."""
     scored = read_scored(scores, trials)
     labels = scored.trials.targets
     ratios = read_alike(llr, trials, scored) if llr else None

@@ -1,5 +1,4 @@
-"""Closed-set identification from scored trials: whether a probe's own speaker is among the best of those it is
-compared with."""
+"""Closed-set identification from scored trials: how often a probe's own speaker has one of the highest scores."""
 
 import numpy as np
 
@@ -10,7 +9,7 @@ TOPS = (1, 5)
 
 def ranks(scores: np.ndarray, probes: np.ndarray, own: np.ndarray,
           candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(rank of the own speaker, from 1; own speaker) of each probe that a top-5 can fail.
+    """(rank of the own speaker, from 1; own speaker) of each probe that can miss the top 5.
 
     Trials (n,): probe, the probe's own speaker and the speaker it is compared with, all numbered from 0. A speaker's
     score is the best of its trials; a speaker who ties with the own one is placed before it. Probes that are not

@@ -1,4 +1,4 @@
-"""How good scores are as natural-log likelihood ratios: Cllr and its least value under any rising calibration.
+"""How good scores are as natural-log likelihood ratios: Cllr, and its minimum over all rising calibrations.
 
 Brümmer and du Preez, Application-independent evaluation of speaker detection, Computer Speech and Language 20 (2006).
 """
@@ -18,12 +18,12 @@ class Costs(NamedTuple):
 
 
 def costs(ranking: Ranking) -> Costs:
-    """The costs do not depend on the weights, so they are found once for all resamples."""
+    """The costs of a ranking's trials. They do not depend on the weights: all resamples share them."""
     return Costs(_bits(-ranking.target), _bits(ranking.nontarget))
 
 
 def cllr(ranking: Ranking, of_trials: Costs | None = None) -> float:
-    """Cost of the log likelihood ratios in bits a trial, both classes weighing the same; 1: they say nothing.
+    """Cost of the log likelihood ratios in bits per trial, both classes weighing the same; 1: no information.
 
     `of_trials`: what costs() found, for a ranking of the same scores with other weights.
     """
@@ -33,10 +33,10 @@ def cllr(ranking: Ranking, of_trials: Costs | None = None) -> float:
 
 
 def runs(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
-    """Number of targets and of nontargets up to the end of each run of trials that no calibration tells apart.
+    """Number of targets and of nontargets up to the end of each run of trials that min_cllr need not separate.
 
-    A run is all trials of one score, or neighbouring scores that trials of one class alone have. The runs do not depend
-    on the weights, so they are found once for all resamples.
+    A run is all trials of one score, or of neighbouring scores with trials of one class only. The runs do not depend on
+    the weights, so they are found once for all resamples.
     """
     scores = np.unique(np.concatenate([ranking.target, ranking.nontarget]))
     targets = np.append(0, np.searchsorted(ranking.target, scores, "right"))
@@ -53,7 +53,7 @@ def min_cllr(ranking: Ranking, ends: tuple[np.ndarray, np.ndarray] | None = None
 
     `ends`: what runs() found, for a ranking of the same scores with other weights.
     """
-    from sklearn.isotonic import isotonic_regression  # here, for its import takes longer than most lists
+    from sklearn.isotonic import isotonic_regression  # here: its import takes longer than most lists
 
     of_targets, of_nontargets = ends or runs(ranking)
     targets = np.diff(ranking.target_below[of_targets]).astype(np.float64)
@@ -61,7 +61,7 @@ def min_cllr(ranking: Ranking, ends: tuple[np.ndarray, np.ndarray] | None = None
     present = targets + nontargets > 0
     targets, nontargets = targets[present] / targets.sum(), nontargets[present] / nontargets.sum()
     posterior = isotonic_regression(targets / (targets + nontargets), sample_weight=targets + nontargets)
-    with np.errstate(divide="ignore"):  # infinite where a run is of one class, and then of no cost
+    with np.errstate(divide="ignore"):  # infinite where a run has one class, and without cost then
         ratio = np.log(posterior) - np.log1p(-posterior)
     has_target, has_nontarget = targets > 0, nontargets > 0
     return (_mean(_bits(-ratio[has_target]), targets[has_target])

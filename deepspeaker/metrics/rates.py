@@ -83,8 +83,8 @@ def eer(ranking: Ranking) -> float:
     miss_before, false_accept_before = rates_at(ranking, crossing, "left")
     miss, false_accept = rates_at(ranking, crossing)
     gap = false_accept_before - miss_before
-    share = gap / (gap + miss - false_accept)
-    return float(miss_before + share * (miss - miss_before))
+    fraction = gap / (gap + miss - false_accept)
+    return float(miss_before + fraction * (miss - miss_before))
 
 
 def eer_kaldi(ranking: Ranking) -> float:
@@ -132,6 +132,6 @@ def miss_at(ranking: Ranking, false_accept: float) -> float:
 
 
 def _rejections(ranking: Ranking, false_accept: float) -> int:
-    """How many of the nontargets must be rejected for a false-accept rate of at most `false_accept`."""
+    """Number of nontargets that must be rejected for a false-accept rate of at most `false_accept`."""
     below = ranking.nontarget_below
     return bisect_left(range(len(below)), True, key=lambda i: (below[-1] - below[i]) / below[-1] <= false_accept)

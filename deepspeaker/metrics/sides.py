@@ -1,6 +1,6 @@
-"""What is known of a trial's two sides: their speakers, and what tables of the data directory say of them.
+"""The two sides of trials: their speakers, and their values in tables of the data directory.
 
-A side is an utterance or, where a file `enroll` is given, as first id a model: the utterances it was enrolled with.
+A side is one utterance; with a file `enroll`, the first side is a speaker model: all utterances that enrol it.
 """
 
 import os
@@ -16,7 +16,7 @@ from deepspeaker.errors import UserError, examples
 from deepspeaker.metrics.breakdown import Grouping, by_category, by_number
 from deepspeaker.metrics.identification import ranks
 
-MOST_CATEGORIES = 10  # different numbers, up to which they are categories
+MOST_CATEGORIES = 10  # different numbers of a column that are grouped as categories
 
 
 class Sides(NamedTuple):
@@ -60,8 +60,8 @@ def grouping(option: str, trials: TrialList, sides: Sides) -> Grouping:
     """The groups of trials by a table FILE, or FILE:N by its N-th column after the key.
 
     A table named spk2... is keyed by speaker, any other by utterance. Columns of more than MOST_CATEGORIES different
-    numbers go by number (of a model the sum over its utterances: utt2dur then tells all its speech), others by
-    category (of a model the one that all its utterances have).
+    numbers are grouped by number (of a model the sum over its utterances, such as all its seconds), others by category
+    (of a model the one that all its utterances have).
     """
     path, column = _table_and_column(option)
     rows = {key: row[column - 1] for key, row in read_lists(path).items() if len(row) >= column}
@@ -93,13 +93,13 @@ def _common(values: set[str | None]) -> str | None:
 def _enrolled(models: Sequence[str], path: str | os.PathLike[str]) -> list[list[str]]:
     enroll = read_lists(path)
     if missing := [model for model in models if model not in enroll]:
-        raise UserError(f"{path} has not {len(missing)} models that trials name: {examples(missing)}")
+        raise UserError(f"trials name {len(missing)} models missing from {path}: {examples(missing)}")
     return [enroll[model] for model in models]
 
 
 def _speaker(side: Sequence[str], utt2spk: Mapping[str, str], path: str | os.PathLike[str]) -> str:
     if missing := [utterance for utterance in side if utterance not in utt2spk]:
-        raise UserError(f"{path} has no speaker of {missing[0]}, which trials name")
+        raise UserError(f"trials name {missing[0]}, which has no speaker in {path}")
     speakers = {utt2spk[utterance] for utterance in side}
     if len(speakers) > 1:
         raise UserError(f"the model of {side[0]} has utterances of {len(speakers)} speakers: "

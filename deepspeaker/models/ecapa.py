@@ -17,9 +17,8 @@ def layer(before: int, after: int, size: int = 1, dilation: int = 1) -> nn.Seque
 
 
 class Res2(nn.Module):
-    """The channels in `scale` parts: the first stays as it is, the second is convolved, and each further one is
-    convolved after the output of the part before it was added (Gao et al. 2019, Res2Net); (B, C, T) -> the same
-    shape."""
+    """The channels in `scale` parts: the first is passed on, the second is convolved, and to each further part the
+    output of the one before is added, then it is convolved (Gao et al. 2019, Res2Net); (B, C, T) -> the same shape."""
 
     def __init__(self, channels: int, scale: int, dilation: int):
         super().__init__()

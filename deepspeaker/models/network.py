@@ -8,7 +8,7 @@ from deepspeaker.models.padding import Ends
 
 
 class Network(nn.Module):
-    """What a network promises, as a type without code; deepspeaker/models/__init__.py says it in words."""
+    """The type of what a network promises; deepspeaker/models/__init__.py says it in words."""
 
     embedding_dim: int  # E
     __call__: Callable[..., Tensor]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MULTIPLE = 64  # frames: padded lengths are multiples of it, as oneDNN spends milliseconds on each new length
+MULTIPLE = 64  # frames: padded lengths are multiples of this, as oneDNN spends milliseconds on each new length
 
 
 class Ends(NamedTuple):

@@ -45,12 +45,12 @@ class Attentive(nn.Module):
 
 
 Pool = Callable[[Tensor], Tensor]
-POOLING: dict[str, tuple[Callable[[int], Pool], int]] = {  # name -> what makes it for D values a frame, and D' / D
+POOLING: dict[str, tuple[Callable[[int], Pool], int]] = {  # name -> (its maker for D values per frame, D' / D)
     "mean": (lambda size: mean, 1), "statistics": (lambda size: statistics, 2), "attentive": (Attentive, 2)}
 
 
 def build_pooling(name: str, size: int) -> tuple[Pool, int]:
-    """The pooling of frames of D = `size` values, and D', how many values it gives; UserError lists the valid names."""
+    """The pooling of frames of D = `size` values, and D', the number of its values; UserError lists the valid names."""
     if name not in POOLING:
         raise UserError(f"[model] pooling: no pooling {name!r}; there are: {', '.join(POOLING)}")
     make, widening = POOLING[name]
@@ -58,7 +58,7 @@ def build_pooling(name: str, size: int) -> tuple[Pool, int]:
 
 
 def full(x: Tensor) -> Tensor:
-    """x in float32 where mixed precision left it in less, which is too little for sums over time and for norms."""
+    """x in at least float32: the lower precision of mixed-precision training does not suffice for sums and norms."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

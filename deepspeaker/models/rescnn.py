@@ -38,7 +38,7 @@ NORMS: dict[str, Norm] = {"channel": channel_norm, "channel_frequency": ChannelF
 
 
 def find_norm(name: str) -> Norm:
-    """What makes the batch normalisation of this name; UserError lists the valid names."""
+    """The maker of the batch normalisation of this name; UserError lists the valid names."""
     if name not in NORMS:
         raise UserError(f"[model] batch_norm: no normalisation {name!r}; there are: {', '.join(NORMS)}")
     return NORMS[name]

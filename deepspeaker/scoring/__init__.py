@@ -17,15 +17,15 @@ BACKENDS: dict[str, Callable[..., Scorer]] = {"cosine": cosine, "asnorm": asnorm
 
 
 def make_scorer(backend: str, embeddings: np.ndarray, models: Models, **means: object) -> Scorer:
-    """The scorer of a back-end, which takes of `means` what it needs."""
+    """The scorer of a back-end, which takes what it needs from `means`."""
     function = look_up("back-end", backend, BACKENDS)
     return function(embeddings, models, **supply(backend, function, means))
 
 
 def needed(backends: Iterable[str], qualities: Iterable[str]) -> set[str]:
-    """What back-ends and qualities need beyond embeddings and trials: "cohort", "plda" and the like.
+    """What back-ends and qualities need beyond embeddings and trials, such as "cohort" and "plda".
 
-    UserError, listing those there are, for a name that does not exist.
+    UserError, with the valid names, for a name that does not exist.
     """
     functions: list[Callable[..., object]] = [look_up("back-end", name, BACKENDS) for name in backends]
     functions += [look_up("quality", name, QUALITIES) for name in qualities]

@@ -1,8 +1,8 @@
 """Adaptive symmetric score normalisation: Matejka et al., Analysis of score normalization in multilingual speaker
 recognition, Interspeech 2017.
 
-How alike an embedding is to many strangers, the cohort, tells which cosines are high for it: only the `cohort_top`
-most alike count. The score is the mean of (s - mean) / standard deviation for the two sides.
+The cosines of an embedding with a cohort of other speakers show which cosines are high for it. Only its `cohort_top`
+highest are used: a trial's score is the mean over its two sides of (cosine - their mean) / their standard deviation.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from deepspeaker.scoring.scorer import SCORES_AT_ONCE, Scorer
 
 
 def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort_top: int) -> Scorer:
-    """Cosines normalised by those with a cohort (C, E), usually the means of training speakers."""
+    """Cosines normalised by those with a cohort (C, E), usually the mean embeddings of training speakers."""
     first, second, _ = cosine(embeddings, models)
     mean_j, deviation_j = statistics(second, cohort, cohort_top)
     if models.single:
@@ -30,14 +30,14 @@ def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort
 
 
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means (n,) and standard deviations (n,) of the `top` highest cosines of vectors (n, E), of length one, with a
-    cohort (C, E); only a block of the (n, C) cosines is ever held.
+    """Means (n,) and standard deviations (n,) of the `top` highest cosines of unit-length vectors (n, E) with a cohort
+    (C, E); the (n, C) cosines are computed block by block.
 
-    Raises UserError for a cohort that is empty, smaller than `top` or of another dimension, and where the highest
-    cosines are all the same.
+    UserError for a cohort that is empty, smaller than `top` or of another dimension, and where the highest cosines are
+    all the same.
     """
     if len(cohort) < top or top < 2:
-        raise UserError(f"the cohort has {len(cohort)} embeddings; the {top} most alike are asked for: set [scoring] "
+        raise UserError(f"the cohort has {len(cohort)} embeddings; the {top} most similar are asked for: set [scoring] "
                         f"cohort_top between 2 and {len(cohort)}, or take a larger cohort")
     if cohort.shape[1] != vectors.shape[1]:
         raise UserError(f"embeddings have {vectors.shape[1]} dimensions, the cohort's have {cohort.shape[1]}")
@@ -50,6 +50,6 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.nd
         highest = cosines[:, len(cohort) - top:]
         means[start:start + size], deviations[start:start + size] = highest.mean(1), highest.std(1)
     if not (deviations > 0).all():
-        raise UserError(f"{(~(deviations > 0)).sum()} embeddings have the same cosine with each of their {top} most "
-                        f"alike of the cohort: is one speaker in it many times?")
+        raise UserError(f"{(~(deviations > 0)).sum()} embeddings have the same cosine with each of the {top} most "
+                        f"similar of the cohort: does it have one speaker many times?")
     return means, deviations

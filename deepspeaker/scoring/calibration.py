@@ -1,7 +1,8 @@
-"""Scores -> log-likelihood ratios, natural: an affine function of the score and, optionally, of qualities.
+"""Calibration: scores -> log-likelihood ratios (natural logarithm), and the decision threshold on these.
 
-Fitted by logistic regression in which targets weigh `prior` and nontargets 1 - prior, whatever their numbers (Brummer &
-du Preez, Application-independent evaluation of speaker detection, Computer Speech and Language 2006).
+An affine function of the score and, optionally, of qualities. It is fitted by logistic regression in which all targets
+together weigh `prior` and all nontargets 1 - prior (Brummer & du Preez, Application-independent evaluation of speaker
+detection, Computer Speech and Language 2006).
 """
 
 import json
@@ -16,13 +17,13 @@ import numpy as np
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 
-RIDGE = 1e-6  # weight of the squares of the standardised weights: finite where scores separate the labels
+RIDGE = 1e-6  # L2 penalty on standardised weights: keeps them finite where scores separate the labels
 
 
 class Calibration(NamedTuple):
     """llr = offset + weights["score"] * score + the same for each quality."""
 
-    prior: float  # of a target, for which it was fitted
+    prior: float  # target prior at which it was optimised
     offset: float
     weights: dict[str, float]
 
@@ -35,7 +36,7 @@ def fit(columns: Mapping[str, np.ndarray], labels: np.ndarray, prior: float) -> 
     from sklearn.linear_model import LogisticRegression
 
     if not 0 < prior < 1:
-        raise UserError(f"the calibration prior lies between 0 and 1, found {prior}")
+        raise UserError(f"the calibration prior must lie between 0 and 1, found {prior}")
     if labels.all() or not labels.any():
         raise UserError(f"calibration needs target and nontarget trials; found {labels.sum()} and {(~labels).sum()}")
     x = np.stack([*columns.values()], axis=1)
@@ -44,7 +45,7 @@ def fit(columns: Mapping[str, np.ndarray], labels: np.ndarray, prior: float) -> 
                         f"finite numbers")
     weights = np.where(labels, prior / labels.sum(), (1 - prior) / (~labels).sum())
     mean, deviation = x.mean(0), x.std(0)
-    deviation[deviation == 0] = 1  # a constant tells nothing: its weight becomes zero
+    deviation[deviation == 0] = 1  # a constant has no information: its weight becomes 0
     regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
     regression.fit((x - mean) / deviation, labels, weights)
     slopes = regression.coef_[0] / deviation
@@ -53,7 +54,7 @@ def fit(columns: Mapping[str, np.ndarray], labels: np.ndarray, prior: float) -> 
 
 
 def apply(calibration: Calibration, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Log-likelihood ratios (n,) of `score` and qualities, each (n,). UserError for others than it was fitted to."""
+    """Log-likelihood ratios (n,) of `score` and qualities, (n,) each. UserError for other columns than were fitted."""
     if columns.keys() != calibration.weights.keys():
         raise UserError(f"the calibration was fitted to {', '.join(calibration.weights)}; found {', '.join(columns)}")
     weighted: np.ndarray = reduce(np.add, (weight * columns[name] for name, weight in calibration.weights.items()))
@@ -65,21 +66,24 @@ def logit(probability: float) -> float:
 
 
 def threshold(prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
-    """The log-likelihood ratio from which accepting costs less than rejecting, if targets have this prior."""
+    """The decision threshold: the log-likelihood ratio above which accepting has the lower expected cost.
+
+    prior: of targets, in use.
+    """
     return math.log(cost_false_accept) - math.log(cost_miss) - logit(prior)
 
 
 def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1.0,
                     cost_false_accept: float = 1.0) -> float:
-    """The same threshold on scores before calibration.
+    """The decision threshold on scores before calibration.
 
-    UserError where there is none: with qualities, and where llr does not rise with the score.
+    UserError where there is none: with qualities, or where the llr does not rise with the score.
     """
     slope = calibration.weights["score"]
     if len(calibration.weights) > 1 or slope <= 0:
         terms = " + ".join(f"{weight:g} {name}" for name, weight in calibration.weights.items())
-        raise UserError(f"no threshold on scores stands for one on log-likelihood ratios of {calibration.offset:g} + "
-                        f"{terms}")
+        raise UserError(f"no threshold on scores corresponds to one on log-likelihood ratios: llr = "
+                        f"{calibration.offset:g} + {terms}")
     return (threshold(prior, cost_miss, cost_false_accept) - calibration.offset) / slope
 
 

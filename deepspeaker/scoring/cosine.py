@@ -7,6 +7,6 @@ from deepspeaker.scoring.scorer import Scorer
 
 
 def cosine(embeddings: np.ndarray, models: Models) -> Scorer:
-    """A model is the mean of its utterances' embeddings, each of length one."""
+    """Cosines; a speaker model is the mean of its utterances' unit-length embeddings."""
     utterances = unit(embeddings)
     return Scorer(unit(averaged(utterances, models)), utterances)

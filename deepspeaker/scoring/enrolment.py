@@ -1,4 +1,4 @@
-"""What is compared: utterances' embeddings, and models of one or several of them."""
+"""Speaker models, each enrolled with one or several utterances, whose vectors are averaged."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Models(NamedTuple):
-    """M models; which rows of an array of embeddings each is made of."""
+    """M speaker models: which rows of an array of embeddings each is made of."""
 
     rows: np.ndarray  # (R,) the first model's rows, then the second's, ...
     counts: np.ndarray  # (M,) how many rows each has, at least 1
@@ -19,7 +19,7 @@ class Models(NamedTuple):
 
 
 def models_of(utterances: Iterable[Iterable[str]], position: Mapping[str, int]) -> Models:
-    """Models of the utterances each has; `position` tells the row of an utterance."""
+    """Models of these utterances, one list for each model; position: utterance -> row."""
     rows = [[position[utterance] for utterance in several] for several in utterances]
     return Models(np.array([row for several in rows for row in several], np.int64), np.array([len(r) for r in rows]))
 
@@ -35,6 +35,6 @@ def averaged(vectors: np.ndarray, models: Models) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """(n, E) -> the same directions, of length one; a zero vector stays zero."""
+    """(n, E) -> the same vectors scaled to unit length; a zero vector stays zero."""
     scaled: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return scaled

@@ -1,4 +1,4 @@
-"""What there is to score: a trial list, embeddings and enrolment lists as arrays of positions."""
+"""The input of scoring: a trial list, enrolment lists and embeddings, read into arrays."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ from deepspeaker.scoring.enrolment import Models, models_of
 
 
 class Compared(NamedTuple):
-    """M models, and U utterances, of which the first T are compared with them; the others only enrol."""
+    """M speaker models and the test utterances that are compared with them."""
 
-    names: list[str]  # of the models
+    names: list[str]  # (M,) of the models
     models: Models
-    utterances: list[str]
+    utterances: list[str]  # (U,) the test utterances first, then those that only enrol
     embeddings: np.ndarray  # (U, E) float32
-    tests: int  # T
+    tests: int  # number of test utterances
 
 
 class Task(NamedTuple):
-    """Trials by position: `trials.first` are models, `trials.second` rows of the embeddings."""
+    """Trials, with `trials.first` numbers of models and `trials.second` rows of the embeddings."""
 
     trials: TrialList  # those with embeddings on both sides
     lost: int  # number of the others
@@ -32,11 +32,11 @@ class Task(NamedTuple):
 
 
 def read_task(trials: Path, embedding_scp: Path, enroll: Path | None) -> Task:
-    """The trials of a list, whose first ids are models where there is a file `enroll`: `model-id utt1 utt2 ...`.
+    """The trials of a list with all that scoring them needs.
 
-    A model is made of those of its utterances that have embeddings. Trials of utterances that the data directory of
-    the list has (utt2spk) but that have none are left out. UserError for ids that it does not have, up to five listed,
-    and when no trial is left.
+    enroll: a file of lines `model-id utt1 utt2 ...`; the first ids of the trials are then speaker models, made of those
+    of their utterances that have embeddings. Trials of utterances that utt2spk beside the list has, but that have no
+    embedding, are left out. UserError for ids that utt2spk lacks, and when no trial is left.
     """
     listed, vectors, known = read_trial_list(trials), read_vectors(embedding_scp), known_ids(trials)
     lists = read_enrolment(enroll, vectors, known) if enroll else {i: [i] for i in listed.first_ids if i in vectors}
@@ -55,7 +55,7 @@ def read_task(trials: Path, embedding_scp: Path, enroll: Path | None) -> Task:
 
 
 def read_identification(enroll: Path, embedding_scp: Path) -> Compared:
-    """The models of a file `model-id utt1 utt2 ...`, to be compared with all embeddings that are in none of them."""
+    """The speaker models of a file of lines `model-id utt1 utt2 ...`, and as test utterances all that enrol none."""
     vectors = read_vectors(embedding_scp)
     lists = read_enrolment(enroll, vectors, known_ids(enroll))
     models = {model: utterances for model, utterances in lists.items() if utterances}
@@ -68,29 +68,29 @@ def read_identification(enroll: Path, embedding_scp: Path) -> Compared:
 
 
 def arrange(lists: Mapping[str, Sequence[str]], tests: Sequence[str], vectors: Mapping[str, np.ndarray]) -> Compared:
-    """The embeddings of models' utterances and of tests, in one array."""
+    """lists: model -> its utterances; tests: the test utterances; vectors: utterance -> embedding (E,)."""
     utterances = list(dict.fromkeys([*tests, *(name for several in lists.values() for name in several)]))
     position = {name: row for row, name in enumerate(utterances)}
     return Compared([*lists], models_of(lists.values(), position), utterances, stacked(vectors, utterances), len(tests))
 
 
 def read_enrolment(path: Path, vectors: Mapping[str, np.ndarray], known: set[str]) -> dict[str, list[str]]:
-    """Model -> its utterances that have vectors, maybe none; UserError for utterances that nobody knows."""
+    """Model -> its utterances that have vectors, maybe none; UserError for utterances neither in vectors nor known."""
     lists = read_lists(path)
     refuse_unknown(f"{path} names", set().union(*lists.values()) - known - vectors.keys())
     return {model: [name for name in utterances if name in vectors] for model, utterances in lists.items()}
 
 
 def known_ids(path: Path) -> set[str]:
-    """The utterances of the data directory in which a file lies; none where it is not in one."""
+    """The utterances of utt2spk beside a file; none where there is no utt2spk."""
     utt2spk = path.parent / "utt2spk"
     return set(read_table(utt2spk)) if utt2spk.exists() else set()
 
 
 def read_embeddings(scp: Path, names: Path | None = None) -> np.ndarray:
-    """(n, E): all embeddings of an scp file, or those that a file lists, one id a line.
+    """(n, E): all embeddings of an scp file, or those that the file `names` lists, one id per line.
 
-    UserError when there is none, and for up to five ids that the scp file does not have.
+    UserError when there is none, and for ids that the scp file lacks.
     """
     vectors = read_vectors(scp)
     wanted = [line for _, line in lines(names)] if names else list(vectors)
@@ -113,7 +113,7 @@ def read_labelled(scp: Path, utt2spk: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stacked(vectors: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarray:
-    """(n, E) float32; UserError for one that is not finite."""
+    """The vectors of these names, (n, E) float32; UserError for one that is not finite."""
     names = list(names)
     found = np.stack([vectors[name] for name in names]).astype(np.float32, copy=False)
     if not np.isfinite(found).all():
@@ -123,6 +123,6 @@ def stacked(vectors: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarr
 
 
 def refuse_unknown(who: str, unknown: set[str]) -> None:
-    """UserError listing some of the ids, if there are any."""
+    """UserError with the first few of the unknown ids, if there are any; `who` opens the message: "FILE names"."""
     if unknown:
         raise UserError(f"{who} {len(unknown)} ids that the data directory does not have: {examples(sorted(unknown))}")

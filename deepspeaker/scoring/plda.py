@@ -19,17 +19,17 @@ ITERATIONS = 20  # of EM
 
 
 class Plda(NamedTuple):
-    """A trained model, in double precision."""
+    """A trained PLDA, in double precision."""
 
     centre: np.ndarray  # (E,) of the embeddings
     projection: np.ndarray  # (D, E)
-    mean: np.ndarray  # (D,) of what is projected
+    mean: np.ndarray  # (D,) of the projected embeddings
     transform: np.ndarray  # (D, D)
     psi: np.ndarray  # (D,) descending
 
 
 class Covariances(NamedTuple):
-    """The two-covariance model as it is written in the formulas."""
+    """The two-covariance model as formulas have it."""
 
     mean: np.ndarray  # (D,)
     within: np.ndarray  # (D, D) W
@@ -41,7 +41,8 @@ def plda(embeddings: np.ndarray, models: Models, *, plda: Plda) -> Scorer:
 
     With n utterances of mean m, a speaker's next one has mean n psi / (n psi + 1) m and variance
     v = 1 + psi / (n psi + 1); a stranger's has mean 0 and variance t = 1 + psi. The ratio of the two densities is
-    linear in x and x^2; its weights of x^2 depend on n alone, so each n met adds one dimension to the inner product.
+    linear in x and x^2; its weights of x^2 depend on n alone, so each different n adds one dimension to the inner
+    product.
     """
     utterances = standardised(plda, embeddings)
     sizes, which = np.unique(models.counts, return_inverse=True)
@@ -73,9 +74,9 @@ def standardised(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
 
 def train(embeddings: np.ndarray, speakers: np.ndarray, transform: Literal["lda", "whiten"], dim: int,
           iterations: int = ITERATIONS) -> Plda:
-    """Centre, project to `dim` dimensions and fit by EM embeddings (n, E) of speakers (n,), numbered from 0.
+    """Centre embeddings (n, E), project them to `dim` dimensions and fit a PLDA by EM. speakers (n,): numbered from 0.
 
-    Raises UserError where there are too few utterances or speakers for so many dimensions.
+    UserError where there are too few utterances or speakers for that many dimensions.
     """
     embeddings = embeddings.astype(np.float64)
     centre = embeddings.mean(0)
@@ -103,7 +104,7 @@ def _discriminant(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
 
 
 def _whitening(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:
-    """(dim, E): the directions of largest variance, each brought to variance one."""
+    """(dim, E): the directions of largest variance, each scaled to variance 1."""
     from sklearn.decomposition import PCA
 
     analysis = PCA(dim, svd_solver="covariance_eigh").fit(x)
@@ -131,8 +132,8 @@ def _scatter(x: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def expectation_maximisation(x: np.ndarray, speakers: np.ndarray, iterations: int) -> tuple[Covariances, list[float]]:
     """Fit x (n, D) of speakers (n,); also the log-likelihood of x before each iteration, which never falls.
 
-    Each speaker's y, given its n utterances of mean m, has mean n psi / (n psi + 1) m and variance psi / (n psi + 1)
-    where W is the identity and B = diag(psi): there the new mean, B and W are taken, and brought back.
+    Each iteration works where W is the identity and B = diag(psi): a speaker's y, given its n utterances of mean m, has
+    mean n psi / (n psi + 1) m and variance psi / (n psi + 1). The new mean, B and W are then transformed back.
     """
     scatter, means, counts = _scatter(x, speakers)
     n, counts = len(x), counts[:, None]
@@ -181,7 +182,7 @@ def covariances(plda: Plda) -> Covariances:
 
 
 def with_covariances(plda: Plda, model: Covariances) -> Plda:
-    """The same projection with another model behind it."""
+    """The same projection, followed by another two-covariance model."""
     transform, psi = diagonalised(model.within, model.between)
     return plda._replace(mean=model.mean, transform=transform, psi=psi)
 
@@ -189,9 +190,9 @@ def with_covariances(plda: Plda, model: Covariances) -> Plda:
 def adapt(plda: Plda, embeddings: np.ndarray, within: float, between: float) -> Plda:
     """A model for another domain, from embeddings (n, E) of unknown speakers there.
 
-    The domain's mean replaces the centre. Where its variance exceeds the model's, W + B, the excess is added: shares
-    `within` and `between` of it to W and B. Directions are those that diagonalise both covariances; in those of less
-    variance the model stays as it is.
+    The domain's mean replaces the centre. Where the domain's variance exceeds the model's, W + B, fractions of the
+    excess are added: `within` to W, `between` to B. This is done in the directions that diagonalise both
+    covariances; in directions where the domain's variance is smaller, the model stays as it is.
     """
     plda = plda._replace(centre=embeddings.mean(0, dtype=np.float64))
     x, model = projected(plda, embeddings), covariances(plda)

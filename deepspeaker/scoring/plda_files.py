@@ -1,7 +1,8 @@
-"""A PLDA model as Kaldi keeps it: three binary files of a directory, which Kaldi's programs read, too.
+"""A PLDA in Kaldi's format: a directory of three binary files, which Kaldi's programs read, too.
 
-`mean.vec` is subtracted from embeddings, `transform.mat` projects them, `plda` holds what follows: the token `<Plda> `,
-mean, transform and psi, `</Plda> `. A vector is `FV ` or `DV `, a matrix `FM ` or `DM `, each size behind a byte 4.
+`mean.vec` is subtracted from embeddings, `transform.mat` projects them, `plda` holds the rest between the tokens
+`<Plda> ` and `</Plda> `: mean, transform and psi. A vector begins with `FV ` or `DV `, a matrix with `FM ` or `DM `; a
+byte 4 stands before each of their sizes.
 """
 
 import math
@@ -20,7 +21,7 @@ TYPES = {b"FV ": ("<f4", 1), b"DV ": ("<f8", 1), b"FM ": ("<f4", 2), b"DM ": ("<
 
 
 def write_plda(directory: str | os.PathLike[str], plda: Plda) -> None:
-    """Write DIRECTORY/{mean.vec,transform.mat,plda}, in place of what is there, as a whole or not at all."""
+    """Write DIRECTORY/{mean.vec,transform.mat,plda} as a whole or not at all, replacing an earlier DIRECTORY."""
     model = b"".join(map(_packed, (plda.mean, plda.transform, plda.psi)))
     with replacing(directory) as new:
         (new / "mean.vec").write_bytes(BINARY + _packed(plda.centre))
@@ -29,8 +30,8 @@ def write_plda(directory: str | os.PathLike[str], plda: Plda) -> None:
 
 
 def read_plda(directory: str | os.PathLike[str]) -> Plda:
-    """Read what write_plda or Kaldi wrote. Raises UserError for a file that is missing or malformed, and where the
-    three do not fit together."""
+    """Read what write_plda or Kaldi wrote. UserError for a file that is missing or malformed, and where the sizes
+    of the three do not agree."""
     directory = Path(directory)
     (centre,), (projection,) = (_arrays(directory / name, b"", b"", 1) for name in ("mean.vec", "transform.mat"))
     found = Plda(centre, projection, *_arrays(directory / "plda", OPEN, CLOSE, 3))

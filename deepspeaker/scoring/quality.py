@@ -1,6 +1,7 @@
-"""Qualities: what besides its score tells how far to trust a trial.
+"""Qualities of trials, such as duration, from which a calibration learns how far to trust a score.
 
-Each measures models (M,) and utterances (U,); calibration takes the smaller and the larger of a trial's two values.
+A quality has a value for each model (M,) and each utterance (U,); calibration takes the smaller and the larger of a
+trial's two values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ QUALITIES: dict[str, Callable[..., Sequence[np.ndarray]]] = {"log_duration": log
 def measure(quality: str, compared: Compared, i: np.ndarray, j: np.ndarray, **means: object) -> dict[str, np.ndarray]:
     """QUALITY_smaller and QUALITY_larger (n,) of trials: models i (n,) and utterances j (n,).
 
-    The quality's function takes of `means` what it needs.
+    The quality's function takes what it needs from `means`.
     """
     function = look_up("quality", quality, QUALITIES)
     of_models, of_utterances = function(compared, **supply(quality, function, means))

@@ -1,4 +1,4 @@
-"""Score files: lines `id1 id2 score`, beside the trial list they belong to."""
+"""Score files: lines `id1 id2 score`, one for each trial of a list."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class Scored(NamedTuple):
 def write_scores(path: str | os.PathLike[str], trials: TrialList, scores: np.ndarray) -> None:
     """Write the scores (n,) of trials, in their order. Raises UserError for a score that is not a number."""
     if (wrong := np.flatnonzero(np.isnan(scores))).size:
-        raise UserError(f"{path}: {wrong.size} scores are not numbers: {examples(trials.named(wrong))}; look at the "
+        raise UserError(f"{path}: {wrong.size} scores are not numbers: {examples(trials.named(wrong))}; check the "
                         f"embeddings")
     first, second = np.array(trials.first_ids, object)[trials.first], np.array(trials.second_ids, object)[trials.second]
     with atomic(path) as file:
@@ -38,7 +38,7 @@ def write_scores(path: str | os.PathLike[str], trials: TrialList, scores: np.nda
 
 def write_best(path: str | os.PathLike[str], models: Sequence[str], utterances: Sequence[str],
                blocks: Iterable[Sequence[np.ndarray]]) -> None:
-    """Write what best_models yields: `model utterance score`, each utterance's models best first."""
+    """Write the blocks of best_models as lines `model utterance score`, the best models of an utterance first."""
     with atomic(path) as file:
         for rows, best, scores in blocks:
             file.writelines(f"{models[i]} {utterances[row]} {score:.6f}\n"
@@ -49,11 +49,11 @@ def write_best(path: str | os.PathLike[str], models: Sequence[str], utterances: 
 def read_scores(path: str | os.PathLike[str], trials: TrialList, trials_path: str | os.PathLike[str]) -> np.ndarray:
     """The scores (n,) float64 of n trials, in their order; NaN where the file has none.
 
-    Raises UserError for a malformed line, a score that is not a number, a pair that stands twice, and for pairs that
-    are not trials; `trials_path` is for its message.
+    UserError for a malformed line, a score that is not a number, a pair that appears twice, and pairs that are not
+    trials; trials_path: for the message.
     """
     listed, (scored, values) = trials.pairs(), _scored_pairs(path, trials)
-    if np.array_equal(scored, listed):  # as a rule
+    if np.array_equal(scored, listed):  # the usual case
         return values
     rank, order = np.argsort(scored, kind="stable"), np.argsort(listed)
     place = order[np.searchsorted(listed, scored[rank], sorter=order).clip(max=len(listed) - 1)]
@@ -68,7 +68,7 @@ def read_scores(path: str | os.PathLike[str], trials: TrialList, trials_path: st
 
 
 def _scored_pairs(path: str | os.PathLike[str], trials: TrialList) -> tuple[np.ndarray, np.ndarray]:
-    """(pair of each line, as TrialList.pairs numbers them, -1: of other ids; its score (n,) float64)."""
+    """Each line's (number that TrialList.pairs gives its pair, -1 for other ids; score float64), (n,) each."""
     expected = "id1 id2 score"
     first, second = Numbering(trials.first_ids), Numbering(trials.second_ids)
     pairs, values = [np.zeros(0, np.int64)], [np.zeros(0)]
@@ -84,8 +84,10 @@ def _scored_pairs(path: str | os.PathLike[str], trials: TrialList) -> tuple[np.n
 
 
 def read_measured(trials: Path, scores: Path, qualities: Sequence[Path]) -> tuple[TrialList, dict[str, np.ndarray]]:
-    """(the trials of a list that have a score, `score` and each quality of them (n,)); a quality's name is the ending
-    of its file's name. UserError for a quality without a value for one of the trials."""
+    """(the trials of a list that have a score, their columns (n,): `score` and each quality by its name).
+
+    A quality's name is the ending of its file's name. UserError for a quality that lacks one of the trials.
+    """
     listed = read_trial_list(trials)
     columns = {name: read_scores(path, listed, trials)
                for name, path in {"score": scores, **{path.suffix[1:]: path for path in qualities}}.items()}
@@ -106,7 +108,7 @@ def read_scored(scores: str | os.PathLike[str], trials: str | os.PathLike[str]) 
 
 
 def _floats(texts: list[bytes]) -> np.ndarray:
-    """(n,) float64; NaN for what is no number."""
+    """(n,) float64; NaN for a text that is not a number."""
     try:
         return np.fromiter(map(float, texts), np.float64, len(texts))
     except ValueError:

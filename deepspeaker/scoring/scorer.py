@@ -1,4 +1,4 @@
-"""Scores at the speed of the matrix product, in blocks of bounded memory: listed pairs, and the best of all pairs."""
+"""Scores as inner products, in blocks that bound the memory: of listed pairs, and the best of all pairs."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -17,9 +17,9 @@ def product(dots: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 
 class Scorer(NamedTuple):
-    """What a back-end makes of M models and U utterances: score(i, j) = finish(first[i] . second[j], i, j).
+    """A back-end's scores of M models with U utterances: score(i, j) = finish(first[i] . second[j], i, j).
 
-    `finish` works element by element, on arrays that broadcast.
+    finish: works element by element on arrays that broadcast.
     """
 
     first: np.ndarray  # (M, D)

@@ -17,7 +17,7 @@ FORMATS = {"loss": ".3f", "accuracy": ".1%", "active": ".1%", "same": ".2f", "di
 
 
 class Meter:
-    """The gauges of an epoch. A step's are read after the next step has been started, so that a GPU is never idle."""
+    """The gauges of an epoch. A step's are read after the next step has been started: a GPU never waits for it."""
 
     def __init__(self, run: Run, data: TrainingSet):
         self._run, self._data = run, data
