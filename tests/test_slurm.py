@@ -295,7 +295,7 @@ def test_what_slurm_is_told(pretended, monkeypatch):
     array = Array(parse(["x.log", "true"], ""), "1")
     with pytest.raises(UserError, match="refused the jobs"):
         array.submit(["sbatch"])
-    assert array.id is None and "SLURM_TIME_FORMAT=relative" in Path("seen").read_text()
+    assert array.id == "" and "SLURM_TIME_FORMAT=relative" in Path("seen").read_text()
     with pytest.raises(UserError, match="no nix on this machine"):
         array.submit(["nix"])
 

@@ -1,4 +1,15 @@
-"""Common parts of the corpus programs of local/: finding audio, naming utterances, writing data directories."""
+"""Stage 1: a corpus -> data directories.
+
+In this file: common parts of the corpus programs of local/: finding audio, naming utterances, writing directories.
+
+holdout.py           development and test speakers split off a training set, and their trials
+synthesis.py         speech-like sound of local/synthetic.py
+augmented_copies.py  copies of a data directory with other sound: noise, music, babble, rooms, speed
+check.py             whether data can be used: utils/check_data.py
+check_audio.py       its checks of sound files
+check_lists.py       its checks of lists and trials
+check_findings.py    the faults it can find, with advice; its report
+"""
 
 import argparse
 import os

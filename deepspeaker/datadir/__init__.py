@@ -1,7 +1,23 @@
 """Kaldi data directories: tables keyed by utterance, recording or speaker.
 
 A table is a text file of lines `key value`, sorted on the key as under LC_ALL=C (byte order, which for UTF-8
-is Python's order of strings).
+is Python's order of strings). In this file: reading and writing tables, and the 5 % rule for unreadable audio
+(MAX_UNUSABLE_SHARE), which corpus/check.py and extraction/make_features.py apply.
+
+trials.py        trial lists: read, written, made from speakers
+archive.py       Kaldi archives (feats.scp, embedding.scp), read through a memory map
+text_columns.py  files of millions of lines with the same number of fields
+
+The tools of utils/:
+options.py       their command lines
+tables.py        lines of tables as bytes, which they sort, filter and copy
+check.py         validate_data_dir.sh
+fix.py           fix_data_dir.sh
+copy.py          copy_data_dir.sh
+combine.py       combine_data.sh
+subset.py        subset_data_dir.sh
+split.py         split_data.sh, split_scp.pl, subset_scp.pl
+durations.py     get_utt2dur.sh, get_reco2dur.sh
 """
 
 import os

@@ -1,1 +1,10 @@
-"""Stages 2 and 5: samples -> features in archives -> embeddings."""
+"""Stages 2 and 5: samples -> features in archives -> embeddings.
+
+make_features.py    stage 2: archives of features, the data directory's tables, the 5 % rule for unreadable audio
+fbank.py            samples -> log mel filterbank energies, VAD, normalisation
+feature_set.py      features of a data directory, by utterance
+embed.py            features -> embeddings: whole utterances or crops, in padded batches
+make_embeddings.py  stage 5: one job's archive of embeddings
+join_embeddings.py  stage 5: the archives of all jobs as one, and the mean of each speaker
+parallel_jobs.py    both: a job's share of the utterances, its files, the progress of all jobs
+"""

@@ -7,6 +7,11 @@
 - `arguments` is the NamedTuple of its phase: what the configuration gives for the step (`loss_arguments` in config.py).
 
 tests/test_losses.py checks this for every loss here.
+
+softmax.py  stage 3: classification of the training speakers, plain or with an additive angular margin
+triplet.py  stage 4: triplet loss on cosines, and the mining of triplets in a batch
+
+How the margin and the mining change during training (warm-up, schedule) is in deepspeaker/config.py, `loss_arguments`.
 """
 
 from collections.abc import Callable

@@ -8,8 +8,16 @@ A network is a `Network` (network.py), and
   embedding that it gets alone;
 - the attribute `embedding_dim` is E.
 
-tests/test_models.py checks this for every name here. A new network is one file, one line in NETWORKS, and its smallest
-arguments in that test.
+network.py  the type of a network
+rescnn.py   "rescnn": the residual network of the Deep Speaker paper
+gru.py      "gru": the recurrent network of the same paper
+resnet.py   "resnet": ResNet34 and the like
+ecapa.py    "ecapa": ECAPA-TDNN
+pooling.py  the end of every network: pooling over time, unit length
+padding.py  utterances of different lengths in one batch
+
+tests/test_models.py checks the promise for every name here. A new network is one file, one line in NETWORKS, and its
+smallest arguments in that test.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,20 @@
-"""Scoring back-ends by name. Each makes a Scorer of embeddings (U, E) and models, with what else it needs as
-keyword-only arguments."""
+"""Stage 6: embeddings and trial lists -> scores -> log-likelihood ratios. In the order of use:
+
+inputs.py       a trial list, enrolment lists and embeddings, read into arrays
+enrolment.py    speaker models, each the average of one or several utterances
+cosine.py       back-end: cosines
+asnorm.py       back-end: cosines normalised by a cohort (AS-norm); COHORT_TOP
+plda.py         back-end: PLDA, its training and its adaptation
+plda_files.py   a PLDA in Kaldi's files
+needs.py        what a back-end or a quality needs beside embeddings: its keyword-only arguments
+scorer.py       what every back-end returns, a Scorer: scores of listed pairs, and the best of all pairs
+score_files.py  score files: lines `id1 id2 score`
+quality.py      qualities of trials, such as duration, for calibration
+calibration.py  scores -> log-likelihood ratios; the decision threshold
+
+A back-end is a function of embeddings (U, E), models and keyword-only arguments that returns a Scorer; a new one is one
+file and one line in BACKENDS.
+"""
 
 from collections.abc import Callable, Iterable
 

@@ -1,1 +1,18 @@
-"""Stages 3 and 4: the training loop and all that one step of it needs."""
+"""Stages 3 and 4: training, phase by phase. In the order of use:
+
+loop.py            fit(): the only training loop; its epochs and steps, and final.pt
+batches.py         training data: P speakers x K utterances x T frames, drawn ahead in a thread
+visible_frames.py  which frames of an utterance a window may show (VAD)
+gpu_archive.py     archives kept in GPU memory, if they fit
+masking.py         masks on frames and mel bins (SpecAugment)
+learner.py         network and loss as one module; the optimizer, --init and torch.compile
+gauges.py          numbers logged beside the loss; the alarm for triplet training that has collapsed
+meter.py           the gauges of an epoch: progress bar, means, end of a run whose loss is not finite
+dev_set.py         the EER of the development set, which chooses the best epoch
+state.py           a run: checkpoints, resuming, the mean of the last epochs, moving an earlier training aside
+distributed.py     several processes that train one network (torchrun)
+stop.py            SIGTERM and SIGINT: finish the step, write a checkpoint, exit
+
+What changes during training is in deepspeaker/config.py: learning rate (PhaseConfig.learning_rate_at), warm-up of the
+margin (SoftmaxConfig.loss_arguments), schedule of the mining (TripletConfig.loss_arguments).
+"""
