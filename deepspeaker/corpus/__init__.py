@@ -24,7 +24,7 @@ from deepspeaker.datadir import lines, read_table, write_speakers, write_table
 from deepspeaker.datadir.trials import Trial, write_trials
 from deepspeaker.errors import UserError, examples
 
-RECORD = ".corpus"  # in DATA: the directories that the last corpus program made there
+MADE = ".corpus"  # in DATA: the directories that the last corpus program made there
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")  # of two formats of one file, the earlier is taken
 
 HELD_OUT = "some of these speakers go to the test set"
@@ -161,11 +161,11 @@ def preparing(data: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield new
         names = sorted(path.name for path in new.iterdir())
-        earlier = [name for _, name in lines(data / RECORD)] if (data / RECORD).exists() else []
+        earlier = [name for _, name in lines(data / MADE)] if (data / MADE).exists() else []
         for name in {*earlier, "dev"} - set(names):
             if not (data / name).is_symlink():
                 shutil.rmtree(data / name, ignore_errors=True)
-        with atomic(data / RECORD) as file:
+        with atomic(data / MADE) as file:
             file.writelines(f"{name}\n" for name in names)
         for name in names:
             with replacing(data / name) as directory:

@@ -15,7 +15,7 @@ from deepspeaker.datadir.archive import Index, MatrixTable, open_vector
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import differences, stored
 
-RECORD = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
+FEATS_CONF = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
 FINGERPRINTED = 1000  # utterances: all of a small corpus, about a second's reading of a large one
 
 
@@ -30,7 +30,7 @@ class FeatureSet:
         directory = Path(directory)
         if not (directory / "feats.scp").exists():
             raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
-        _check_record(directory, config)
+        _check_feats_conf(directory, config)
         self.table = MatrixTable(directory / "feats.scp")
         self.utterances = self.table.keys
         self._num_mel_bins = config.num_mel_bins
@@ -75,24 +75,24 @@ class FeatureSet:
         return digest.hexdigest()[:16]
 
 
-def features_record(config: FeatureConfig) -> dict[str, object]:
+def feats_conf(config: FeatureConfig) -> dict[str, object]:
     """The part of the configuration that archives depend on."""
     return stored(config.model_dump())
 
 
-def write_record(directory: str | os.PathLike[str], record: Mapping[str, object]) -> None:
+def write_feats_conf(directory: str | os.PathLike[str], conf: Mapping[str, object]) -> None:
     """Write beside feats.scp the configuration that the archives were made with."""
-    with atomic(Path(directory) / RECORD) as file:
-        json.dump(record, file, indent=1)
+    with atomic(Path(directory) / FEATS_CONF) as file:
+        json.dump(conf, file, indent=1)
         file.write("\n")
 
 
-def _check_record(directory: Path, config: FeatureConfig) -> None:
-    """Raises UserError where the configuration differs. Features of other tools have no record and are not checked."""
-    path = directory / RECORD
+def _check_feats_conf(directory: Path, config: FeatureConfig) -> None:
+    """Raises UserError where the configuration differs. Features of other tools have no such file: they pass."""
+    path = directory / FEATS_CONF
     if not path.exists():
         return
     found = json.loads(path.read_text())
-    if different := differences(found, features_record(config)):
+    if different := differences(found, feats_conf(config)):
         raise UserError(f"the features of {directory} were made with another configuration ({'; '.join(different)}): "
                         f"make them again (stage 2), or use the configuration of {path}")

@@ -1,8 +1,8 @@
 """Stage 2: wav.scp -> archives of features and voice activity, in jobs that are joined at the end.
 
-A job works through its share in pieces, each with archives of its own and, written last, a record of what they hold.
-A job that is started again keeps the pieces whose records are there; joining turns the records into the data
-directory's tables.
+A job works through its share in pieces, each with archives of its own and, written last, a JSON file of their contents.
+A job that is started again keeps the pieces that have this file; joining makes the data directory's tables from all
+such files.
 """
 
 import glob
@@ -28,7 +28,7 @@ from deepspeaker.datadir import MAX_UNUSABLE_SHARE, archives, read_lists, read_s
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
-from deepspeaker.extraction.feature_set import features_record, write_record
+from deepspeaker.extraction.feature_set import feats_conf, write_feats_conf
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Places(NamedTuple):
     ark_dir: Path
 
     def pieces(self, job: int, count: int) -> list[tuple[Path, Path, Path]]:
-        """(fbank archive, vad archive, record) of each piece of a job's share of `count` utterances."""
+        """(fbank archive, vad archive, file of their contents) of each piece of a job's share of `count` utterances."""
         number = -(-count // PIECE)
         fbank, vad = self.prefixes
         ends = [f"{job}" if number == 1 else f"{job}.{n}" for n in range(1, number + 1)]
@@ -105,17 +105,17 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
     mine = job_share(list(everything), job, jobs)
     reporter, start = Reporter(progress_file(places.log_dir, job), len(mine)), time.monotonic()
     kept, seconds, converted, bad = 0, 0.0, 0, 0
-    for number, (fbank_ark, vad_ark, record) in enumerate(places.pieces(job, len(mine))):
+    for number, (fbank_ark, vad_ark, contents) in enumerate(places.pieces(job, len(mine))):
         piece = {utterance: everything[utterance] for utterance in mine[number * PIECE:(number + 1) * PIECE]}
         fingerprint = _fingerprint(piece, config)
-        if _made(record, fingerprint, (fbank_ark, vad_ark)):
+        if _made(contents, fingerprint, (fbank_ark, vad_ark)):
             kept += len(piece)
             reporter.advance(utterances=len(piece))
             continue
-        _remove_leftovers(record, fbank_ark, vad_ark)
+        _remove_leftovers(contents, fbank_ark, vad_ark)
         with atomic(fbank_ark, "wb") as fbank_file, atomic(vad_ark, "wb") as vad_file:
             found = _make_piece(piece, config, fbank_file, vad_file, reporter, pipe_timeout)
-        with atomic(record) as file:
+        with atomic(contents) as file:
             json.dump({"fingerprint": fingerprint, "fbank": os.path.abspath(fbank_ark),
                        "vad": os.path.abspath(vad_ark), **found}, file)
         seconds += sum(line[3] for line in found["utterances"].values())
@@ -128,21 +128,21 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
 
 def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig) -> str:
     """A hash of everything that a piece's archives depend on."""
-    return hashlib.sha256(repr((__version__, features_record(config), list(piece.items()))).encode()).hexdigest()
+    return hashlib.sha256(repr((__version__, feats_conf(config), list(piece.items()))).encode()).hexdigest()
 
 
-def _made(record: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
+def _made(contents: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
     """Whether a piece is there, with this fingerprint and without unreadable audio."""
     try:
-        found = json.loads(record.read_text())
+        found = json.loads(contents.read_text())
     except (OSError, ValueError):
         return False
     return found["fingerprint"] == fingerprint and not found["bad"] and all(path.exists() for path in archives)
 
 
-def _remove_leftovers(record: Path, *archives: Path) -> None:
+def _remove_leftovers(contents: Path, *archives: Path) -> None:
     """Remove what a killed or an earlier run left in the place of a piece."""
-    record.unlink(missing_ok=True)
+    contents.unlink(missing_ok=True)
     for ark in archives:
         for unfinished in ark.parent.glob(f".{glob.escape(ark.name)}.*.tmp"):
             unfinished.unlink()
@@ -150,7 +150,7 @@ def _remove_leftovers(record: Path, *archives: Path) -> None:
 
 def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file: IO[bytes], vad_file: IO[bytes],
                 reporter: Reporter, pipe_timeout: float) -> dict[str, Any]:
-    """Write a piece's archives; returns the contents of its record.
+    """Write a piece's archives; returns their contents.
 
     utterances: name -> [offset of fbank, of vad, frames, seconds]; bad: name -> reason; converted: their number.
     """
@@ -186,19 +186,19 @@ def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tup
 
 
 def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
-    """Turn the jobs' records into DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
+    """Join the jobs' pieces: write DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
 
     Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than MAX_UNUSABLE_SHARE
     of the utterances could not be read.
     """
     everything = list(sources(data_dir))
-    records = [record for job in range(1, jobs + 1)
-               for _, _, record in places.pieces(job, len(job_share(everything, job, jobs)))]
+    pieces = [contents for job in range(1, jobs + 1)
+              for _, _, contents in places.pieces(job, len(job_share(everything, job, jobs)))]
     tables: dict[str, dict[str, Any]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
     bad: dict[str, str] = {}
     made: set[Path] = set()
-    for record in records:
-        found = json.loads(record.read_text())
+    for contents in pieces:
+        found = json.loads(contents.read_text())
         bad |= found["bad"]
         made |= {Path(found["fbank"]), Path(found["vad"])}
         for utterance, (fbank, vad, frames, seconds) in found["utterances"].items():
@@ -216,9 +216,9 @@ def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: i
         write_table(data_dir / name, table)
     with atomic(data_dir / "frame_shift") as file:
         file.write(f"{FRAME_SHIFT}\n")
-    write_record(data_dir, features_record(config))
-    for record in records:
-        record.unlink()
+    write_feats_conf(data_dir, feats_conf(config))
+    for contents in pieces:
+        contents.unlink()
     for ark in before - made:
         if ark.parent == places.ark_dir.absolute() and ark.name.startswith(places.prefixes):
             ark.unlink(missing_ok=True)  # of more jobs than there are now
