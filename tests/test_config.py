@@ -13,6 +13,9 @@ from deepspeaker.config import EmbeddingConfig, PhaseConfig, load_config, set_va
 from deepspeaker.errors import UserError
 from deepspeaker.losses import TripletArguments
 from deepspeaker.provenance import differences
+from deepspeaker.scoring.asnorm import COHORT_TOP
+from deepspeaker.scoring.calibration import PRIOR
+from deepspeaker.scoring.plda import DIMENSIONS
 
 CONFS = sorted((ROOT / "egs/voxceleb/conf").glob("*.toml"))
 DEMO = load_config(ROOT / "egs/voxceleb/conf/demo.toml")
@@ -250,6 +253,11 @@ def test_crops_are_off_unless_set(tmp_path):
     assert (config.embedding.crops, config.embedding.crop_frames) == (5, 200)
     explained = load_config(ROOT / "egs/voxceleb/conf/deep_speaker.toml").embedding
     assert explained == EmbeddingConfig(min_frames=160)  # what it says of the defaults holds
+
+
+def test_steps_have_the_defaults_of_the_explained_configuration():
+    scoring = load_config(ROOT / "egs/voxceleb/conf/deep_speaker.toml").scoring
+    assert (scoring.cohort_top, scoring.plda_dim, scoring.calibration_prior) == (COHORT_TOP, DIMENSIONS, PRIOR)
 
 
 def test_values_and_whole_sections_are_set():

@@ -12,6 +12,8 @@ from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models, unit
 from deepspeaker.scoring.scorer import SCORES_AT_ONCE, Scorer
 
+COHORT_TOP = 300  # default of the steps
+
 
 def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort_top: int) -> Scorer:
     """Cosines normalised by those with a cohort (C, E), usually the mean embeddings of training speakers."""

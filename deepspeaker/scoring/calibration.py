@@ -1,8 +1,8 @@
 """Calibration: scores -> log-likelihood ratios (natural logarithm), and the decision threshold on these.
 
-An affine function of the score and, optionally, of qualities. It is fitted by logistic regression in which all targets
-together weigh `prior` and all nontargets 1 - prior (Brummer & du Preez, Application-independent evaluation of speaker
-detection, Computer Speech and Language 2006).
+A calibration is an affine function of the score and, optionally, of qualities. It is fitted by logistic regression in
+which all targets together weigh `prior` and all nontargets 1 - prior (Brummer & du Preez, Application-independent
+evaluation of speaker detection, Computer Speech and Language 2006).
 """
 
 import json
@@ -17,11 +17,12 @@ import numpy as np
 from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 
+PRIOR = 0.01  # of targets, default of the step
 RIDGE = 1e-6  # L2 penalty on standardised weights: keeps them finite where scores separate the labels
 
 
 class Calibration(NamedTuple):
-    """llr = offset + weights["score"] * score + the same for each quality."""
+    """llr = offset + weights["score"] * score, plus weights[QUALITY] * value for each quality."""
 
     prior: float  # target prior at which it was optimised
     offset: float
@@ -68,7 +69,7 @@ def logit(probability: float) -> float:
 def threshold(prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
     """The decision threshold: the log-likelihood ratio above which accepting has the lower expected cost.
 
-    prior: of targets, in use.
+    prior: of targets where the system is used.
     """
     return math.log(cost_false_accept) - math.log(cost_miss) - logit(prior)
 

@@ -24,7 +24,7 @@ class Compared(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Trials, with `trials.first` numbers of models and `trials.second` rows of the embeddings."""
+    """Trials by position: `trials.first` are numbers of models, `trials.second` rows of the embeddings."""
 
     trials: TrialList  # those with embeddings on both sides
     lost: int  # number of the others
@@ -55,7 +55,7 @@ def read_task(trials: Path, embedding_scp: Path, enroll: Path | None) -> Task:
 
 
 def read_identification(enroll: Path, embedding_scp: Path) -> Compared:
-    """The speaker models of a file of lines `model-id utt1 utt2 ...`, and as test utterances all that enrol none."""
+    """The models of a file of lines `model-id utt1 utt2 ...`; test utterances are those that enrol no model."""
     vectors = read_vectors(embedding_scp)
     lists = read_enrolment(enroll, vectors, known_ids(enroll))
     models = {model: utterances for model, utterances in lists.items() if utterances}
@@ -68,7 +68,7 @@ def read_identification(enroll: Path, embedding_scp: Path) -> Compared:
 
 
 def arrange(lists: Mapping[str, Sequence[str]], tests: Sequence[str], vectors: Mapping[str, np.ndarray]) -> Compared:
-    """lists: model -> its utterances; tests: the test utterances; vectors: utterance -> embedding (E,)."""
+    """Models (model -> its utterances) and test utterances, with their embeddings from vectors (utterance -> (E,))."""
     utterances = list(dict.fromkeys([*tests, *(name for several in lists.values() for name in several)]))
     position = {name: row for row, name in enumerate(utterances)}
     return Compared([*lists], models_of(lists.values(), position), utterances, stacked(vectors, utterances), len(tests))

@@ -16,6 +16,7 @@ from deepspeaker.scoring.enrolment import Models, averaged, unit
 from deepspeaker.scoring.scorer import Scorer
 
 ITERATIONS = 20  # of EM
+DIMENSIONS = 200  # after the transform, default of the step
 
 
 class Plda(NamedTuple):

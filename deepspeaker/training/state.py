@@ -67,7 +67,7 @@ class Run:
         self._write(name, {"version": __version__, **facts})
 
     def restore(self) -> None:
-        """Resume from the last checkpoint in out_dir, if there is one; UserError where its identity is another."""
+        """Resume from the last checkpoint in out_dir, if there is one; UserError where it has another identity."""
         for path in checkpoints(self.out_dir)[-1:]:
             content = load(path)
             check_identity(content, self.identity, path)
