@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import run
+from deepspeaker.scoring.asnorm import COHORT_TOP
 from deepspeaker.scoring.inputs import read_embeddings, read_task
 from deepspeaker.scoring.quality import QUALITIES, measure
 from deepspeaker.scoring.score_files import write_scores
@@ -30,7 +31,7 @@ def main() -> None:
                         help="speaker models and their utterances: first ids of trials are then models")
     parser.add_argument("--cohort", type=Path, metavar="SCP",
                         help="spk_embedding.scp of the training set, for cohort_mean")
-    parser.add_argument("--cohort-top", type=int, metavar="N", default=300,
+    parser.add_argument("--cohort-top", type=int, metavar="N", default=COHORT_TOP,
                         help="number of most similar cohort speakers, for cohort_mean (default %(default)s)")
     args = parser.parse_args()
 

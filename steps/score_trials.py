@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import UserError, run
 from deepspeaker.scoring import BACKENDS, make_scorer
+from deepspeaker.scoring.asnorm import COHORT_TOP
 from deepspeaker.scoring.inputs import read_embeddings, read_identification, read_task
 from deepspeaker.scoring.plda_files import read_plda
 from deepspeaker.scoring.score_files import write_best, write_scores
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cohort", type=Path, metavar="SCP", help="spk_embedding.scp of the training set, for asnorm")
     parser.add_argument("--cohort-list", type=Path, metavar="FILE",
                         help="ids of the cohort speakers to use, one per line (default: all)")
-    parser.add_argument("--cohort-top", type=int, metavar="N", default=300,
+    parser.add_argument("--cohort-top", type=int, metavar="N", default=COHORT_TOP,
                         help="number of most similar cohort speakers, for asnorm (default %(default)s)")
     parser.add_argument("--plda", type=Path, metavar="DIR", help="PLDA of train_plda.py, for plda")
     parser.add_argument("--all-pairs", action="store_true", help="compare every utterance with all models of TRIALS")

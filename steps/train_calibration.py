@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
-from deepspeaker.scoring.calibration import fit, write_calibration
+from deepspeaker.scoring.calibration import PRIOR, fit, write_calibration
 from deepspeaker.scoring.score_files import read_measured
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("calibration", type=Path, metavar="CALIBRATION")
     parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE",
                         help="qualities of the trials, as measure_quality.py writes them")
-    parser.add_argument("--prior", type=float, default=0.01,
+    parser.add_argument("--prior", type=float, default=PRIOR,
                         help="target prior at which calibration is optimised (default %(default)s)")
     args = parser.parse_args()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
 from deepspeaker.scoring.inputs import read_labelled
-from deepspeaker.scoring.plda import train
+from deepspeaker.scoring.plda import DIMENSIONS, train
 from deepspeaker.scoring.plda_files import write_plda
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("plda_dir", type=Path, metavar="PLDA_DIR")
     parser.add_argument("--transform", choices=["lda", "whiten"], default="lda",
                         help="projection of embeddings before the PLDA (default %(default)s)")
-    parser.add_argument("--dim", type=int, default=200,
+    parser.add_argument("--dim", type=int, default=DIMENSIONS,
                         help="number of dimensions after the projection (default %(default)s)")
     args = parser.parse_args()
 

@@ -1,6 +1,6 @@
 """What the report compares: the scored trial lists of an experiment, and the systems that scored them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -116,7 +116,7 @@ def worst_errors(scored: ScoredList, system: System) -> dict[str, list[dict[str,
     segments = read_segments(scored.directory) if wav else {}
     changes = _table(scored.directory / "augment")
 
-    def side(name: str, utterances: list[str]) -> Side:
+    def side(name: str, utterances: Sequence[str]) -> Side:
         lengths = [seconds[u] for u in utterances if u in seconds]
         recordings = [_recording(u, wav, segments, changes) for u in utterances]
         return Side(name, recordings, sum(lengths) if lengths else None)
