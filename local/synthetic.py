@@ -42,7 +42,7 @@ from deepspeaker.errors import UserError, run
 from local.voxceleb import prepare
 
 VERSION = 1  # of the sound: raised whenever the same options would give other bytes
-RECORD = "synthetic.json"
+SETTINGS = "synthetic.json"
 FIRST_DEV, FIRST_TEST, MOST = 10_001, 20_001, 9_999  # speaker numbers
 NONTARGETS_PER_TARGET = 4
 VIDEO_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -136,17 +136,17 @@ def make_corpus(corpus: Corpus, folder: Path) -> None:
             raise
     (folder / "vox1_meta.csv").write_text("".join(rows))
     (folder / "veri_test2.txt").write_text("".join(make_trials(test, corpus.seed)))
-    (folder / RECORD).write_text(json.dumps(asdict(corpus)) + "\n")
+    (folder / SETTINGS).write_text(json.dumps(asdict(corpus)) + "\n")
 
 
 def ensure_corpus(corpus: Corpus, root: Path) -> None:
     """Make ROOT/voxceleb1 unless it is there. Raises UserError when ROOT holds anything else."""
     whole, partial = root / "voxceleb1", root / ".voxceleb1.partial"
     if whole.exists():
-        record = whole / RECORD
-        if not record.exists():
+        settings = whole / SETTINGS
+        if not settings.exists():
             raise UserError(f"{root} holds a voxceleb1 that is not synthetic; give another root")
-        found = json.loads(record.read_text())
+        found = json.loads(settings.read_text())
         if found != asdict(corpus):
             raise UserError(f"{whole} was made with {described(found)}; asked for is {described(asdict(corpus))}: "
                             "remove it or give another root")

@@ -2,7 +2,7 @@
 """Compute features as one job of make_fbank.sh, or join those of all jobs (--join).
 
 Reads DATA_DIR/{wav.scp,segments,reco2file_and_channel,augment}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.ark, one
-archive for every 500 utterances (...JOB.1.ark, ...JOB.2.ark), and in LOG_DIR a record of each archive that is complete:
+archive for every 500 utterances (...JOB.1.ark, ...JOB.2.ark), and in LOG_DIR the contents of each complete archive:
 a job that is started again keeps these. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,
 feats_conf.json,bad_utts}.
 

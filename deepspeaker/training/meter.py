@@ -10,7 +10,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.training import distributed
 from deepspeaker.training.batches import Batch, TrainingSet
 from deepspeaker.training.gauges import ALARM_STEPS
-from deepspeaker.training.state import Run
+from deepspeaker.training.state import Entry, Run
 
 SHOWN = ("loss", "active", "accuracy", "same", "different", "cosine")  # on the progress bar
 FORMATS = {"loss": ".3f", "accuracy": ".1%", "active": ".1%", "same": ".2f", "different": ".2f"}  # in an epoch's line
@@ -54,7 +54,7 @@ class Meter:
         return {name: float(np.nanmean(column)) for name, column in columns.items() if not np.isnan(column).all()}
 
 
-def epoch_line(run: Run, entry: dict[str, float], best: bool) -> str:
+def epoch_line(run: Run, entry: Entry, best: bool) -> str:
     """An epoch in one line of at most 120 characters, for a person; train.jsonl has all its numbers."""
     gauges = [f"{name} {entry[name]:{form}}" for name, form in FORMATS.items() if name in entry]
     parts = [f"{run.phase} epoch {entry['epoch']}/{run.settings.epochs}", *gauges, f"dev EER {entry['dev_eer']:.2f}%",
