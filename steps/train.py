@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
+from deepspeaker.recipe.phases import TRAINED
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument("train_dir", type=Path, metavar="TRAIN_DIR")
     parser.add_argument("dev_dir", type=Path, metavar="DEV_DIR")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--phase", choices=["softmax", "triplet"], required=True, help="training phase")
+    parser.add_argument("--phase", choices=TRAINED, required=True, help="training phase")
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT",
                         help="checkpoint whose network to start from (default: random weights)")

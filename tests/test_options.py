@@ -31,6 +31,7 @@ def test_without_options(found):
     assert got["root"] == str(RECIPE / "corpus") and got["conf"] == str(RECIPE / "conf/demo.toml")
     assert (got["dir"], got["data"], got["exp"]) == tuple(str(RECIPE / name) for name in ("", "data", "exp/demo"))
     assert got["start"] == str(RECIPE / "exp/demo/softmax/final.pt") and got["init"] == "" == got["augment"]
+    assert got["train"] == str(RECIPE / "data/train")
     assert (got["gpus"], got["use_gpu"], got["backend"], got["needs"]) == ("0", "false", "cosine", "")
     assert tracked(got, "learnt-from") == [""] and not {"--force", "--strict"} & set(got["tracked"])
 
@@ -82,6 +83,7 @@ def test_sounds(found, tmp_path):
     (tmp_path / "musan").mkdir()
     got = found(augment="speed noise reverb", musan="musan")
     assert (got["augment"], got["musan"], got["rirs"]) == ("speed noise reverb", str(tmp_path / "musan"), "")
+    assert got["train"] == str(RECIPE / "data/train_augmented")
     assert tracked(got, "musan") == [got["musan"]] and found(augment="reverb speed")["augment"] == "reverb speed"
 
 

@@ -25,6 +25,7 @@ KINDS = {"speed": "", "noise": "musan", "music": "musan", "babble": "musan", "re
 MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN, decibels, how many files at once
          "music": ("music", (15, 10, 8, 5), (1, 1)),
          "babble": ("speech", (20, 17, 15, 13), (3, 7))}
+AUGMENTED = "augmented"  # end of the name of a training set with its copies
 SOUNDS = (".wav", ".flac", ".ogg")
 
 
@@ -59,9 +60,14 @@ def copy_names(kinds: Iterable[str], speeds: Sequence[float], name: str = "train
     return [copy.name for copy in copies(kinds, speeds, name)]
 
 
+def training_set(train: Path, kinds: str) -> Path:
+    """The data directory that networks are trained on: `train`, or, with kinds of copies, the one that joins them."""
+    return train.with_name(f"{train.name}_{AUGMENTED}") if kinds else train
+
+
 def remove_copies(directory: Path) -> None:
     """Delete the copies of a data directory that is no more, and the directory that joins them."""
-    ends = ["sp[0-9]*", "augmented", *KINDS]
+    ends = ["sp[0-9]*", AUGMENTED, *KINDS]
     for path in (path for end in ends for path in directory.parent.glob(f"{directory.name}_{end}")):
         if path.is_symlink():
             path.unlink()

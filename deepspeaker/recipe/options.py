@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deepspeaker.conf_files import read_tables
-from deepspeaker.corpus.augmented_copies import KINDS
+from deepspeaker.corpus.augmented_copies import KINDS, training_set
 from deepspeaker.errors import UserError
 from deepspeaker.scoring import needed
 
@@ -55,7 +55,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
     return {
         "corpus": corpus, "corpus_program": str(program), "root": str(root), "conf": str(conf), "dir": str(folder),
-        "data": str(folder / "data"), "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
+        "data": str(folder / "data"), "train": str(training_set(folder / "data/train", augment)),
+        "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
         "augment": augment, "musan": str(musan or ""), "rirs": str(rirs or ""), "init": str(init or ""),
         "start": str(start), "backend": backends, "needs": " ".join(sorted(needs)), "tracked": tracked}
 

@@ -8,6 +8,7 @@ FILES = {  # phase -> its network's file below exp/NAME
     "triplet": "triplet/final.pt",
 }
 PHASES = tuple(FILES)
+TRAINED = PHASES[1:]  # by train.py
 LAST = PHASES[-1]  # its network goes into model.pt
 
 

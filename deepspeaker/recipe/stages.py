@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepspeaker.conf_files import Tables
+from deepspeaker.corpus.augmented_copies import training_set
 from deepspeaker.datadir import archives
 from deepspeaker.provenance import embedded_with, stored, trained_with
 from deepspeaker.recipe.phases import networks
@@ -41,7 +42,7 @@ class Recipe(NamedTuple):
 
     @property
     def train(self) -> Path:
-        return self.data / ("train_augmented" if self.augment else "train")
+        return training_set(self.data / "train", self.augment)
 
     def sets(self, *trained: str) -> list[str]:
         """Names of the data directories: those of `trained` that exist, and every test set."""

@@ -75,14 +75,12 @@ cd "$(dirname "$0")"
 . utils/stages.sh # stage_due, announce, need, part_done, stage_done: explained there
 
 if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are of the form --name value, see --help"; fi
-resolve_options # fills in what was not given, and sets data, exp, start, needs, use_gpu and corpus_program
+resolve_options # fills in what was not given, and sets data, train, exp, start, needs, use_gpu and corpus_program
 if $dry_run; then
   show_plan
   exit
 fi
 claim_dir
-train=$data/train
-if [ -n "$augment" ]; then train=$data/train_augmented; fi
 
 if stage_due 1; then
   announce "1: data directories of $corpus ($root)" \
