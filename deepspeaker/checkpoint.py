@@ -14,8 +14,8 @@ from torch import Tensor
 from deepspeaker.atomic import atomic
 from deepspeaker.config import Config, config_from_tables
 from deepspeaker.errors import UserError
-from deepspeaker.models import build_network
-from deepspeaker.models.network import Network
+from deepspeaker.models.base import Network
+from deepspeaker.models.networks import build_network
 
 Content = dict[str, Any]  # "config": tables, "model": weights, and what the writer adds
 

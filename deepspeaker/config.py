@@ -30,8 +30,8 @@ from deepspeaker.config_checks import (
 )
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LossArguments
-from deepspeaker.losses.softmax import SoftmaxArguments
-from deepspeaker.losses.triplet import TripletArguments
+from deepspeaker.losses.softmax import SoftmaxArguments, margin_at
+from deepspeaker.losses.triplet import TripletArguments, mining_at
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]  # 0 switches it off
@@ -116,10 +116,8 @@ class SoftmaxConfig(PhaseConfig):
     scale: Positive
 
     def loss_arguments(self, step: int) -> SoftmaxArguments:
-        """The margin is 0 up to margin_start_step, then rises linearly over margin_warmup_steps (0: at once)."""
-        past, rise = step - self.margin_start_step, self.margin_warmup_steps
-        share = min(1.0, max(0.0, past / rise)) if rise else float(past >= 0)
-        return SoftmaxArguments(share * self.margin, self.scale)
+        margin = margin_at(step, self.margin, self.margin_start_step, self.margin_warmup_steps)
+        return SoftmaxArguments(margin, self.scale)
 
 
 class TripletConfig(PhaseConfig):
@@ -128,13 +126,8 @@ class TripletConfig(PhaseConfig):
     schedule: Annotated[list[str], AfterValidator(rising_schedule)]
 
     def loss_arguments(self, step: int) -> TripletArguments:
-        """Mining follows the last line of `schedule` whose epoch has begun; before the first line it is `mining`."""
-        epoch, mining = step // self.steps_per_epoch + 1, self.mining
-        for line in self.schedule:
-            first, name = line.split()
-            if epoch >= int(first):
-                mining = name
-        return TripletArguments(self.margin, mining)
+        epoch = step // self.steps_per_epoch + 1
+        return TripletArguments(self.margin, mining_at(epoch, self.mining, self.schedule))
 
 
 class TrainingConfig(Table):

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, cre
 from deepspeaker.corpus.augmented_copies import KINDS
 from deepspeaker.errors import UserError, one_line
 from deepspeaker.losses.triplet import MINING
-from deepspeaker.models import NETWORKS, build_network
-from deepspeaker.scoring import BACKENDS
+from deepspeaker.models.networks import NETWORKS, build_network
+from deepspeaker.scoring.backends import BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
 
 NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # pydantic's errors about keys, not values

@@ -19,7 +19,7 @@ from deepspeaker.errors import run
 from deepspeaker.inference.model_file import gather
 from deepspeaker.recipe.phases import LAST, networks
 from deepspeaker.recipe.results import collect, write_results
-from deepspeaker.scoring import BACKENDS
+from deepspeaker.scoring.backends import BACKENDS
 
 
 def main() -> None:

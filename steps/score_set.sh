@@ -11,8 +11,9 @@ calibrate=false
 
 help_message="Usage: $0 [options] DATA_DIR PHASE_DIR
 Reads PHASE_DIR/embeddings/SET (SET is DATA_DIR's name) and DATA_DIR/{trials*,enroll}. Writes in PHASE_DIR
-scores/SET/TRIALS.BACKEND and quality/SET; with --calibrate true calibration/BACKEND.json; else, by these calibrations,
-log-likelihood ratios llr/SET/TRIALS.BACKEND, and all metrics scores/SET/TRIALS.BACKEND.json.
+scores/SET/TRIALS.BACKEND, and quality/SET if [scoring] has qualities. With --calibrate true, also the calibrations,
+calibration/BACKEND.json. Otherwise all metrics, scores/SET/TRIALS.BACKEND.json, and for each back-end that has a
+calibration the log-likelihood ratios, llr/SET/TRIALS.BACKEND.
   --conf FILE            configuration whose [scoring] is used
   --backends NAMES       back-ends, of 'cosine asnorm plda' ([scoring] backends of the conf)
   --cohort SCP           spk_embedding.scp of the training set, for asnorm and cohort_mean

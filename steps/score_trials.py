@@ -21,8 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import UserError, run
-from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring.asnorm import COHORT_TOP
+from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.inputs import read_embeddings, read_identification, read_task
 from deepspeaker.scoring.plda_files import read_plda
 from deepspeaker.scoring.score_files import write_best, write_scores

@@ -20,8 +20,8 @@ Trains one phase; train.py --help says what is read and written.
   --conf FILE            configuration
   --init CHECKPOINT      checkpoint whose network to start from (none: random weights)
   --seed N               seed of all that is random ($seed)
-  --replace WHEN         when to move an earlier training in OUT_DIR to old/ beside it: changed (if its settings
-                         were others) or always (none: never)
+  --replace WHEN         when to move an earlier training from OUT_DIR to old/ beside it: changed (if its data or
+                         settings differ) or always (also if it is finished); none: never
   --gpus N               number of GPUs of each machine; 0: CPU ($gpus)
   --nnodes N             number of machines ($nnodes)
   --node-rank N          number of this machine, from 0 ($node_rank)

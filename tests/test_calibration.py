@@ -13,10 +13,9 @@ from deepspeaker.scoring.calibration import (
     apply,
     fit,
     read_calibration,
-    score_threshold,
-    threshold,
     write_calibration,
 )
+from deepspeaker.scoring.decisions import score_threshold, threshold
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.quality import measure

@@ -13,7 +13,7 @@ from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.join_embeddings import join_embeddings
 from deepspeaker.metrics import eer
-from deepspeaker.models import build_network
+from deepspeaker.models.networks import build_network
 from deepspeaker.models.padding import pad
 from deepspeaker.provenance import embedded_with, trained_with
 from deepspeaker.recipe.stages import Recipe, parts

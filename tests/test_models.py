@@ -8,9 +8,9 @@ from conftest import ROOT
 
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
-from deepspeaker.models import NETWORKS, build_network
+from deepspeaker.models.base import Network
 from deepspeaker.models.ecapa import Res2
-from deepspeaker.models.network import Network
+from deepspeaker.models.networks import NETWORKS, build_network
 from deepspeaker.models.padding import pad
 from deepspeaker.models.pooling import POOLING, Attentive, mean, statistics
 from deepspeaker.models.rescnn import ChannelFrequencyNorm

@@ -8,9 +8,9 @@ import pytest
 from deepspeaker.datadir.archive import write_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.join_embeddings import speaker_means
-from deepspeaker.scoring import BACKENDS, make_scorer
 from deepspeaker.scoring import scorer as scorer_module
 from deepspeaker.scoring.asnorm import asnorm, statistics
+from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import read_embeddings, read_identification, read_labelled, read_task

@@ -26,7 +26,7 @@ from deepspeaker.extraction.embed import embed
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.losses import SoftmaxArguments
 from deepspeaker.metrics import eer
-from deepspeaker.models import build_network
+from deepspeaker.models.networks import build_network
 from deepspeaker.training import loop
 from deepspeaker.training.batches import Batch
 from deepspeaker.training.state import set_aside

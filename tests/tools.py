@@ -9,7 +9,7 @@ from conftest import RATE, tiny_conf
 from deepspeaker.checkpoint import save, write_model
 from deepspeaker.config import load_config
 from deepspeaker.corpus.synthesis import draw_recording, draw_speaker, draw_utterance
-from deepspeaker.models import build_network
+from deepspeaker.models.networks import build_network
 
 
 def voice(speaker: int, utterance: int = 0, seconds: float = 3.0) -> np.ndarray:

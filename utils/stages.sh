@@ -7,8 +7,8 @@
 #   need N FILE...          fail unless these files, which stage N writes, are there
 #   part_done PART          write the record by which the next run knows that the part is up to date
 #   stage_done WHERE        print how long the stage took, and where its results lie
-# Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir takes
-# --dir for this run alone. fail MESSAGE ends run.sh.
+# Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir locks
+# --dir against a second run.sh. fail MESSAGE ends run.sh.
 
 now=0     # the stage that was announced last
 log=      # log of its steps, named when it fails

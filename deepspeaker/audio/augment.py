@@ -4,8 +4,9 @@ A description is `operation; operation; ...`, applied in this order. Words with 
 operation is one of
 
     speed FACTOR                           FACTOR times faster, pitch and formants with it (Ko et al. 2015)
-    add SNR SECOND FILE [SECOND FILE ...]  each FILE from SECOND on, from its start again where it ends; all of one
-                                           power, their sum SNR decibels below the utterance
+    add SNR SECOND FILE [SECOND FILE ...]  each FILE is read from SECOND on, and repeated from its start when it
+                                           ends; all are scaled to equal power, and their sum lies SNR dB below the
+                                           utterance
     reverb FILE                            convolved with the impulse response FILE, its direct sound staying in place
 """
 

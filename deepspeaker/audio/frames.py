@@ -1,4 +1,4 @@
-"""The length of a frame and the step between frames, apart from the front-end: who needs only these needs no torch."""
+"""The length of a frame and the step between frames, in a file that needs no torch."""
 
 FRAME_LENGTH = 0.025  # seconds
 FRAME_SHIFT = 0.010  # seconds

@@ -1,7 +1,7 @@
 """Job arrays in Slurm: sent by sbatch, watched by squeue, ended by scancel. No accounting database is needed.
 
-Slurm knows whether a job has ended, even of dead nodes and of jobs that it put back into the queue. A job that succeeds
-also leaves a file: this is seen sooner, and also where Slurm has forgotten the job or does not answer.
+Slurm is asked whether a job has ended; it also knows this for jobs on dead nodes and for requeued jobs. A job that
+succeeds also leaves a file, which is seen sooner, and even if Slurm has forgotten the job or does not answer.
 """
 
 import glob

@@ -10,7 +10,7 @@ from torch import Tensor
 from deepspeaker.config import Config, EmbeddingConfig
 from deepspeaker.extraction.fbank import normalize
 from deepspeaker.extraction.feature_set import FeatureSet
-from deepspeaker.models.network import Network
+from deepspeaker.models.base import Network
 from deepspeaker.models.padding import pad
 
 BATCH = 4000  # frames of a padded batch at most, unless one utterance has more: what stays in the cache of a CPU

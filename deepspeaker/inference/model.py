@@ -29,8 +29,9 @@ from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
 from deepspeaker.inference.speech_check import Trust, check_voice, judge, net_speech
 from deepspeaker.provenance import embedded_with
-from deepspeaker.scoring import BACKENDS, make_scorer
-from deepspeaker.scoring.calibration import Calibration, apply, threshold
+from deepspeaker.scoring.backends import BACKENDS, make_scorer
+from deepspeaker.scoring.calibration import Calibration, apply
+from deepspeaker.scoring.decisions import threshold
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.needs import needs

@@ -12,7 +12,7 @@ from deepspeaker import __version__
 from deepspeaker.config import ScoringConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError
-from deepspeaker.scoring import needed
+from deepspeaker.scoring.backends import needed
 from deepspeaker.scoring.calibration import read_calibration
 from deepspeaker.scoring.inputs import read_embeddings
 from deepspeaker.scoring.plda_files import read_plda

@@ -1,8 +1,8 @@
 """How far a recording can be trusted: how much speech it has, how loud and how clipped it is, and whether it is speech.
 
-The pitch of speech glides; noise has no pitch, and instruments hold theirs during a note. Pitch is the highest peak of
-a frame's autocorrelation, divided by the window's (Boersma, Proceedings of the Institute of Phonetic Sciences 17,
-1993).
+The pitch of speech glides; noise has no pitch, and instruments hold theirs during a note. The period of the pitch is
+the lag of the highest peak of a frame's autocorrelation, divided by that of the window (Boersma, Proceedings of the
+Institute of Phonetic Sciences 17, 1993).
 """
 
 import math

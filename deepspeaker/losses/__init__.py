@@ -8,10 +8,8 @@
 
 tests/test_losses.py checks this for every loss here.
 
-softmax.py  stage 3: classification of the training speakers, plain or with an additive angular margin
-triplet.py  stage 4: triplet loss on cosines, and the mining of triplets in a batch
-
-How the margin and the mining change during training (warm-up, schedule) is in deepspeaker/config.py, `loss_arguments`.
+softmax.py  stage 3: classification of the training speakers, plain or with an additive angular margin; its warm-up
+triplet.py  stage 4: triplet loss on cosines, the mining of triplets in a batch; the schedule of the mining
 """
 
 from collections.abc import Callable

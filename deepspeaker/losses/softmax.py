@@ -41,6 +41,13 @@ class Softmax(nn.Module):
         return F.cross_entropy(scale * cosine, speakers), {"accuracy": accuracy}
 
 
+def margin_at(step: int, margin: float, start: int, warmup: int) -> float:
+    """The margin at a step, counted from 0: 0 up to `start`, then rising linearly over `warmup` steps (0: at once)."""
+    past = step - start
+    share = min(1.0, max(0.0, past / warmup)) if warmup else float(past >= 0)
+    return share * margin
+
+
 def with_margin(cosine: Tensor, margin: float) -> Tensor:
     """cos(angle) -> cos(angle + margin), element by element; where angle + margin exceeds pi, it falls linearly."""
     sine = (1.0 - cosine.square()).clamp_min(1e-7).sqrt()

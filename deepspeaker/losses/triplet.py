@@ -1,5 +1,6 @@
 """Triplet loss on cosine similarity (Li et al., Deep Speaker, arXiv 1705.02304, equation 8)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,16 @@ class TripletArguments(NamedTuple):
 
     margin: float  # of the cosines
     mining: str  # a name of MINING
+
+
+def mining_at(epoch: int, mining: str, schedule: Sequence[str]) -> str:
+    """The mining in an epoch, counted from 1: that of the last line `EPOCH MINING` of the schedule whose epoch has
+    begun; before the first line it is `mining`."""
+    for line in schedule:
+        first, name = line.split()
+        if epoch >= int(first):
+            mining = name
+    return mining
 
 
 class Triplet(nn.Module):

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from deepspeaker.errors import UserError
-from deepspeaker.scoring.calibration import threshold
+from deepspeaker.scoring.decisions import threshold
 
 THRESHOLDS_AT_ONCE = 1 << 20  # bounds the memory
 

@@ -1,6 +1,6 @@
-"""Speaker-embedding networks by name, and what each promises.
+"""Speaker-embedding networks, and what each promises.
 
-A network is a `Network` (network.py), and
+A network is a `Network` (base.py), and
 
 - it is built from num_mel_bins (F) and keyword-only plain arguments, the keys of the configuration's section [model];
 - forward(features (B, T, F), ends=None) -> embeddings (B, E) of unit length, in float32 or float64, for any T >= 1;
@@ -8,7 +8,8 @@ A network is a `Network` (network.py), and
   embedding that it gets alone;
 - the attribute `embedding_dim` is E.
 
-network.py  the type of a network
+networks.py NETWORKS: the networks by name
+base.py     the type of a network
 rescnn.py   "rescnn": the residual network of the Deep Speaker paper
 gru.py      "gru": the recurrent network of the same paper
 resnet.py   "resnet": ResNet34 and the like
@@ -16,21 +17,6 @@ ecapa.py    "ecapa": ECAPA-TDNN
 pooling.py  the end of every network: pooling over time, unit length
 padding.py  utterances of different lengths in one batch
 
-tests/test_models.py checks the promise for every name here. A new network is one file, one line in NETWORKS, and its
-smallest arguments in that test.
+tests/test_models.py checks the promise for every name here. A new network is one file, one line in NETWORKS of
+networks.py, and its smallest arguments in that test.
 """
-
-from collections.abc import Mapping
-
-from deepspeaker.models.ecapa import ECAPA
-from deepspeaker.models.gru import GRU
-from deepspeaker.models.network import Network
-from deepspeaker.models.rescnn import ResCNN
-from deepspeaker.models.resnet import ResNet
-
-NETWORKS: dict[str, type[Network]] = {"rescnn": ResCNN, "gru": GRU, "resnet": ResNet, "ecapa": ECAPA}
-
-
-def build_network(num_mel_bins: int, name: str, options: Mapping[str, object]) -> Network:
-    """A network with random weights for features of `num_mel_bins` values, from its name and its other arguments."""
-    return NETWORKS[name](num_mel_bins, **options)

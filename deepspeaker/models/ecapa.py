@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
-from deepspeaker.models.network import Network
+from deepspeaker.models.base import Network
 from deepspeaker.models.padding import Ends, clear, each
 from deepspeaker.models.pooling import build_pooling, full, mean, unit
 

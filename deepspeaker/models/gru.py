@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.models.network import Network
+from deepspeaker.models.base import Network
 from deepspeaker.models.padding import Ends, each
 from deepspeaker.models.pooling import build_pooling, full, unit
 from deepspeaker.models.rescnn import Entrance, find_norm

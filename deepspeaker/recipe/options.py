@@ -12,7 +12,7 @@ from pathlib import Path
 from deepspeaker.conf_files import read_tables
 from deepspeaker.corpus.augmented_copies import KINDS, training_set
 from deepspeaker.errors import UserError
-from deepspeaker.scoring import needed
+from deepspeaker.scoring.backends import needed
 
 OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
            "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",

@@ -1,8 +1,8 @@
 """Adaptive symmetric score normalisation: Matejka et al., Analysis of score normalization in multilingual speaker
 recognition, Interspeech 2017.
 
-The cosines of an embedding with a cohort of other speakers show which cosines are high for it. Only its `cohort_top`
-highest are used: a trial's score is the mean over its two sides of (cosine - their mean) / their standard deviation.
+For each side of a trial, m and s are the mean and the standard deviation of the `cohort_top` highest cosines of its
+embedding with a cohort of other speakers. The score is the mean over both sides of (cosine - m) / s.
 """
 
 import numpy as np

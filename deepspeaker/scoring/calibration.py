@@ -1,4 +1,4 @@
-"""Calibration: scores -> log-likelihood ratios (natural logarithm), and the decision threshold on these.
+"""Calibration: scores -> log-likelihood ratios (natural logarithm).
 
 A calibration is an affine function of the score and, optionally, of qualities. It is fitted by logistic regression in
 which all targets together weigh `prior` and all nontargets 1 - prior (Brummer & du Preez, Application-independent
@@ -64,28 +64,6 @@ def apply(calibration: Calibration, columns: Mapping[str, np.ndarray]) -> np.nda
 
 def logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
-
-
-def threshold(prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
-    """The decision threshold: the log-likelihood ratio above which accepting has the lower expected cost.
-
-    prior: of targets where the system is used.
-    """
-    return math.log(cost_false_accept) - math.log(cost_miss) - logit(prior)
-
-
-def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1.0,
-                    cost_false_accept: float = 1.0) -> float:
-    """The decision threshold on scores before calibration.
-
-    UserError where there is none: with qualities, or where the llr does not rise with the score.
-    """
-    slope = calibration.weights["score"]
-    if len(calibration.weights) > 1 or slope <= 0:
-        terms = " + ".join(f"{weight:g} {name}" for name, weight in calibration.weights.items())
-        raise UserError(f"no threshold on scores corresponds to one on log-likelihood ratios: llr = "
-                        f"{calibration.offset:g} + {terms}")
-    return (threshold(prior, cost_miss, cost_false_accept) - calibration.offset) / slope
 
 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:

@@ -13,6 +13,6 @@ state.py           a run: checkpoints, resuming, the mean of the last epochs, mo
 distributed.py     several processes that train one network (torchrun)
 stop.py            SIGTERM and SIGINT: finish the step, write a checkpoint, exit
 
-What changes during training is in deepspeaker/config.py: learning rate (PhaseConfig.learning_rate_at), warm-up of the
-margin (SoftmaxConfig.loss_arguments), schedule of the mining (TripletConfig.loss_arguments).
+What changes during training: the learning rate (learning_rate_at in deepspeaker/config.py), the margin (margin_at in
+losses/softmax.py), the mining (mining_at in losses/triplet.py).
 """

@@ -11,7 +11,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed_set
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.metrics import eer
-from deepspeaker.models.network import Network
+from deepspeaker.models.base import Network
 from deepspeaker.training import distributed
 
 

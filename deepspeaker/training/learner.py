@@ -11,8 +11,8 @@ from deepspeaker.checkpoint import load_network
 from deepspeaker.config import BatchConfig, Config, TrainingConfig
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LOSSES, LossArguments
-from deepspeaker.models import build_network
-from deepspeaker.models.network import Network
+from deepspeaker.models.base import Network
+from deepspeaker.models.networks import build_network
 from deepspeaker.provenance import differences
 from deepspeaker.training import distributed
 from deepspeaker.training.gauges import spread

@@ -108,8 +108,8 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(_number(seed, phase))
     learner = build_learner(config, phase, len(data.speakers), init, device)
-    run = Run(config, phase, out_dir, seed, device, identity, learner, distributed.parallel(learner),
-              build_optimizer(learner, config.training), CollapseAlarm(settings.margin))
+    run = Run(config, phase, out_dir, seed, device, identity, learner, parallel=distributed.parallel(learner),
+              optimizer=build_optimizer(learner, config.training), alarm=CollapseAlarm(settings.margin))
     run.restore()
     if run.step == 0:
         run.save_network("initial.pt")

@@ -59,8 +59,8 @@ Clusters
   --nj N                 parallel jobs of stages 2 and 5 (number of cores, $nj)
   --train-cmd CMD        engine of stages 2 and 5, e.g. 'slurm.pl --mem 4G' (that of cmd.sh)
   --cuda-cmd CMD         engine of training, e.g. 'slurm.pl --gpu 4'; none: started here (that of cmd.sh)
-  --nnodes N             machines for stages 3 and 4, which share DIR: one job of --cuda-cmd, or run.sh started
-                         on each with --node-rank and --rdzv-endpoint ($nnodes)
+  --nnodes N             number of machines for stages 3 and 4, which all see DIR: --cuda-cmd starts one job on them,
+                         or start run.sh on each, with --node-rank and --rdzv-endpoint ($nnodes)
   --node-rank N          number of this machine, from 0 ($node_rank)
   --rdzv-endpoint H:P    host of machine 0 and a free port of it"
 

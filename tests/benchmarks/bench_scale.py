@@ -138,7 +138,7 @@ def make_network(path: Path) -> None:
     """The network of small.toml, untrained."""
     from deepspeaker.checkpoint import save
     from deepspeaker.config import load_config
-    from deepspeaker.models import build_network
+    from deepspeaker.models.networks import build_network
 
     config = load_config(CONF)
     network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)

@@ -36,7 +36,7 @@ from deepspeaker.config import load_config, set_values  # noqa: E402
 from deepspeaker.inference import speaker_database  # noqa: E402
 from deepspeaker.inference.bulk import embed_all  # noqa: E402
 from deepspeaker.inference.model import load  # noqa: E402
-from deepspeaker.models import build_network  # noqa: E402
+from deepspeaker.models.networks import build_network  # noqa: E402
 
 RATE, FILES, ROUNDS, PAIRS, PROCESSES, CALLS = 16000, 1000, 2, 20, 4, 50
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

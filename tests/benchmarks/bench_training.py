@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepspeaker.config import BatchConfig, config_from_tables, load_config
 from deepspeaker.datadir.archive import append
 from deepspeaker.losses.triplet import MINING, triplet_loss
-from deepspeaker.models import build_network
+from deepspeaker.models.networks import build_network
 from deepspeaker.training import distributed
 from deepspeaker.training import loop as training
 from deepspeaker.training.batches import Ahead, TrainingSet
