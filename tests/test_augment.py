@@ -329,8 +329,8 @@ def test_space_for_copies_is_counted(data_dir, conf, call, tmp_path):
     """Of 24,000 frames: 64 bins of 2 bytes and 4 bytes of voice activity each, 3.168 MB; the same for each copy."""
     source, step = data_dir(speakers=1, utterances=1, seconds=240.0), ROOT / "steps/check_space.py"
     settings = conf({"augment.speeds": [0.9, 1.1], "features.num_mel_bins": 64, "features.compress": True})
-    for options, expected in (((), "about 3.2 MB of features"),
-                              (("--copies", source, "speed reverb"), "about 12.7 MB of features")):
+    for options, expected in (((), "   Expect about 24,000 frames in 3.2 MB; "),
+                              (("--copies", source, "speed reverb"), "   Expect about 96,000 frames in 12.7 MB; ")):
         done = call(step, "--conf", settings, *options, tmp_path / "fbank", source)
         assert done.returncode == 0 and done.stdout.startswith(expected), done.stdout + done.stderr
     wrong = call(step, "--conf", settings, "--copies", source, "echo", tmp_path / "fbank", source)

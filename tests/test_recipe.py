@@ -99,7 +99,8 @@ def test_the_report_knows_the_stages_and_the_command_line(finished):
             "softmax", "triplet", "untrained") for name in ("dev", "test")), "6", "7"]
     assert all("--dir out" in record["command"] for record in made)
     page = (out / "exp/tiny/report.html").read_text()
-    assert "--conf tiny.toml --dir out --nj 3 --gpus 0" in page and "too few for intervals" in page
+    assert "--conf tiny.toml --dir out --nj 3 --gpus 0" in page and (
+        "Too few speakers of this list have target trials for intervals" in page)
     assert f"{out}/corpus/" in page
 
 
