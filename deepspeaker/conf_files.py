@@ -21,6 +21,23 @@ def read_tables(path: str | os.PathLike[str]) -> Tables:
     return _merged_with_base(Path(path), [])
 
 
+def value(tables: Tables, path: str | os.PathLike[str], section: str, key: str) -> Any:
+    """A value of the tables that were read from `path`; UserError where it is missing."""
+    if section not in tables:
+        raise UserError(f"{path}: section {section} is missing")
+    if key not in tables[section]:
+        raise UserError(f"{path}: [{section}] key {key} is missing")
+    return tables[section][key]
+
+
+def names(tables: Tables, path: str | os.PathLike[str], section: str, key: str) -> list[str]:
+    """A value that is a list of names; UserError where it is missing or anything else."""
+    found = value(tables, path, section, key)
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise UserError(f"{path}: [{section}] {key}: expected a list of names, found {found!r}")
+    return found
+
+
 def _merged_with_base(path: Path, chain: Sequence[Path]) -> Tables:
     """chain: the files whose `base` lines led to this one."""
     chain = [*chain, path]

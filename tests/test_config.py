@@ -260,6 +260,16 @@ def test_steps_have_the_defaults_of_the_explained_configuration():
     assert (scoring.cohort_top, scoring.plda_dim, scoring.calibration_prior) == (COHORT_TOP, DIMENSIONS, PRIOR)
 
 
+def test_the_learning_rate_falls_to_its_last_value(tmp_path):
+    """Over 4 steps: up in 2, then down to the last, linearly and by equal factors."""
+    rates = {"learning_rate": 0.8, "final_learning_rate": 0.2, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 2}
+    for decay, expected in (("linear", [0.4, 0.8, 0.8, 0.6, 0.4, 0.2]),
+                            ("exponential", [0.4, 0.8, 0.8, 0.504, 0.3175, 0.2])):
+        changes = [f"softmax.{key}={value}" for key, value in rates.items()] + [f'softmax.decay="{decay}"']
+        settings = set_values(DEMO, changes).softmax
+        assert [settings.learning_rate_at(step) for step in range(6)] == pytest.approx(expected, rel=1e-3)
+
+
 def test_values_and_whole_sections_are_set():
     config = load_config(ROOT / "egs/voxceleb/conf/demo.toml")
     found = set_values(config, ["softmax.margin=0.3", "model.blocks=2"])

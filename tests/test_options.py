@@ -60,6 +60,9 @@ def test_changes_make_a_configuration_of_their_own(found):
     config = load_config(got["conf"])
     os.unlink(got["conf"])
     assert (config.softmax.margin, config.triplet.epochs) == (0.5, 7) and got["exp"].endswith("exp/x")
+    got = found(set='scoring.backends=["plda"] augment.copies=["speed"]', name="x")
+    os.unlink(got["conf"])
+    assert (got["backend"], got["needs"], got["augment"]) == ("plda", "plda", "speed")
 
 
 def test_a_network_to_start_from(found, tmp_path):
@@ -85,6 +88,19 @@ def test_sounds(found, tmp_path):
     assert (got["augment"], got["musan"], got["rirs"]) == ("speed noise reverb", str(tmp_path / "musan"), "")
     assert got["train"] == str(RECIPE / "data/train_augmented")
     assert tracked(got, "musan") == [got["musan"]] and found(augment="reverb speed")["augment"] == "reverb speed"
+
+
+@pytest.mark.parametrize("text, message", [
+    ("[scoring]\nbackends = []\n", r"bad.toml: \[scoring\] key qualities is missing"),
+    ("[features]\nvad = true\n", "bad.toml: section scoring is missing"),
+    ("[scoring]\nbackends = 'cosine'\n", r"bad.toml: \[scoring\] backends: expected a list of names, found 'cosine'"),
+    ("[scoring]\nbackends = []\nqualities = [1]\n", r"\[scoring\] qualities: expected a list of names, found \[1\]"),
+    ("[scoring]\nbackends = []\nqualities = []\n", "bad.toml: section augment is missing"),
+    ("base = 'none.toml'\n", "bad.toml: base: no such file: "), ("[scoring\n", "bad.toml: not TOML")])
+def test_a_configuration_that_run_sh_cannot_read(found, tmp_path, text, message):
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        found(conf="bad.toml")
 
 
 MACHINES = {"nnodes": "2", "stage": "3", "stop_stage": "4", "rdzv_endpoint": "h:1"}

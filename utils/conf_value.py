@@ -10,17 +10,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.conf_files import read_tables
-from deepspeaker.errors import UserError, run
+from deepspeaker.conf_files import read_tables, value
+from deepspeaker.errors import run
 
 
 def main() -> None:
     conf, section, key = sys.argv[1:]
-    tables = read_tables(conf)
-    if key not in tables.get(section, {}):
-        raise UserError(f"{conf}: [{section}] key {key} is missing")
-    value = tables[section][key]
-    print(*value if isinstance(value, list) else [value])
+    found = value(read_tables(conf), conf, section, key)
+    print(*found if isinstance(found, list) else [found])
 
 
 if __name__ == "__main__":

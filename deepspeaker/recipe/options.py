@@ -8,11 +8,15 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepspeaker.conf_files import read_tables
+from deepspeaker.conf_files import names, read_tables
 from deepspeaker.corpus.augmented_copies import KINDS, training_set
 from deepspeaker.errors import UserError
 from deepspeaker.scoring.backends import needed
+
+if TYPE_CHECKING:
+    from deepspeaker.config import Config
 
 OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
            "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",
@@ -34,10 +38,11 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     folder = _absolute(given["dir"], caller) or recipe
     root = _root(given, corpus, caller, folder)
     conf = _conf(given, corpus, caller, recipe)
-    tables = read_tables(conf)
-    backends = given["backend"] or " ".join(tables["scoring"]["backends"])
-    needs = needed(backends.split(), tables["scoring"]["qualities"])
-    augment = given["augment"] or " ".join(tables["augment"]["copies"])
+    changed = _changed(conf, given["set"]) if given["set"] else None
+    tables = changed.as_tables() if changed else read_tables(conf)
+    backends = given["backend"] or " ".join(names(tables, conf, "scoring", "backends"))
+    needs = needed(backends.split(), names(tables, conf, "scoring", "qualities"))
+    augment = given["augment"] or " ".join(names(tables, conf, "augment", "copies"))
     musan, rirs = _sounds(given, augment, caller)
     init = _file(given, "init", caller)
     gpus = _gpus(given)
@@ -45,8 +50,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     exp = folder / "exp" / (given["name"] or conf.stem)
     by_hand = init if given["stage"] == "4" else None  # with --stage 4, --init starts the triplet phase
     start, init = by_hand or exp / "softmax/final.pt", None if by_hand else init
-    if given["set"]:
-        conf = _changed(conf, given["set"])
+    if changed:
+        conf = _temporary_file(changed)
     recipe_options = {
         "dir": folder, "exp": exp, "corpus": corpus, "corpus-opts": given["corpus_opts"], "root": root,
         "augment": augment, "musan": musan or "", "rirs": rirs or "", "seed": given["seed"], "init": init or "",
@@ -107,14 +112,20 @@ def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
     raise UserError(f"--conf {name}: no such file in {caller} or {recipe}")
 
 
-def _changed(conf: Path, changes: str) -> Path:
-    """A temporary file with the configuration changed by --set; run.sh moves it to exp/NAME."""
-    from deepspeaker.config import load_config, set_values, write_config
+def _changed(conf: Path, changes: str) -> "Config":
+    """The configuration with the changes of --set."""
+    from deepspeaker.config import load_config, set_values
 
-    changed = set_values(load_config(conf), changes.split())
+    return set_values(load_config(conf), changes.split())
+
+
+def _temporary_file(config: "Config") -> Path:
+    """A file with the configuration, which run.sh moves to exp/NAME."""
+    from deepspeaker.config import write_config
+
     handle, name = tempfile.mkstemp(suffix=".toml")
     os.close(handle)
-    write_config(name, changed)
+    write_config(name, config)
     return Path(name)
 
 
