@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
-from deepspeaker.metrics import compare
+from deepspeaker.metrics.compare import compare
 from deepspeaker.metrics.describe import read_alike
 from deepspeaker.metrics.sides import trial_sides
 from deepspeaker.scoring.score_files import read_scored

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeaker.metrics import compare, compute_metrics, eer, llr_metrics, score_metrics
 from deepspeaker.metrics.bootstrap import SortedSpeakers, draws, enough_speakers, interval, resampled
 from deepspeaker.metrics.breakdown import Grouping, breakdown
+from deepspeaker.metrics.compare import compare
+from deepspeaker.metrics.describe import compute_metrics, eer, llr_metrics, score_metrics
 from deepspeaker.metrics.rates import rank
 
 

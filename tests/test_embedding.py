@@ -12,7 +12,7 @@ from deepspeaker.extraction import make_embeddings
 from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.join_embeddings import join_embeddings
-from deepspeaker.metrics import eer
+from deepspeaker.metrics.describe import eer
 from deepspeaker.models.networks import build_network
 from deepspeaker.models.padding import pad
 from deepspeaker.provenance import embedded_with, trained_with

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from deepspeaker import metrics
 from deepspeaker.errors import UserError
-from deepspeaker.metrics import compute_metrics, rates
+from deepspeaker.metrics import describe, rates
+from deepspeaker.metrics.describe import compute_metrics
 from deepspeaker.metrics.likelihood import cllr, min_cllr
 from deepspeaker.metrics.rates import act_dcf, eer, eer_kaldi, eer_threshold, error_rates, min_dcf, miss_at, rank
 
@@ -40,7 +40,7 @@ def test_worked_by_hand():
     ([3, 4], [1, 2], 0), ([1, 2], [3, 4], 1), ([1, 1], [1, 1, 1], 0.5), ([2, 1], [1, 0], 0.25),
     ([1, 2, 3, 4], [0, 1.5], 0.25), ([5], [1], 0)])
 def test_eer_of_small_lists(targets, nontargets, expected):
-    assert metrics.eer(*trials(targets, nontargets)) == pytest.approx(expected, abs=1e-12)
+    assert describe.eer(*trials(targets, nontargets)) == pytest.approx(expected, abs=1e-12)
 
 
 @given(lists)
@@ -169,7 +169,7 @@ def test_perfect_scores():
 
 def test_degenerate_lists_are_errors():
     with pytest.raises(UserError, match="2 target and 0 nontarget"):
-        metrics.eer(*trials([1, 2], []))
+        describe.eer(*trials([1, 2], []))
     with pytest.raises(UserError, match="0 target and 1 nontarget"):
         compute_metrics(*trials([], [1]))
     with pytest.raises(UserError, match="0 target and 0 nontarget"):

@@ -8,7 +8,7 @@ import scipy.linalg
 
 from deepspeaker.datadir.archive import write_vectors
 from deepspeaker.errors import UserError
-from deepspeaker.metrics import eer
+from deepspeaker.metrics.describe import eer
 from deepspeaker.scoring.cosine import cosine
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.plda import (

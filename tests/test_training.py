@@ -25,7 +25,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.losses import SoftmaxArguments
-from deepspeaker.metrics import eer
+from deepspeaker.metrics.describe import eer
 from deepspeaker.models.networks import build_network
 from deepspeaker.training import loop
 from deepspeaker.training.batches import Batch

@@ -1,17 +1,72 @@
-"""The results of one score file: metrics, intervals, identification, breakdowns."""
+"""All metrics of a list of scored trials, with intervals; the results of a score file, with breakdowns."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from deepspeaker.errors import UserError
-from deepspeaker.metrics import compute_metrics
-from deepspeaker.metrics.bootstrap import enough_speakers
+from deepspeaker.metrics import rates
+from deepspeaker.metrics.bootstrap import enough_speakers, interval, resampled
 from deepspeaker.metrics.breakdown import breakdown
 from deepspeaker.metrics.identification import identification
+from deepspeaker.metrics.likelihood import cllr, costs, min_cllr, runs
+from deepspeaker.metrics.rates import Ranking, act_dcf, eer_kaldi, min_dcf, miss_at, rank
 from deepspeaker.metrics.sides import grouping, identification_ranks, trial_sides
 from deepspeaker.scoring.score_files import Scored, read_scored
+
+DCF_PRIORS = (0.05, 0.01, 0.001)  # of targets, with both costs 1
+FALSE_ACCEPTS = (0.01, 0.001)  # rates at which the miss rate is given
+Metrics = Mapping[str, Callable[[Ranking], float]]
+
+
+def eer(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Equal error rate, 0..1, interpolated; raises UserError as rates.rank."""
+    return rates.eer(rank(scores, labels))
+
+
+def score_metrics() -> Metrics:
+    """Name -> metric, of those that depend on the order of the scores alone."""
+    return {"eer": lambda r: 100 * rates.eer(r), "eer_kaldi": lambda r: 100 * eer_kaldi(r),
+            **{f"min_dcf_{prior}": partial(min_dcf, prior=prior) for prior in DCF_PRIORS},
+            **{f"miss_at_fa_{rate}": partial(_miss_percent, false_accept=rate) for rate in FALSE_ACCEPTS}}
+
+
+def _miss_percent(ranking: Ranking, false_accept: float) -> float:
+    return 100 * miss_at(ranking, false_accept)
+
+
+def llr_metrics(ranking: Ranking) -> Metrics:
+    """Name -> metric, of those of natural-log likelihood ratios. They hold for this ranking, with any weights."""
+    return {**{f"act_dcf_{prior}": partial(act_dcf, prior=prior) for prior in DCF_PRIORS},
+            "cllr": partial(cllr, of_trials=costs(ranking)), "min_cllr": partial(min_cllr, ends=runs(ranking))}
+
+
+def compute_metrics(scores: np.ndarray, labels: np.ndarray, llr: np.ndarray | None = None,
+                    speakers: np.ndarray | None = None) -> dict[str, float | int | None]:
+    """All metrics of a list; with `llr` (n,) those of likelihood ratios; with `speakers` each NAME's interval.
+
+    NAME_low and NAME_high are None where too few speakers have target trials (bootstrap.MIN_SPEAKERS).
+    """
+    kinds = [(scores, lambda _: score_metrics())] + ([(llr, llr_metrics)] if llr is not None else [])
+    found: dict[str, float | int | None] = {}
+    for values, metrics_of in kinds:
+        ranking = rank(values, labels)
+        metrics = metrics_of(ranking)
+        ends = intervals(values, labels, speakers, metrics) if speakers is not None else {}
+        for name, metric in metrics.items():
+            found[name] = metric(ranking)
+            found |= dict(zip((f"{name}_low", f"{name}_high"), ends.get(name, ()), strict=False))
+    return found | {"n_target": int(labels.sum()), "n_nontarget": int((~labels).sum())}
+
+
+def intervals(scores: np.ndarray, labels: np.ndarray, speakers: np.ndarray,
+              metrics: Metrics) -> dict[str, tuple[float, float] | tuple[None, None]]:
+    """The interval of each metric; (None, None) where there are too few speakers."""
+    if not enough_speakers(labels, speakers):
+        return dict.fromkeys(metrics, (None, None))
+    return {name: interval(values) for name, values in resampled(scores, labels, speakers, metrics).items()}
 
 
 def read_alike(scores: str | os.PathLike[str], trials: str | os.PathLike[str], like: Scored) -> np.ndarray:

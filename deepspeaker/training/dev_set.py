@@ -10,7 +10,7 @@ from deepspeaker.datadir.trials import read_trials
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed_set
 from deepspeaker.extraction.feature_set import FeatureSet
-from deepspeaker.metrics import eer
+from deepspeaker.metrics.describe import eer
 from deepspeaker.models.base import Network
 from deepspeaker.training import distributed
 

@@ -29,8 +29,8 @@ import numpy as np  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from deepspeaker.datadir.archive import write_vectors  # noqa: E402
-from deepspeaker.metrics import compute_metrics, score_metrics  # noqa: E402
 from deepspeaker.metrics.bootstrap import RESAMPLES, draws, resampled  # noqa: E402
+from deepspeaker.metrics.describe import compute_metrics, score_metrics  # noqa: E402
 from deepspeaker.metrics.rates import eer, min_dcf, rank  # noqa: E402
 from deepspeaker.scoring.cosine import cosine  # noqa: E402
 from deepspeaker.scoring.inputs import read_task  # noqa: E402

@@ -10,9 +10,9 @@ import numpy as np
 
 from deepspeaker.datadir import Segment, read_segments, read_table
 from deepspeaker.datadir.trials import TrialList
-from deepspeaker.metrics import difference, score_metrics
 from deepspeaker.metrics.bootstrap import enough_speakers, resampled
-from deepspeaker.metrics.describe import read_alike
+from deepspeaker.metrics.compare import difference
+from deepspeaker.metrics.describe import read_alike, score_metrics
 from deepspeaker.metrics.rates import eer_threshold, rank
 from deepspeaker.metrics.sides import Sides, trial_sides
 from deepspeaker.recipe.results import collect
