@@ -12,9 +12,8 @@ import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
 
-from deepspeaker.audio import commands, ffmpeg, sndfile
+from deepspeaker.audio import commands, ffmpeg, probe, read_audio, sndfile
 from deepspeaker.audio.decoding import Truncated
-from deepspeaker.audio.reading import probe, read_audio
 from deepspeaker.errors import UserError
 
 

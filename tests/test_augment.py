@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import RATE, ROOT, make_features, noise, write_wav
 
+from deepspeaker.audio import read_audio
 from deepspeaker.audio.augment import augment
-from deepspeaker.audio.reading import read_audio
 from deepspeaker.audio.simulated_rooms import simulate_rooms
 from deepspeaker.config import load_config
 from deepspeaker.corpus.augmented_copies import copy_names, noisy_copy, remove_copies, reverberant_copy, speed_copy

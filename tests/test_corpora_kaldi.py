@@ -56,7 +56,7 @@ def test_kaldi_relative_paths_are_those_of_the_recipe(tmp_path, base):
 
 
 def test_kaldi_commands_find_their_relative_files(tmp_path, call):
-    from deepspeaker.audio.reading import read_audio
+    from deepspeaker.audio import read_audio
 
     recipe = tmp_path / "egs/s 5"
     folder = kaldi(recipe / "data", entry="cat wav/{speaker}/{number}.wav | cat |")

@@ -11,7 +11,7 @@ from conftest import RATE, ROOT, environment, write_wav
 from tools import model_file, voice
 
 import deepspeaker
-from deepspeaker.audio.reading import read_audio
+from deepspeaker.audio import read_audio
 from deepspeaker.checkpoint import load as load_checkpoint
 from deepspeaker.checkpoint import save
 from deepspeaker.config import EmbeddingConfig, load_config

@@ -10,4 +10,8 @@ simulated_rooms.py  impulse responses of simulated rooms
 frames.py           length and shift of frames
 """
 
+from deepspeaker.audio.reading import Audio, probe, read_audio
+
+__all__ = ["SAMPLE_RATE", "Audio", "probe", "read_audio"]
+
 SAMPLE_RATE = 16000  # Hz, of the corpora this is made for; another rate is converted to what the features ask for

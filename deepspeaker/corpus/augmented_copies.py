@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepspeaker.audio import probe
 from deepspeaker.audio.augment import SEPARATOR
-from deepspeaker.audio.reading import probe
 from deepspeaker.audio.simulated_rooms import ROOMS
 from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown

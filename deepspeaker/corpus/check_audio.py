@@ -9,9 +9,8 @@ from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from deepspeaker.audio import SAMPLE_RATE
+from deepspeaker.audio import SAMPLE_RATE, probe
 from deepspeaker.audio.decoding import Header, Truncated
-from deepspeaker.audio.reading import probe
 from deepspeaker.errors import UserError
 
 T = TypeVar("T")

@@ -33,8 +33,8 @@ def seconds(entry: str) -> float:
     """Length of the audio of a wav.scp entry: a path, or a command with a | at its end."""
     import soundfile  # here alone, and what imports it: the other tools start without it
 
+    from deepspeaker.audio import read_audio
     from deepspeaker.audio.commands import pipe_output
-    from deepspeaker.audio.reading import read_audio
 
     is_command = entry.endswith("|")
     if not is_command and not Path(entry).is_file():

@@ -19,10 +19,10 @@ import torch
 
 from deepspeaker import __version__
 from deepspeaker.atomic import atomic
+from deepspeaker.audio import Audio, read_audio
 from deepspeaker.audio.augment import augment
 from deepspeaker.audio.commands import PIPE_TIMEOUT
 from deepspeaker.audio.frames import FRAME_SHIFT
-from deepspeaker.audio.reading import Audio, read_audio
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import MAX_UNUSABLE_SHARE, archives, read_lists, read_segments, read_table, write_table
 from deepspeaker.datadir.archive import append

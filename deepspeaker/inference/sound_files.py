@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from deepspeaker.audio import probe, read_audio
 from deepspeaker.audio.commands import MOST_PIPED
-from deepspeaker.audio.reading import probe, read_audio
 from deepspeaker.errors import UserError
 
 STDIN = "-"  # the name of standard input

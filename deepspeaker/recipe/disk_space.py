@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepspeaker.audio import probe
 from deepspeaker.audio.frames import FRAME_SHIFT
-from deepspeaker.audio.reading import probe
 from deepspeaker.datadir import read_segments, read_table
 from deepspeaker.errors import UserError
 

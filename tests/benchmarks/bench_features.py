@@ -31,7 +31,7 @@ import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from deepspeaker.audio.reading import read_audio  # noqa: E402
+from deepspeaker.audio import read_audio  # noqa: E402
 from deepspeaker.config import load_config  # noqa: E402
 from deepspeaker.datadir import write_table  # noqa: E402
 from deepspeaker.datadir.archive import MatrixTable, append  # noqa: E402
