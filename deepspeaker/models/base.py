@@ -1,5 +1,6 @@
 """The type of every network."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -13,6 +14,6 @@ class Network(nn.Module):
     embedding_dim: int  # E
     __call__: Callable[..., Tensor]
 
+    @abstractmethod
     def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
         """features (B, T, F) -> embeddings (B, E) of unit length; T >= 1; `ends` of a padded batch."""
-        raise NotImplementedError
