@@ -29,13 +29,16 @@ def run(main: Callable[[], int | None]) -> None:
     UserError and OSError (a full disk, a missing file) become one line on standard error and status 1, Ctrl-C
     becomes status 130; any other exception is a bug and keeps its traceback.
     """
-    name = Path(sys.argv[0]).name
     try:
         sys.exit(main())
     except BrokenPipeError:
         sys.exit(1)
     except (UserError, OSError) as error:
-        sys.exit(f"{name}: {error}")
+        sys.exit(f"{_program()}: {one_line(error)}")
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+        print(f"{_program()}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name

@@ -1,13 +1,15 @@
 """run.sh's options: what each becomes, what follows from it, and what is refused."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT, tiny_conf
 
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
-from deepspeaker.recipe.options import OPTIONS, resolve
+from deepspeaker.recipe.options import NUMBERS, OPTIONS, resolve
 
 RECIPE = ROOT / "egs/voxceleb"
 DEFAULTS = dict.fromkeys(OPTIONS, "") | {"stop_stage": "7", "strict": "false", "dry_run": "false", "nj": "2",
@@ -74,6 +76,38 @@ def test_a_network_to_start_from(found, tmp_path):
     assert "--force" in fourth["tracked"] and "--strict" in found(strict="true")["tracked"]
 
 
+def test_leading_zeros_and_blanks_do_not_matter(found, tmp_path):
+    (tmp_path / "a.pt").touch()
+    got = found(init="a.pt", stage="04", stop_stage="07", nj="08", nnodes="01", node_rank="00", seed="09", gpus="010")
+    assert [got[name] for name in NUMBERS] == ["4", "7", "8", "1", "0", "9", "10"]
+    assert got["start"] == str(tmp_path / "a.pt") and got["init"] == ""
+    assert found()["stage"] == ""
+    got = found(augment=" speed\n", backend="\tplda  cosine ")
+    assert (got["augment"], got["backend"]) == ("speed", "plda cosine")
+    got = found(augment=" ", backend=" ")
+    assert (got["augment"], got["backend"]) == ("", "cosine") and got["train"] == str(RECIPE / "data/train")
+
+
+def test_a_changed_configuration_that_cannot_be_written_leaves_no_file(found, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("the disk is full")
+
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr("deepspeaker.config.write_config", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        found(set="softmax.margin=0.5", name="x")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_message_names_run_sh_and_has_one_line():
+    done = subprocess.run([sys.executable, ROOT / "steps/resolve_options.py", "--caller", RECIPE, *(
+        f"--{name.replace('_', '-')}={value}" for name, value in (DEFAULTS | {"init": "a\nb"}).items())],
+        cwd=RECIPE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "", f"run.sh: --init {RECIPE}/a\\nb: no such file\n")
+
+
 def test_gpus_are_counted_unless_given(found, tmp_path):
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\nprintf 'GPU 0\\nGPU 1\\n'\n")
@@ -113,6 +147,15 @@ def test_several_machines(found):
 
 @pytest.mark.parametrize("options, message", [
     ({"nj": "0"}, "--nj: expected at least 1 job, found 0"), ({"nj": ""}, "--nj: expected a number, found ''"),
+    ({"nj": "9" * 5000}, "--nj: expected a number of at most 18 digits"), ({"nj": "٣"}, "--nj: expected a number"),
+    ({"nnodes": "0"}, "--nnodes: expected at least 1 machine, found 0"),
+    ({"name": ".."}, "--name ..: expected the name of a folder in .*/exp"), ({"name": "."}, "--name .: expected"),
+    ({"name": "/x"}, "--name /x: expected"), ({"name": "a/../../x"}, "--name a/../../x: expected"),
+    ({"dir": "a\tb"}, r"/a\\tb/exp/demo: --dir and --name with tabs or line ends do not work: choose other"),
+    ({"dir": "a\nb"}, r"/a\\nb/exp/demo: --dir and --name"), ({"name": "a\nb"}, r"exp/a\\nb: --dir and --name"),
+    ({"set": " ", "name": "x"}, "--set: expected SECTION.KEY=VALUE, found ' '"),
+    ({"node_rank": "1"}, "--node-rank 1 needs --nnodes, the number of machines, at least 2"),
+    ({"nnodes": "2", "cuda_cmd": "slurm.pl", "gpus": "4", "node_rank": "1"}, "--node-rank 1: --cuda-cmd starts one"),
     ({"gpus": "two"}, "--gpus: expected a number, found 'two'"), ({"seed": "-1"}, "--seed: expected a number"),
     ({"stop_stage": "8"}, "stage 8: expected 1 to 7"), ({"stage": "0"}, "stage 0: expected 1 to 7"),
     ({"stage": "5", "stop_stage": "4"}, "--stop-stage 4 is before --stage 5"),

@@ -4,6 +4,7 @@ run.sh assigns the result to its variables of the same names. Does not import to
 """
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from deepspeaker.conf_files import names, read_tables
 from deepspeaker.corpus.augmented_copies import KINDS, training_set
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, one_line
 from deepspeaker.scoring.backends import needed
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage"
            "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",
            "cuda_cmd")
 NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be empty
+DIGITS = 18  # of a number at most: the shell computes with 64 bits
 LEARNING = {"cohort", "plda"}  # what back-ends learn from the training set's embeddings
 SYNTHETIC = "synthetic"  # the corpus that makes its own speech
 Given = Mapping[str, str]
@@ -33,21 +35,21 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     given: the options of the command line, "" where one is left out; caller: the folder run.sh was called from, which
     relative paths start from; recipe: run.sh's own folder.
     """
-    _check_numbers(given)
+    given = {**given, **_numbers(given)}
     corpus, program = _corpus(given, recipe)
     folder = _absolute(given["dir"], caller) or recipe
     root = _root(given, corpus, caller, folder)
     conf = _conf(given, corpus, caller, recipe)
     changed = _changed(conf, given["set"]) if given["set"] else None
     tables = changed.as_tables() if changed else read_tables(conf)
-    backends = given["backend"] or " ".join(names(tables, conf, "scoring", "backends"))
+    backends = _words(given["backend"]) or " ".join(names(tables, conf, "scoring", "backends"))
     needs = needed(backends.split(), names(tables, conf, "scoring", "qualities"))
-    augment = given["augment"] or " ".join(names(tables, conf, "augment", "copies"))
+    augment = _words(given["augment"]) or " ".join(names(tables, conf, "augment", "copies"))
     musan, rirs = _sounds(given, augment, caller)
     init = _file(given, "init", caller)
     gpus = _gpus(given)
     _check_machines(given)
-    exp = folder / "exp" / (given["name"] or conf.stem)
+    exp = _experiment(folder, given["name"] or conf.stem)
     by_hand = init if given["stage"] == "4" else None  # with --stage 4, --init starts the triplet phase
     start, init = by_hand or exp / "softmax/final.pt", None if by_hand else init
     if changed:
@@ -59,6 +61,7 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
     return {
+        **{name: given[name] for name in NUMBERS},
         "corpus": corpus, "corpus_program": str(program), "root": str(root), "conf": str(conf), "dir": str(folder),
         "data": str(folder / "data"), "train": str(training_set(folder / "data/train", augment)),
         "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
@@ -66,18 +69,30 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
         "start": str(start), "backend": backends, "needs": " ".join(sorted(needs)), "tracked": tracked}
 
 
-def _check_numbers(given: Given) -> None:
+def _numbers(given: Given) -> dict[str, str]:
+    """The options that are numbers, checked, without leading zeros."""
+    numbers = {}
     for name in NUMBERS:
-        if not given[name].isdecimal() and (given[name] or name not in ("stage", "gpus")):
-            raise UserError(f"--{name.replace('_', '-')}: expected a number, found '{given[name]}'")
-    first, last = int(given["stage"] or 1), int(given["stop_stage"])
+        option, found = f"--{name.replace('_', '-')}", given[name]
+        if not re.fullmatch("[0-9]+", found) and (found or name not in ("stage", "gpus")):
+            raise UserError(f"{option}: expected a number, found '{found}'")
+        numbers[name] = found.lstrip("0") or found[:1]
+        if len(numbers[name]) > DIGITS:
+            raise UserError(f"{option}: expected a number of at most {DIGITS} digits, found {found}")
+    first, last = int(numbers["stage"] or 1), int(numbers["stop_stage"])
     for stage in (first, last):
         if not 1 <= stage <= 7:
             raise UserError(f"stage {stage}: expected 1 to 7")
     if last < first:
         raise UserError(f"--stop-stage {last} is before --stage {first}")
-    if int(given["nj"]) < 1:
-        raise UserError(f"--nj: expected at least 1 job, found {given['nj']}")
+    for name, what in (("nj", "job"), ("nnodes", "machine")):
+        if int(numbers[name]) < 1:
+            raise UserError(f"--{name}: expected at least 1 {what}, found {given[name]}")
+    return numbers
+
+
+def _words(option: str) -> str:
+    return " ".join(option.split())
 
 
 def _corpus(given: Given, recipe: Path) -> tuple[str, Path]:
@@ -101,10 +116,23 @@ def _root(given: Given, corpus: str, caller: Path, folder: Path) -> Path:
     return root
 
 
+def _experiment(folder: Path, name: str) -> Path:
+    """The experiment's folder; UserError unless it lies in DIR/exp and its path fits into a line of track_stages.py."""
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute():
+        raise UserError(f"--name {name}: expected the name of a folder in {folder / 'exp'}")
+    path = folder / "exp" / name
+    if re.search(r"[\t\r\n]", str(path)):
+        raise UserError(f"{one_line(path)}: --dir and --name with tabs or line ends do not work: choose other names")
+    return path
+
+
 def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
     """The configuration file: relative to the caller's folder, or else to the recipe's."""
     if given["set"] and not given["name"]:
         raise UserError("--set makes another experiment: it needs --name")
+    if given["set"].isspace():
+        raise UserError(f"--set: expected SECTION.KEY=VALUE, found '{given['set']}'")
     name = given["conf"] or ("conf/demo.toml" if corpus == SYNTHETIC else "conf/deep_speaker.toml")
     for folder in (caller, recipe) if given["conf"] else (recipe,):
         if (folder / name).is_file():
@@ -125,7 +153,11 @@ def _temporary_file(config: "Config") -> Path:
 
     handle, name = tempfile.mkstemp(suffix=".toml")
     os.close(handle)
-    write_config(name, config)
+    try:
+        write_config(name, config)
+    except BaseException:
+        os.unlink(name)
+        raise
     return Path(name)
 
 
@@ -165,7 +197,13 @@ def _gpus(given: Given) -> int:
 def _check_machines(given: Given) -> None:
     """Training on several machines is either one job of --cuda-cmd, or run.sh started on each with --rdzv-endpoint."""
     nnodes, node = int(given["nnodes"]), int(given["node_rank"])
-    if nnodes < 2 or given["cuda_cmd"] and not given["rdzv_endpoint"]:
+    one_job = bool(given["cuda_cmd"]) and not given["rdzv_endpoint"]
+    if one_job and node:
+        raise UserError(f"--node-rank {node}: --cuda-cmd starts one job on all machines: leave --node-rank out, or add "
+                        "--rdzv-endpoint HOST:PORT and run run.sh on each")
+    if nnodes < 2 and node:
+        raise UserError(f"--node-rank {node} needs --nnodes, the number of machines, at least {node + 1}")
+    if nnodes < 2 or one_job:
         return
     if not given["rdzv_endpoint"]:
         raise UserError(f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the same on all machines")
