@@ -41,7 +41,7 @@ def names(tables: Tables, path: str | os.PathLike[str], section: str, key: str) 
 def _merged_with_base(path: Path, chain: Sequence[Path]) -> Tables:
     """chain: the files whose `base` lines led to this one."""
     chain = [*chain, path]
-    if path.resolve() in [file.resolve() for file in chain[:-1]]:
+    if os.path.realpath(path) in map(os.path.realpath, chain[:-1]):
         raise UserError(f"{chain[0]}: base: the files form a circle, {' -> '.join(map(str, chain))}: "
                         "remove one of these base lines")
     tables = _parse(path)
@@ -60,12 +60,12 @@ def _merged_with_base(path: Path, chain: Sequence[Path]) -> Tables:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"no such configuration file: {path}") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits, and of deep nesting
         raise UserError(f"{path}: not TOML: {error}") from None
 
 

@@ -19,6 +19,7 @@ from deepspeaker.config_checks import (
     Table,
     at_least,
     checked,
+    distinct,
     known_backend,
     known_copy,
     known_mining,
@@ -142,8 +143,8 @@ class TrainingConfig(Table):
 
 
 class AugmentConfig(Table):
-    copies: list[Annotated[str, AfterValidator(known_copy)]]
-    speeds: list[Positive]
+    copies: Annotated[list[Annotated[str, AfterValidator(known_copy)]], AfterValidator(distinct)]
+    speeds: Annotated[list[Positive], AfterValidator(distinct)]
     time_mask: CountOrNone
     frequency_mask: CountOrNone
 
@@ -155,7 +156,7 @@ class EmbeddingConfig(Table):
 
 
 class ScoringConfig(Table):
-    backends: list[Annotated[str, AfterValidator(known_backend)]]
+    backends: Annotated[list[Annotated[str, AfterValidator(known_backend)]], Field(min_length=1)]
     cohort_top: Annotated[int, at_least(2, "a deviation needs")]
     plda_transform: Literal["lda", "whiten"]
     plda_dim: Count
@@ -199,9 +200,12 @@ def set_values(config: Config, changes: Sequence[str]) -> Config:
     for change in changes:
         whole = "." not in change.partition("=")[0]
         try:
-            for section, table in tomllib.loads(change).items():
+            sections = tomllib.loads(change)
+            for section, table in sections.items():
                 tables[section] = ({} if whole else tables.get(section, {})) | table
-        except (tomllib.TOMLDecodeError, TypeError):
+            if not sections:  # a comment
+                raise ValueError
+        except (ValueError, TypeError, RecursionError):
             raise UserError(f"expected SECTION.KEY=VALUE with VALUE in TOML, without blanks, found {change}") from None
     return config_from_tables(tables, " ".join(changes))
 

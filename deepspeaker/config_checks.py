@@ -3,6 +3,7 @@ tables of networks, losses and back-ends."""
 
 import inspect
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from deepspeaker.corpus.augmented_copies import KINDS
-from deepspeaker.errors import UserError, one_line
+from deepspeaker.errors import UserError, examples, one_line
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models.networks import NETWORKS, build_network
 from deepspeaker.scoring.backends import BACKENDS
@@ -19,7 +20,8 @@ from deepspeaker.scoring.quality import QUALITIES
 NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # pydantic's errors about keys, not values
 EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
             "finite_number": "a finite number", "greater_than_equal": "at least {ge:g}",
-            "greater_than": "more than {gt:g}", "less_than": "less than {lt:g}"}
+            "greater_than": "more than {gt:g}", "less_than": "less than {lt:g}",
+            "too_short": "a list of at least {min_length}"}
 
 
 class Table(BaseModel):
@@ -28,10 +30,11 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-T = TypeVar("T", bound=Table)
+T = TypeVar("T")
+Kind = TypeVar("Kind", bound=Table)
 
 
-def checked(kind: type[T], tables: Mapping[str, Any], where: str) -> T:
+def checked(kind: type[Kind], tables: Mapping[str, Any], where: str) -> Kind:
     """Sections -> an object of class `kind`, a field per section; UserError, which begins with `where`, names every
     fault."""
     try:
@@ -54,15 +57,21 @@ def network_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def try_to_build(num_mel_bins: int, name: str, options: Mapping[str, Any], where: str) -> None:
-    """Build the network without memory for its weights; UserError if it cannot be built."""
+    """Build the network without memory for its weights; UserError if it cannot be built, or lacks some weights."""
+    for key, value in options.items():
+        if any(type(number) is int and number < 0 for number in (value if isinstance(value, list) else [value])):
+            raise UserError(f"{where}: [model] {key}: expected at least 0, found {value}")
     try:
-        with torch.device("meta"):
-            build_network(num_mel_bins, name, options)
+        with warnings.catch_warnings(action="ignore"), torch.device("meta"):  # torch warns of empty weights
+            network = build_network(num_mel_bins, name, options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except Exception as error:  # torch raises many kinds
         reason = str(error).splitlines()[0]
         raise UserError(f"{where}: [model]: no network can be built from these values: {reason}") from None
+    if empty := [name for name, weights in network.named_parameters() if weights.numel() == 0]:
+        raise UserError(f"{where}: [model]: these values leave {examples(empty)} without weights: expected sizes above "
+                        "0")
 
 
 def at_least(least: int, why: str) -> AfterValidator:
@@ -79,6 +88,13 @@ def probability(value: float) -> float:
     if not 0 < value < 1:
         raise ValueError(f"expected more than 0 and less than 1, found {value}")
     return value
+
+
+def distinct(values: list[T]) -> list[T]:
+    """Validator: no value comes twice."""
+    if twice := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise ValueError(f"expected each value once, found {twice[0]!r} twice")
+    return values
 
 
 def known_copy(kind: str) -> str:

@@ -47,7 +47,7 @@ def changed(tmp_path, pattern, replacement):
     (r"^normalize = .*$", 'normalize = "median"', "found 'median', expected one of: mean, mean_variance, none"),
     (r"^channels = .*$", "channels = [16, 'x']", r"\[model\] channels: expected int, found 'x'"),
     (r"^channels = .*$", "channels = 16", r"\[model\] channels: expected a list, found 16"),
-    (r"^channels = .*$", "channels = [16, -1]", r"\[model\]: no network can be built from these values: "),
+    (r"^channels = .*$", "channels = []", r"\[model\]: no network can be built from these values: "),
     (r"^channels = .*$", "channels = [16, 4000000000000000]",
      r"\[model\]: no network can be built from these values: "),
     (r"^embedding_dim = .*$", f"embedding_dim = {10**30}", r"\[model\]: no network can be built from these values: "),
@@ -281,3 +281,37 @@ def test_values_and_whole_sections_are_set():
         set_values(config, ['model={name="gru"}'])
     with pytest.raises(UserError, match="expected SECTION.KEY=VALUE .*, found model=3"):
         set_values(config, ["model=3"])
+
+
+@pytest.mark.parametrize("table", ["a = " + "[" * 5000 + "]" * 5000, f"a = {'9' * 5000}"])
+def test_deep_and_long_values_are_refused_in_a_sentence(tmp_path, table):
+    (tmp_path / "bad.toml").write_text(f"[features]\n{table}\n")
+    with pytest.raises(UserError, match="bad.toml: not TOML: "):
+        read_tables(tmp_path / "bad.toml")
+
+
+def test_windows_editors_and_links(tmp_path):
+    path = tmp_path / "conf.toml"
+    write_config(path, DEMO)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_config(path) == DEMO
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    with pytest.raises(UserError, match="loop.toml: Too many levels of symbolic links"):
+        load_config(tmp_path / "loop.toml")
+    (tmp_path / "link.toml").symlink_to("a.toml")
+    (tmp_path / "a.toml").write_text('base = "link.toml"\n')
+    with pytest.raises(UserError, match="the files form a circle, .*a.toml -> .*link.toml"):
+        load_config(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("change, message", [
+    ("#softmax.margin=1", "expected SECTION.KEY=VALUE with VALUE in TOML"),
+    ("model.blocks=-1", r"\[model\] blocks: expected at least 0, found -1"),
+    ("model.channels=[16,-1]", r"\[model\] channels: expected at least 0, found \[16, -1\]"),
+    ("model.embedding_dim=0", r"\[model\]: these values leave .*weight.* without weights: expected sizes above 0"),
+    ("scoring.backends=[]", r"\[scoring\] backends: expected a list of at least 1, found \[\]"),
+    ('augment.copies=["speed","speed"]', r"\[augment\] copies: expected each value once, found 'speed' twice"),
+    ("augment.speeds=[0.9,1.1,0.9]", r"\[augment\] speeds: expected each value once, found 0.9 twice")])
+def test_changes_that_would_fail_late(change, message):
+    with pytest.raises(UserError, match=message):
+        set_values(DEMO, [change])
