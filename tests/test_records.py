@@ -97,7 +97,8 @@ def test_the_program_is_all_of_the_recipe(tmp_path, monkeypatch):
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 99, "settings": {}, "inputs": {}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"format": 1}',
+                                     '{"format": 99, "settings": {}, "inputs": {}}'])
 def test_a_record_that_cannot_be_read_is_said(part, content):
     part.record.write_text(content)
     assert "cannot be read as a record" in why(part, False).text

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deepspeaker.errors import UserError
-from deepspeaker.recipe.results import collect, write_results
+from deepspeaker.recipe.results import as_text, collect, read_results, write_results
 
 
 def test_rows_are_ordered_by_set_list_phase_and_backend(tmp_path):
@@ -22,6 +22,23 @@ def test_rows_are_ordered_by_set_list_phase_and_backend(tmp_path):
         ("test", "trials", "untrained", "cosine", 4), ("test", "trials", "softmax", "cosine", 3),
         ("test", "trials", "triplet", "cosine", 1), ("test", "trials", "triplet", "plda", 0),
         ("test", "trials.hard", "softmax", "plda", 2), ("test_2", "trials", "untrained", "cosine", 5)]
+
+
+@pytest.mark.parametrize("content, message", [
+    ("", "results.tsv:1: expected the names of columns, found none set, trials, phase, backend, eer, "),
+    ("garbage\n", "results.tsv:1: expected the names of columns, found none set"),
+    ("{header}", r"results.tsv: expected a row for each trial list, found none: make it again \(run.sh --stage 6\)"),
+    ("{header}test\ttrials\n", "results.tsv:2: expected 21 columns, found 2: make it again"),
+    ("{header}{row}{bad}", "results.tsv:3: eer: expected a number, found 'x': make it again")])
+def test_damaged_results(tmp_path, content, message):
+    path = tmp_path / "results.tsv"
+    write_results(path, [{"set": "test", "trials": "trials", "phase": "softmax", "backend": "cosine", "eer": 1,
+                          "min_dcf_0.01": 1}])
+    header, row = path.read_text().splitlines(keepends=True)
+    assert as_text(read_results(path)).splitlines()[1].split() == ["test", "softmax", "cosine", "1.00", "-", "1.000"]
+    path.write_text(content.format(header=header, row=row, bad=row.replace("1.000", "x", 1)))
+    with pytest.raises(UserError, match=message):
+        read_results(path)
 
 
 def test_no_metrics_is_an_error(tmp_path):

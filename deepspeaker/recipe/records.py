@@ -166,7 +166,7 @@ def _read(path: Path) -> Record | None:
     """A record, or what `begin` noted; None for anything else."""
     try:
         record = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     known = {"settings": dict, "inputs": dict} | ({"outputs": dict, "program": str, "revision": str, "seconds": int,
                                                   "date": str, "command": str} if path.suffix == ".json" else {})

@@ -18,6 +18,7 @@ FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": P
            "miss_at_fa_0.01": PERCENT, "act_dcf_0.01": COST, "cllr": COST, "min_cllr": COST, "top_1": PERCENT,
            "top_5": PERCENT}
 NONE = "-"  # no value: intervals need enough speakers, and Cllr, for example, needs likelihood ratios
+SHOWN = ("eer", "min_dcf_0.01", "eer_low", "eer_high")  # figures on the terminal
 HEADER = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (prior 0.01)")
 
 
@@ -41,9 +42,23 @@ def write_results(path: str | os.PathLike[str], rows: Iterable[Mapping[str, obje
 
 
 def read_results(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """The rows of results.tsv, column -> text. UserError for a missing file."""
-    header, *rows = [line.split("\t") for _, line in lines(path)]
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    """The rows of results.tsv, column -> text. UserError for a missing or damaged file."""
+    table = [(number, line.split("\t")) for number, line in lines(path)]
+    header = table[0][1] if table else []
+    again = "make it again (run.sh --stage 6)"
+    if missing := [name for name in ("set", "trials", "phase", "backend", *SHOWN) if name not in header]:
+        raise UserError(f"{path}:1: expected the names of columns, found none {', '.join(missing)}: {again}")
+    if len(table) < 2:
+        raise UserError(f"{path}: expected a row for each trial list, found none: {again}")
+    rows = []
+    for number, cells in table[1:]:
+        if len(cells) != len(header):
+            raise UserError(f"{path}:{number}: expected {len(header)} columns, found {len(cells)}: {again}")
+        rows.append(dict(zip(header, cells, strict=True)))
+        for name in SHOWN:
+            if not _is_figure(rows[-1][name]):
+                raise UserError(f"{path}:{number}: {name}: expected a number, found '{rows[-1][name]}': {again}")
+    return rows
 
 
 def as_text(rows: Iterable[Mapping[str, str]]) -> str:
@@ -58,6 +73,14 @@ def as_text(rows: Iterable[Mapping[str, str]]) -> str:
     aligned = [[cell.ljust(width) if column < 3 else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in cells]
     return "\n".join("  ".join(row).rstrip() for row in aligned)
+
+
+def _is_figure(cell: str) -> bool:
+    try:
+        float("0" if cell == NONE else cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _cell(value: object, form: str) -> str:
