@@ -41,6 +41,20 @@ def test_damaged_results(tmp_path, content, message):
         read_results(path)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "1"])
+def test_damaged_metrics_are_an_error_and_folders_of_others_are_left_alone(tmp_path, content):
+    for place in ("softmax", "triplet_backup"):
+        (tmp_path / place / "scores/test").mkdir(parents=True)
+    (tmp_path / "triplet_backup/scores/test/trials.cosine.json").write_text(content)
+    (tmp_path / "softmax/scores/test/notes.json").write_text(content)
+    good = tmp_path / "softmax/scores/test/trials.cosine.json"
+    good.write_text('{"eer": 1}')
+    assert [row["phase"] for row in collect(tmp_path)] == ["softmax"]
+    good.write_text(content)
+    with pytest.raises(UserError, match=r"softmax/scores/test/trials.cosine.json: expected metrics in JSON.*stage 6"):
+        collect(tmp_path)
+
+
 def test_no_metrics_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no metrics under .*stage 6"):
         collect(tmp_path)

@@ -25,13 +25,23 @@ HEADER = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (p
 def collect(exp_dir: Path) -> list[dict[str, Any]]:
     """A row of metrics for each score file under EXP_DIR, sorted by set, trials, phase and back-end."""
     rows: list[dict[str, Any]] = []
-    for path in exp_dir.glob("*/scores/*/*.json"):
+    for path in (path for phase in PHASES for path in exp_dir.glob(f"{phase}/scores/*/*.*.json")):
         phase, _, name, file = path.relative_to(exp_dir).parts
         trials, backend = file.removesuffix(".json").rsplit(".", 1)
-        rows.append({"set": name, "trials": trials, "phase": phase, "backend": backend, **json.loads(path.read_text())})
+        rows.append({"set": name, "trials": trials, "phase": phase, "backend": backend, **_metrics(path)})
     if not rows:
         raise UserError(f"no metrics under {exp_dir}: score the trials first (stage 6)")
     return sorted(rows, key=lambda row: (row["set"], row["trials"], PHASES.index(row["phase"]), row["backend"]))
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected metrics in JSON, found something else: score the trials again (stage 6)")
+    return found
 
 
 def write_results(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]]) -> None:
