@@ -38,7 +38,7 @@ if [ ! -s "$train/feats.scp" ]; then
   echo "augment_training_set.sh: no $train/feats.scp: make its features first (steps/make_fbank.sh)" >&2
   exit 1
 fi
-if [ -z "$kinds" ]; then kinds=$(conf_value.py "$conf" augment copies); fi
+if [ -z "${kinds//[[:space:]]/}" ]; then kinds=$(conf_value.py "$conf" augment copies); fi
 if [ -z "$kinds" ]; then
   echo "augment_training_set.sh: no --kinds given, and [augment] copies of $conf is empty" >&2
   exit 1

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.conf_files import read_tables
+from deepspeaker.conf_files import read_tables, value
 from deepspeaker.corpus.augmented_copies import KINDS, copy_names
 from deepspeaker.errors import run
 from deepspeaker.recipe.disk_space import check_space
@@ -29,9 +29,10 @@ def main() -> None:
     args = parser.parse_args()
     conf = read_tables(args.conf)
     source, kinds = Path(args.copies[0]), args.copies[1].split()
-    copies = copy_names(kinds, conf["augment"]["speeds"], source.name) if kinds else []
+    copies = copy_names(kinds, value(conf, args.conf, "augment", "speeds"), source.name) if kinds else []
     audio = {directory.name: directory for directory in args.data_dirs} | dict.fromkeys(copies, source)
-    print(f"   {check_space(conf['features'], audio, args.ark_dir)}")
+    features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress")}
+    print(f"   {check_space(features, audio, args.ark_dir)}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ for file in "$checkpoint" "$data/feats.scp" "$data/spk2utt"; do
     exit 1
   fi
 done
+check_numbers nj
 device=cpu
 nj=$(at_most "$nj" "$(wc -l <"$data/feats.scp")")
 if $use_gpu; then

@@ -32,6 +32,7 @@ if [ ! -s "$data/wav.scp" ]; then
   echo "make_fbank.sh: no $data/wav.scp: prepare the data first (stage 1)" >&2
   exit 1
 fi
+check_numbers nj
 utterances=$data/wav.scp
 if [ -f "$data/segments" ]; then utterances=$data/segments; fi
 nj=$(at_most "$nj" "$(wc -l <"$utterances")")

@@ -33,7 +33,7 @@ if [ ! -s "$embeddings" ]; then
   echo "score_set.sh: no $embeddings: extract the embeddings first (stage 5)" >&2
   exit 1
 fi
-if [ -z "$backends" ]; then backends=$(conf_value.py "$conf" scoring backends); fi
+if [ -z "${backends//[[:space:]]/}" ]; then backends=$(conf_value.py "$conf" scoring backends); fi
 qualities=$(conf_value.py "$conf" scoring qualities)
 prior=$(conf_value.py "$conf" scoring calibration_prior)
 top=$(conf_value.py "$conf" scoring cohort_top)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.conf_files import read_tables
 from deepspeaker.errors import UserError, run
 from deepspeaker.recipe import plan
-from deepspeaker.recipe.stages import SECTIONS, Recipe
+from deepspeaker.recipe.stages import SECTIONS, STAGES, Recipe
 
 PATHS = {
     "dir": "folder of data/, fbank/ and exp/",
@@ -50,9 +50,10 @@ def main() -> None:
     for name, what in TEXTS.items():
         parser.add_argument(f"--{name}", default="", metavar="TEXT", help=what)
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random (default %(default)s)")
-    parser.add_argument("--stage", type=int, default=1,
+    parser.add_argument("--stage", type=int, default=1, choices=STAGES,
                         help="stage to begin, or first stage of the plan (default %(default)s)")
-    parser.add_argument("--last", type=int, default=7, help="last stage of the plan (default %(default)s)")
+    parser.add_argument("--last", type=int, default=7, choices=STAGES,
+                        help="last stage of the plan (default %(default)s)")
     parser.add_argument("--force", action="store_true", help="take all parts for stale")
     parser.add_argument("--strict", action="store_true",
                         help="take for stale what other versions of the programs made")
@@ -61,6 +62,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="time that the part took, with end")
     parser.add_argument("--command", default="", help="command line of run.sh, with end")
     args = parser.parse_args()
+    if args.action == "end" and not args.part:
+        parser.error("end needs --part")
     recipe = read_recipe(args)
     if args.action == "plan":
         print(*plan.plan(recipe, args.stage, args.last, args.force, args.strict), sep="\n")

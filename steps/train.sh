@@ -34,6 +34,7 @@ if [ $# -ne 3 ] || [ -z "$phase" ] || [ -z "$conf" ]; then
   echo "$help_message" >&2
   exit 1
 fi
+check_numbers gpus nnodes
 processes=$((gpus > 0 ? gpus : 1))
 launcher=()
 if [ "$nnodes" -gt 1 ] && [ -z "$rdzv_endpoint" ]; then

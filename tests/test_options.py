@@ -81,7 +81,8 @@ def test_leading_zeros_and_blanks_do_not_matter(found, tmp_path):
     got = found(init="a.pt", stage="04", stop_stage="07", nj="08", nnodes="01", node_rank="00", seed="09", gpus="010")
     assert [got[name] for name in NUMBERS] == ["4", "7", "8", "1", "0", "9", "10"]
     assert got["start"] == str(tmp_path / "a.pt") and got["init"] == ""
-    assert found()["stage"] == ""
+    assert found()["stage"] == "" == found(cuda_cmd=" ")["cuda_cmd"]
+    assert found(cuda_cmd=" slurm.pl --gpu 1 ", gpus="1")["cuda_cmd"] == "slurm.pl --gpu 1"
     got = found(augment=" speed\n", backend="\tplda  cosine ")
     assert (got["augment"], got["backend"]) == ("speed", "plda cosine")
     got = found(augment=" ", backend=" ")
@@ -173,3 +174,35 @@ def test_several_machines(found):
 def test_what_is_refused(found, options, message):
     with pytest.raises(UserError, match=message):
         found(**options)
+
+
+@pytest.mark.parametrize("found", ["x", "", "08", "-1"])
+def test_steps_called_by_hand_refuse_what_is_no_number(call, tmp_path, found):
+    (tmp_path / "wav.scp").write_text("a a.wav\n")
+    for command, option, others in (("steps/make_fbank.sh", "--nj", [tmp_path]),
+                                    ("steps/train.sh", "--gpus", ["--phase", "softmax", "--conf", "c", *"abc"])):
+        done = call(command, option, found, *others)
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1, "", f"{command[6:]}: {option}: expected a number without leading zeros, found '{found}'\n")
+
+
+def test_blank_back_ends_are_those_of_the_configuration(call, tmp_path):
+    scp = tmp_path / "exp/embeddings/set/embedding.scp"
+    scp.parent.mkdir(parents=True)
+    scp.write_text("x\n")
+    conf = tiny_conf(tmp_path / "conf.toml", {"scoring.backends": ["plda"]})
+    done = call("steps/score_set.sh", "--conf", conf, "--backends", " ", tmp_path / "set", tmp_path / "exp")
+    assert done.returncode == 1 and done.stderr.startswith(f"score_trials.py: no such file {tmp_path}/set/trials")
+
+
+def test_records_and_disk_space_by_hand(call, tmp_path):
+    conf = tiny_conf(tmp_path / "conf.toml")
+    words = "--dir", tmp_path, "--exp", tmp_path / "exp", "--conf", conf, "--root", tmp_path, "--start", "s"
+    for part, message in ((), "end needs --part"), (("--part", "x"), "part x: expected its stage, 1 to 7, first"):
+        done = call("steps/track_stages.py", "end", *words, *part)
+        assert done.returncode in (1, 2) and done.stderr.endswith(f"{message}\n") and "Traceback" not in done.stderr
+    (tmp_path / "bare.toml").write_text("[augment]\n[features]\nnum_mel_bins = 64\n")
+    for options, message in ((), "[features] key compress is missing"), (
+            ("--copies", "train", "speed"), "[augment] key speeds is missing"):
+        done = call("steps/check_space.py", "--conf", tmp_path / "bare.toml", *options, "fbank")
+        assert (done.returncode, done.stderr) == (1, f"check_space.py: {tmp_path}/bare.toml: {message}\n")

@@ -33,6 +33,17 @@ run_shown() {
   return $status
 }
 
+# check_numbers NAME...: end the script unless the variables of these names, its options, are numbers
+check_numbers() {
+  local name
+  for name; do
+    if ! [[ ${!name} =~ ^(0|[1-9][0-9]{0,17})$ ]]; then
+      echo "$(basename "$0"): --$name: expected a number without leading zeros, found '${!name}'" >&2
+      exit 1
+    fi
+  done
+}
+
 # at_most A B: print the smaller of two numbers
 at_most() {
   echo $(($1 < $2 ? $1 : $2))

@@ -35,7 +35,7 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     given: the options of the command line, "" where one is left out; caller: the folder run.sh was called from, which
     relative paths start from; recipe: run.sh's own folder.
     """
-    given = {**given, **_numbers(given)}
+    given = {**given, **_numbers(given), "cuda_cmd": given["cuda_cmd"].strip()}
     corpus, program = _corpus(given, recipe)
     folder = _absolute(given["dir"], caller) or recipe
     root = _root(given, corpus, caller, folder)
@@ -61,7 +61,7 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
     return {
-        **{name: given[name] for name in NUMBERS},
+        **{name: given[name] for name in (*NUMBERS, "cuda_cmd")},
         "corpus": corpus, "corpus_program": str(program), "root": str(root), "conf": str(conf), "dir": str(folder),
         "data": str(folder / "data"), "train": str(training_set(folder / "data/train", augment)),
         "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import records
 from deepspeaker.recipe.records import FORCED, NOT_RUN, Kind, Part, Reason
-from deepspeaker.recipe.stages import Recipe, parts
+from deepspeaker.recipe.stages import STAGES, Recipe, parts
 
 UP_TO_DATE, AGAIN = "up to date", "again"  # groups of parts
 Reasons = Sequence[tuple[Part, Reason | None]]  # why each part of a stage is due; None: it is up to date
@@ -62,7 +62,10 @@ def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable
 
 def end(recipe: Recipe, name: str, seconds: float, command: str) -> None:
     """Write the record of a part; UserError if its inputs changed or vanished while it was made."""
-    for part in parts(recipe, int(name.partition("/")[0])):
+    stage = name.partition("/")[0]
+    if stage not in map(str, STAGES):
+        raise UserError(f"part {name}: expected its stage, {min(STAGES)} to {max(STAGES)}, first")
+    for part in parts(recipe, int(stage)):
         if part.name == name:
             return records.end(part, seconds, command)
     raise UserError(f"stage {name}: its data directory was removed while it ran; run the stage again")
