@@ -260,7 +260,7 @@ def doctored(place) -> dict[str, tuple[dict, str]]:
             "odd1": (scores_with(score=float("nan")), "not finite"),
             "odd2": (scores_with(score="x"), "string to float"),
             "odd3": ({"calibration": []}, "not of the expected kind"),
-            "odd4": (back_ends(), "not of the expected kind"),
+            "odd4": (back_ends(), "backends: expected a list of at least 1, found []"),
             "odd5": (back_ends("asnorm"), "its back-end asnorm needs cohort")}
 
 
