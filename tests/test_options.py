@@ -73,6 +73,7 @@ def test_a_network_to_start_from(found, tmp_path):
     assert first["init"] == str(tmp_path / "a.pt") and first["start"].endswith("softmax/final.pt")
     assert fourth["start"] == str(tmp_path / "a.pt") and fourth["init"] == ""
     assert tracked(fourth, "start") == [str(tmp_path / "a.pt")] and tracked(fourth, "init") == [""]
+    assert found(stage="3", stop_stage="3")["exp"] == first["exp"]
     assert "--force" in fourth["tracked"] and "--strict" in found(strict="true")["tracked"]
 
 

@@ -200,3 +200,15 @@ def test_a_directory_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         (new / "third").touch()
     assert [path.name for path in directory.iterdir()] == ["third"]
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+def test_dev_has_at_most_20000_trials(tmp_path):
+    """Of 400 speakers 40 go to dev, with 20 utterances each: 40 * 190 target trials, and 10,000 nontarget ones."""
+    train = tmp_path / "train"
+    train.mkdir()
+    names = [(f"s{speaker:03d}-{n:02d}", f"s{speaker:03d}") for speaker in range(400) for n in range(21)]
+    for file in ("utt2spk", "wav.scp"):
+        (train / file).write_text("".join(f"{utterance} {speaker}\n" for utterance, speaker in names))
+    assert split_dev(tmp_path)
+    labels = [line.split()[2] for line in (tmp_path / "dev/trials").open()]
+    assert (labels.count("target"), labels.count("nontarget")) == (7600, 10_000)
