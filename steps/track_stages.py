@@ -12,16 +12,13 @@ EXP/.stages.
 """
 
 import argparse
-import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.conf_files import read_tables
-from deepspeaker.errors import UserError, run
+from deepspeaker.errors import run
 from deepspeaker.recipe import plan
-from deepspeaker.recipe.stages import SECTIONS, STAGES, Recipe
+from deepspeaker.recipe.stages import STAGES, read_recipe
 
 PATHS = {
     "dir": "folder of data/, fbank/ and exp/",
@@ -64,21 +61,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.action == "end" and not args.part:
         parser.error("end needs --part")
-    recipe = read_recipe(args)
+    recipe = read_recipe(args.conf, vars(args))
     if args.action == "plan":
         print(*plan.plan(recipe, args.stage, args.last, args.force, args.strict), sep="\n")
     elif args.action == "begin":
         due = plan.begin(recipe, args.stage, args.force, args.strict, lambda: check(args))
-        print(*shell_commands(due), sep="\n")
+        print(*plan.as_shell(due), sep="\n")
     else:
         plan.end(recipe, args.part.partition("\t")[0], args.seconds, args.command)
-
-
-def read_recipe(args: argparse.Namespace) -> Recipe:
-    tables = read_tables(args.conf)
-    if missing := [name for name in SECTIONS if name not in tables]:
-        raise UserError(f"{args.conf}: section {', '.join(missing)} is missing")
-    return Recipe(tables=tables, **{name: value for name, value in vars(args).items() if name in Recipe._fields})
 
 
 def check(args: argparse.Namespace) -> None:
@@ -87,15 +77,6 @@ def check(args: argparse.Namespace) -> None:
 
     if not args.checked:
         load_config(args.conf)
-
-
-def shell_commands(due: plan.Due) -> Iterator[str]:
-    for line in due.lines:
-        yield f"echo {shlex.quote(f'== {line}')}"
-    parts = [] if due.parts is None else ["\t".join([part.name, *map(str, part.paths)]) for part in due.parts]
-    yield f"parts=({shlex.join(parts)})"
-    yield f"lacks_inputs={'true' if due.parts is None else 'false'}"
-    yield f"replace={due.replace}"
 
 
 if __name__ == "__main__":

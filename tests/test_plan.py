@@ -1,5 +1,7 @@
 """The plan: what each part of a stage depends on, what is made of it, and how that is said. Nothing is computed."""
 
+import subprocess
+
 import pytest
 
 from deepspeaker.errors import UserError
@@ -290,6 +292,16 @@ def test_the_paths_that_the_steps_get(recipe):
     assert plan.begin(recipe, 6, True, False, lambda: None).parts[0].paths == tuple(exp / phase for phase in PHASES)
     nothing = recipe._replace(dir=recipe.dir / "none", exp=recipe.dir / "none/exp")
     assert plan.begin(nothing, 2, False, False, lambda: None).parts is None
+
+
+def test_what_the_shell_gets(tmp_path):
+    """Words with blanks, quotes and dollars arrive as they are."""
+    part = records.Part("2/it's", tmp_path, tmp_path, [], {}, [], (tmp_path / "a $b", tmp_path / "c"))
+    due = plan.Due(["stage 2 again: x's $y 1 -> 2"], [part], "changed")
+    program = "\n".join([*plan.as_shell(due), 'printf "%s|" "${#parts[@]}" "${parts[0]}" $lacks_inputs $replace'])
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert done.stdout == (f"== stage 2 again: x's $y 1 -> 2\n1|2/it's\t{tmp_path}/a $b\t{tmp_path}/c|false|changed|")
+    assert [*plan.as_shell(plan.Due([], None, ""))] == ["parts=()", "lacks_inputs=true", "replace="]
 
 
 def test_a_file_named_corpus_is_no_other_corpus(recipe):

@@ -1,5 +1,6 @@
 """Which parts of the recipe's stages are due, and the lines that say why."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,17 @@ def begin(recipe: Recipe, stage: int, force: bool, strict: bool, check: Callable
     for part, _ in due:
         records.begin(part)
     return Due(lines, [part for part, _ in due] if reasons else None, _replace(force, why))
+
+
+def as_shell(due: Due) -> Iterator[str]:
+    """Lines for bash's eval: what is said, then `parts` (a part's name and paths, separated by tabs), `lacks_inputs`
+    and `replace`."""
+    for line in due.lines:
+        yield f"echo {shlex.quote(f'== {line}')}"
+    parts = ["\t".join([part.name, *map(str, part.paths)]) for part in due.parts or []]
+    yield f"parts=({shlex.join(parts)})"
+    yield f"lacks_inputs={'true' if due.parts is None else 'false'}"
+    yield f"replace={due.replace}"
 
 
 def end(recipe: Recipe, name: str, seconds: float, command: str) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from deepspeaker.conf_files import Tables
+from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.corpus.augmented_copies import training_set
 from deepspeaker.datadir import archives
+from deepspeaker.errors import UserError
 from deepspeaker.provenance import embedded_with, stored, trained_with
 from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
@@ -53,6 +54,15 @@ class Recipe(NamedTuple):
              *paths: Path) -> Part:
         folder = (self.data if name[0] in "12" else self.exp) / FOLDER
         return Part(name, folder, self.dir, list(inputs), dict(settings), list(outputs), paths)
+
+
+def read_recipe(conf: Path, options: Mapping[str, Any]) -> Recipe:
+    """A Recipe of a configuration and of options by the names of its fields; others are passed over. UserError where
+    the configuration lacks a section."""
+    tables = read_tables(conf)
+    if missing := [name for name in SECTIONS if name not in tables]:
+        raise UserError(f"{conf}: section {', '.join(missing)} is missing")
+    return Recipe(tables=tables, **{name: value for name, value in options.items() if name in Recipe._fields})
 
 
 def parts(recipe: Recipe, stage: int) -> list[Part]:
