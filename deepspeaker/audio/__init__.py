@@ -10,8 +10,20 @@ simulated_rooms.py  impulse responses of simulated rooms
 frames.py           length and shift of frames
 """
 
-from deepspeaker.audio.reading import Audio, probe, read_audio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepspeaker.audio.reading import Audio, probe, read_audio
 
 __all__ = ["SAMPLE_RATE", "Audio", "probe", "read_audio"]
 
 SAMPLE_RATE = 16000  # Hz, of the corpora this is made for; another rate is converted to what the features ask for
+
+
+def __getattr__(name: str) -> object:
+    """The doors of the wing, imported when first asked for: they bring numpy and libsndfile along."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from deepspeaker.audio import reading
+
+    return getattr(reading, name)
