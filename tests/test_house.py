@@ -8,7 +8,7 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "deepspeaker"
-ORDER = ("errors", "atomic", "provenance", "conf_files", "audio", "datadir", "corpus", "scoring", "metrics", "models",
+ORDER = ("errors", "gpu", "atomic", "provenance", "conf_files", "audio", "datadir", "corpus", "scoring", "metrics", "models",
          "losses", "config_checks", "config", "checkpoint", "engines", "extraction", "training", "inference", "recipe")
 DOORS = ("", "__main__")  # import deepspeaker, python -m deepspeaker
 

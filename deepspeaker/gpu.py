@@ -1,0 +1,100 @@
+"""What is special about a GPU: how many can be used, copies that do not wait, full precision, and its failures."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from deepspeaker.errors import UserError
+
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # there with NVIDIA's driver, within WSL, with AMD's driver
+FAILURE = re.compile(r"(CUDA|cuDNN|CUBLAS|NCCL|HIP)\b.*\berror|CUDNN_STATUS|CUBLAS_STATUS")
+OUR_FAULT = "device-side assert"  # an index out of range: its traceback is needed
+
+T = TypeVar("T")
+
+
+def driver_found() -> bool:
+    """Whether this machine seems to have a GPU. Costs nothing, while asking PyTorch means importing it."""
+    return any(Path(path).exists() for path in DRIVERS)
+
+
+def count() -> int:
+    """How many GPUs PyTorch can use: those of CUDA_VISIBLE_DEVICES. UserError, with the reason, if there is a driver
+    that it cannot use."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return torch.cuda.device_count()
+    reasons = [str(warning.message) for warning in told]
+    if torch.version.cuda is None and torch.version.hip is None:
+        reasons.append("it is built without CUDA")
+    if driver_found() and reasons:
+        raise UserError(f"this machine has a driver for GPUs, but PyTorch {torch.__version__} cannot use it: "
+                        f"{_first_line(reasons[0])}. Install a PyTorch that fits the driver, or work without: --gpus 0")
+    return 0
+
+
+def upload(value: T, device: torch.device) -> T:
+    """A tensor, or a tuple with tensors in it, on `device`. On a GPU the copies are queued on the current stream, from
+    pinned memory, and nothing waits for them."""
+    moved: Any = value
+    if isinstance(value, tuple):
+        parts = [upload(part, device) for part in value]
+        moved = value._make(parts) if hasattr(value, "_make") else tuple(parts)  # a NamedTuple stays one
+    elif isinstance(value, Tensor) and value.device.type != device.type:
+        moved = value.pin_memory().to(device, non_blocking=True)
+    return moved  # type: ignore[no-any-return]
+
+
+class Download:
+    """A tensor on its way to the CPU. Creating it queues the copy; `read` waits for this copy, not for what was queued
+    later."""
+
+    def __init__(self, tensor: Tensor):
+        self._copy = tensor.to("cpu", non_blocking=True)  # pinned memory, see the documentation of Tensor.to
+        self._arrived: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def read(self) -> Tensor:
+        if self._arrived:
+            self._arrived.synchronize()
+        return self._copy
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions and recurrent layers in full float32: by default cuDNN rounds their inputs to TF32's 11 bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def explained(lower: str, kept: str) -> Iterator[None]:
+    """Turn failures of a GPU into a UserError of one sentence. lower: what to lower when its memory is used up; kept:
+    what is not lost."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"the GPU's memory is used up: lower {lower}, or free the GPU of other programs ({kept}; "
+                        f"{_first_line(error)})") from error
+    except RuntimeError as error:
+        if not FAILURE.search(str(error)) or OUR_FAULT in str(error):
+            raise
+        raise UserError(f"the GPU failed: {_first_line(error)}. Look at nvidia-smi and the kernel's log, then run "
+                        f"again ({kept})") from error
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
