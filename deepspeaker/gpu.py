@@ -4,7 +4,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -12,32 +11,22 @@ from torch import Tensor
 
 from deepspeaker.errors import UserError
 
-DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # there with NVIDIA's driver, within WSL, with AMD's driver
 FAILURE = re.compile(r"(CUDA|cuDNN|CUBLAS|NCCL|HIP)\b.*\berror|CUDNN_STATUS|CUBLAS_STATUS")
 OUR_FAULT = "device-side assert"  # an index out of range: its traceback is needed
 
 T = TypeVar("T")
 
 
-def driver_found() -> bool:
-    """Whether this machine seems to have a GPU. Costs nothing, while asking PyTorch means importing it."""
-    return any(Path(path).exists() for path in DRIVERS)
-
-
-def count() -> int:
-    """How many GPUs PyTorch can use: those of CUDA_VISIBLE_DEVICES. UserError, with the reason, if there is a driver
-    that it cannot use."""
+def usable() -> tuple[int, str]:
+    """How many GPUs PyTorch can use, of those that CUDA_VISIBLE_DEVICES shows; and why none, where it says why, as it
+    does about a driver that is too old."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
-            return torch.cuda.device_count()
-    reasons = [str(warning.message) for warning in told]
+            return torch.cuda.device_count(), ""
     if torch.version.cuda is None and torch.version.hip is None:
-        reasons.append("it is built without CUDA")
-    if driver_found() and reasons:
-        raise UserError(f"this machine has a driver for GPUs, but PyTorch {torch.__version__} cannot use it: "
-                        f"{_first_line(reasons[0])}. Install a PyTorch that fits the driver, or work without: --gpus 0")
-    return 0
+        return 0, "it is built without CUDA"
+    return 0, _first_line(told[0].message) if told else ""
 
 
 def upload(value: T, device: torch.device) -> T:
@@ -50,6 +39,16 @@ def upload(value: T, device: torch.device) -> T:
     elif isinstance(value, Tensor) and value.device.type != device.type:
         moved = value.pin_memory().to(device, non_blocking=True)
     return moved  # type: ignore[no-any-return]
+
+
+def in_use(value: object) -> None:
+    """Tell PyTorch that the current stream uses a tensor, or those in a tuple, which another stream made: their memory
+    is given to nobody else before."""
+    if isinstance(value, tuple):
+        for part in value:
+            in_use(part)
+    elif isinstance(value, Tensor) and value.is_cuda:
+        value.record_stream(torch.cuda.current_stream())
 
 
 class Download:

@@ -38,13 +38,18 @@ def main(conf, phase, train, dev, out):
     torch.save(facts | among_others(distributed.rank()), out / f"{distributed.rank()}.pt")
 
 
+def agreed(*numbers):
+    agreement = distributed.Agreement()
+    return [*map(agreement.maximum, numbers), agreement.finish(), agreement.finish()]
+
+
 def among_others(rank):
     own = torch.nn.BatchNorm1d(2)
     own.running_mean.fill_(rank + 1)
     distributed.align_buffers(own)
     numbers = (rank + 3, 3 - rank)
     return {"rank": rank, "size": distributed.size(), "share": list(range(6))[distributed.share(6)],
-            "maximum": [distributed.maximum(number) for number in numbers],
+            "maximum": [distributed.maximum(number) for number in numbers], "agreed": agreed(*numbers),
             "objects": distributed.gather_objects(numbers), "buffer": own.running_mean.tolist(),
             "gathered": distributed.gather(torch.tensor([[rank + 0.5]])).tolist()}
 

@@ -17,6 +17,8 @@ from deepspeaker.training import gpu_archive
 from deepspeaker.training.batches import Ahead, TrainingSet, _choose
 from deepspeaker.training.gpu_archive import resident_bytes
 
+CPU = torch.device("cpu")
+
 
 def of_size(speakers, utterances, min_frames=30, max_frames=50, speaker_weight="even"):
     return BatchConfig(speakers=speakers, utterances=utterances, min_frames=min_frames, max_frames=max_frames,
@@ -42,8 +44,8 @@ def test_shapes_and_labels(features):
     assert data.speakers == [f"s{n:02d}" for n in range(5)]
     batch = data.draw(np.random.default_rng(0), of_size(4, 2))
     assert batch.features.shape[0] == 8 and 30 <= batch.features.shape[1] <= 50 and batch.features.shape[2] == 64
-    assert len(batch.speakers.unique()) == 4 and len(batch.utterances.unique()) == 8
-    for speaker, utterance in zip(batch.speakers.tolist(), batch.utterances.tolist(), strict=True):
+    assert len(batch.labels.speakers.unique()) == 4 and len(batch.labels.utterances.unique()) == 8
+    for speaker, utterance in zip(batch.labels.speakers.tolist(), batch.labels.utterances.tolist(), strict=True):
         assert data.features.utterances[utterance].startswith(data.speakers[speaker])
 
 
@@ -51,7 +53,7 @@ def test_windows_are_runs_of_voiced_frames(features):
     directory, config = features(seconds=2.0)
     data = TrainingSet(directory, config)
     batch = data.draw(np.random.default_rng(1), of_size(4, 2))
-    for window, utterance in zip(batch.features, batch.utterances.tolist(), strict=True):
+    for window, utterance in zip(batch.features, batch.labels.utterances.tolist(), strict=True):
         voiced = data.features.frames(utterance)
         rows = data.features.rows(utterance, voiced)
         assert any(np.array_equal(rows[s:s + len(window)], window) for s in range(len(rows) - len(window) + 1))
@@ -66,7 +68,7 @@ def test_every_utterance_and_every_window_comes_up(features):
     for _ in range(800):
         batch = data.draw(rng, of_size(2, 2, 44, 46))
         lengths.add(batch.features.shape[1])
-        for window, i in zip(batch.features, batch.utterances.tolist(), strict=True):
+        for window, i in zip(batch.features, batch.labels.utterances.tolist(), strict=True):
             seen[i].add(first[i][window[0].numpy().tobytes()])
     assert lengths == {44, 45, 46}
     assert all(starts == set(range(5)) for starts in seen.values())  # 48 frames: starts 0..4 of 44-frame windows
@@ -92,7 +94,8 @@ def test_few_utterances_come_twice_and_short_ones_are_repeated(features):
     data = TrainingSet(directory, config)
     batch = data.draw(np.random.default_rng(0), of_size(3, 4, 90, 90))
     assert batch.features.shape == (12, 90, 64)
-    assert [u.tolist() for u in batch.utterances.view(3, 4)] == [[s] * 4 for s in batch.speakers.view(3, 4)[:, 0]]
+    speakers, utterances = (each.view(3, 4) for each in batch.labels[:2])
+    assert [u.tolist() for u in utterances] == [[s] * 4 for s in speakers[:, 0]]
     length = len(data.features.frames(0))
     torch.testing.assert_close(batch.features[:, length:2 * length], batch.features[:, :length])
 
@@ -105,7 +108,7 @@ def test_one_utterance_speakers_serve_the_softmax_only(features, tmp_path):
     assert TrainingSet(directory, config).draw(rng, of_size(3, 1))
     data = TrainingSet(directory, config, min_utterances=2)
     for _ in range(20):
-        assert set(data.draw(rng, of_size(2, 2)).speakers.tolist()) == {0, 1}
+        assert set(data.draw(rng, of_size(2, 2)).labels.speakers.tolist()) == {0, 1}
     with pytest.raises(UserError, match="a batch of 3 speakers was asked for, 2 of the 3 have enough utterances"):
         data.draw(rng, of_size(3, 2))
 
@@ -117,7 +120,7 @@ def test_speakers_in_proportion_to_their_utterances(features):
     data, rng = TrainingSet(directory, config), np.random.default_rng(0)
     for weight, share in (("even", 1 / 3), ("utterances", 1 / 13)):
         windows = of_size(1, 1, 30, 30, weight)
-        drawn = [data.draw(rng, windows).speakers.item() for _ in range(1500)]
+        drawn = [data.draw(rng, windows).labels.speakers.item() for _ in range(1500)]
         assert np.mean(np.array(drawn) == 2) == pytest.approx(share, abs=0.04)
 
 
@@ -142,7 +145,8 @@ def test_archives_on_a_device_give_the_same_batches(features, vad, compress, mon
     assert resident_bytes(mapped.features.table) == 16 * 68 * 64 * (2 if compress else 4)
     for step in range(30):  # some windows longer than the utterance
         a, b = (data.draw(np.random.default_rng(step), of_size(4, 3, 40, 90)) for data in (mapped, moved))
-        assert all(torch.equal(x, y) and x.dtype == y.dtype for x, y in zip(a, b, strict=True))
+        assert torch.equal(a.features, b.features) and a.features.dtype == b.features.dtype
+        assert torch.equal(a.labels.utterances, b.labels.utterances)
 
 
 def test_shares_of_a_batch_make_up_the_whole(features):
@@ -151,7 +155,7 @@ def test_shares_of_a_batch_make_up_the_whole(features):
     whole = data.draw(np.random.default_rng(0), of_size(4, 2))
     parts = [data.draw(np.random.default_rng(0), of_size(4, 2), slice(start, start + 4)) for start in (0, 4)]
     assert torch.equal(torch.cat([part.features for part in parts]), whole.features)
-    assert all(torch.equal(part.utterances, whole.utterances) for part in parts)
+    assert all(torch.equal(part.labels.utterances, whole.labels.utterances) for part in parts)
 
 
 def test_batches_are_drawn_one_ahead(features):
@@ -162,13 +166,13 @@ def test_batches_are_drawn_one_ahead(features):
         drawn.append(step)
         return data.draw(np.random.default_rng(step), of_size(4, 1))
 
-    batches = Ahead(draw, range(3, 6))
+    batches = Ahead(draw, range(3, 6), CPU)
     for n, batch in enumerate(batches):
         assert torch.equal(batch.features, data.draw(np.random.default_rng(3 + n), of_size(4, 1)).features)
         assert 3 + n in drawn and len(drawn) <= n + 2
     assert drawn == [3, 4, 5] and batches.waited > 0
     with pytest.raises(UserError, match="a batch of 9 speakers"):
-        list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2)))
+        list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), CPU))
 
 
 def test_features_of_another_configuration_are_refused(features, conf):

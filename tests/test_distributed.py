@@ -27,7 +27,7 @@ def torchrun(processes, *words):
     return [*launcher, *map(str, words)]
 
 
-AMONG_OTHERS = ("rank", "size", "share", "maximum", "objects", "buffer", "gathered")
+AMONG_OTHERS = ("rank", "size", "share", "maximum", "agreed", "objects", "buffer", "gathered")
 
 
 @pytest.mark.parametrize("phase", ["softmax", "triplet"])
@@ -41,11 +41,13 @@ def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
     start = load(tmp_path / "one/initial.pt")["model"]
     moved = [(one["parameters"][f"network.{name}"] - value).abs().max() for name, value in start.items()]
     assert max(moved) > 1e-3
-    assert [one[key] for key in AMONG_OTHERS] == [0, 1, [0, 1, 2, 3, 4, 5], [3, 3], [(3, 3)], [1, 1], [[0.5]]]
+    assert [one[key] for key in AMONG_OTHERS] == [0, 1, [0, 1, 2, 3, 4, 5], [3, 3], [3, 3, 0, 0], [(3, 3)], [1, 1],
+                                                [[0.5]]]
     for rank in (0, 1):
         two = torch.load(tmp_path / f"two/{rank}.pt")
         assert [two[key] for key in AMONG_OTHERS] == [
-            rank, 2, [[0, 1, 2], [3, 4, 5]][rank], [4, 3], [(3, 3), (4, 2)], [1, 1], [[0.5], [1.5]]]
+            rank, 2, [[0, 1, 2], [3, 4, 5]][rank], [4, 3], [0, 4, 3, 0], [(3, 3), (4, 2)], [1, 1],
+            [[0.5], [1.5]]]
         assert two["dev"] == pytest.approx(one["dev"], rel=1e-6)
         for name, value in one["parameters"].items():
             torch.testing.assert_close(two["parameters"][name], value, atol=1e-6, rtol=0)
@@ -58,13 +60,16 @@ def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
 def test_a_gpu_for_each_process(monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(distributed, "usable", lambda: (2, ""))
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     for number in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", number)
         assert distributed.start("cuda") == torch.device("cuda")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(UserError, match="a GPU for 3 processes of this machine was asked for, PyTorch finds 2"):
+    with pytest.raises(UserError, match="a GPU for 3 processes of this machine was asked for, PyTorch finds 2: lower"):
+        distributed.start("cuda")
+    monkeypatch.setattr(distributed, "usable", lambda: (0, "too old"))
+    with pytest.raises(UserError, match=r"PyTorch finds 0 \(too old\): lower --gpus \(0: CPU\)"):
         distributed.start("cuda")
     assert taken == [0, 1] and distributed.start("cpu") == torch.device("cpu")
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from deepspeaker.errors import UserError
+from deepspeaker.losses.labels import Labels
 from deepspeaker.training.batches import Batch
 from deepspeaker.training.gauges import ALARM_STEPS, CollapseAlarm, spread
 from deepspeaker.training.meter import Meter, epoch_line
@@ -32,7 +33,7 @@ def test_spread_is_that_of_all_pairs():
     share = energies / energies.sum()
     expected = {name: np.mean(values) for name, values in cosines.items()}
     expected["effective_rank"] = np.exp(-np.log((share ** 2).sum()))
-    found = spread(embeddings, speakers, utterances)
+    found = spread(embeddings, Labels.of(speakers, utterances))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4)
@@ -40,7 +41,7 @@ def test_spread_is_that_of_all_pairs():
 
 def test_spread_of_what_has_no_pairs_is_no_number():
     alike = torch.ones(3, 1)
-    found = spread(alike, torch.arange(3), torch.arange(3))
+    found = spread(alike, Labels.of(torch.arange(3), torch.arange(3)))
     assert found["same"].isnan() and found["different"] == found["cosine"] == 1 and found["effective_rank"] == 1
 
 
@@ -55,7 +56,8 @@ def test_the_alarm_rings_after_so_many_steps_in_a_row():
             assert not alarm.rings(0.1, 1.0)
 
 
-BATCH = Batch(torch.tensor([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]).view(3, 2, 1), torch.arange(3), torch.tensor([2, 0, 1]))
+BATCH = Batch(torch.tensor([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]).view(3, 2, 1),
+              Labels.of(torch.arange(3), torch.tensor([2, 0, 1])))
 
 
 def meter(phase="softmax"):

@@ -8,8 +8,9 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "deepspeaker"
-ORDER = ("errors", "gpu", "atomic", "provenance", "conf_files", "audio", "datadir", "corpus", "scoring", "metrics", "models",
-         "losses", "config_checks", "config", "checkpoint", "engines", "extraction", "training", "inference", "recipe")
+ORDER = ("errors", "gpu", "atomic", "provenance", "conf_files", "audio", "datadir", "corpus", "scoring", "metrics",
+         "models", "losses", "config_checks", "config", "checkpoint", "engines", "extraction", "training", "inference",
+         "recipe")
 DOORS = ("", "__main__")  # import deepspeaker, python -m deepspeaker
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from deepspeaker.losses import LOSSES, SoftmaxArguments, TripletArguments, triplet
+from deepspeaker.losses.labels import Labels
 from deepspeaker.losses.softmax import Softmax, with_margin
 from deepspeaker.losses.triplet import MINING, triplet_loss
 
@@ -45,7 +46,7 @@ def test_what_a_loss_promises(phase):
     """As written in deepspeaker/losses/__init__.py."""
     raw, speakers, utterances = batch(0)
     loss = LOSSES[phase](5, 6).double()
-    found, gauges = loss(F.normalize(raw), speakers, utterances, ARGUMENTS[phase])
+    found, gauges = loss(F.normalize(raw), Labels.of(speakers, utterances), ARGUMENTS[phase])
     found.backward()
     assert found.shape == () and found > 0 and raw.grad.isfinite().all() and raw.grad.any()
     assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in loss.parameters())
@@ -54,10 +55,25 @@ def test_what_a_loss_promises(phase):
 
 
 def test_the_triplet_module_is_triplet_loss():
-    raw, speakers, utterances = batch(1)
+    raw, *labels = batch(1)
     for mining in MINING:
-        found = LOSSES["triplet"](5, 6)(raw, speakers, utterances, TripletArguments(margin=0.3, mining=mining))
-        assert found == triplet_loss(raw, speakers, utterances, 0.3, mining)
+        found = LOSSES["triplet"](5, 6)(raw, Labels.of(*labels), TripletArguments(margin=0.3, mining=mining))
+        assert found == triplet_loss(raw, Labels.of(*labels), 0.3, mining)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pairs_are_those_of_the_double_loop(seed):
+    _, speakers, utterances = batch(seed, size=seed, speakers=1 + seed % 6)
+    labels = Labels.of(speakers, utterances)
+    expected = [[j for j in range(seed) if speakers[i] == speakers[j] and utterances[i] != utterances[j]]
+                for i in range(seed)]
+    others = [sum(int(other != speaker) for other in speakers) for speaker in speakers]
+    assert [row[mask].tolist() for row, mask in zip(labels.positives, labels.paired, strict=True)] == expected
+    own = torch.arange(seed)[:, None].expand_as(labels.positives)
+    assert torch.equal(labels.positives[~labels.paired], own[~labels.paired])
+    assert labels.positives.shape == (seed, max(map(len, expected), default=0))
+    assert (labels.pairs, labels.others) == (sum(map(len, expected)), sum(others))
+    assert labels.triplets == sum(len(row) * count for row, count in zip(expected, others, strict=True))
 
 
 @pytest.mark.parametrize("mining", MINING)
@@ -70,7 +86,7 @@ def test_triplet_loss_is_that_of_the_triple_loop(mining, seed, margin, block, mo
     expected, count, met = slow_triplet_loss(F.normalize(raw), speakers, utterances, margin, mining)
     expected.backward()
     gradient, raw.grad = raw.grad, None
-    loss, gauges = triplet_loss(F.normalize(raw), speakers, utterances, margin, mining)
+    loss, gauges = triplet_loss(F.normalize(raw), Labels.of(speakers, utterances), margin, mining)
     loss.backward()
     assert count > 0 and loss > 0
     torch.testing.assert_close(loss, expected)
@@ -84,16 +100,16 @@ def test_triplet_loss_without_active_triplets_is_zero(mining):
     pairs, together = torch.tensor([0, 0, 1, 1]), torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     for speakers, utterances in ((torch.arange(4), torch.arange(4)), (torch.zeros(4).long(), torch.arange(4)),
                                  (pairs, pairs)):
-        loss, gauges = triplet_loss(embeddings, speakers, utterances, 0.1, mining)
+        loss, gauges = triplet_loss(embeddings, Labels.of(speakers, utterances), 0.1, mining)
         loss.backward()
         assert loss == 0 and gauges["active"] == 0 and not embeddings.grad.any()
-    loss, gauges = triplet_loss(together, pairs, torch.arange(4), 0.1, mining)  # solved
+    loss, gauges = triplet_loss(together, Labels.of(pairs, torch.arange(4)), 0.1, mining)  # solved
     assert loss == 0 and gauges["active"] == 0
 
 
 def test_two_windows_of_one_utterance_are_no_positive_pair():
     embeddings = F.normalize(torch.tensor([[1.0, 0.1], [1.0, 0.0], [1.0, 0.11]]))
-    loss, _ = triplet_loss(embeddings, torch.tensor([0, 0, 1]), torch.tensor([7, 7, 8]), 0.1, "all")
+    loss, _ = triplet_loss(embeddings, Labels.of(torch.tensor([0, 0, 1]), torch.tensor([7, 7, 8])), 0.1, "all")
     assert loss == 0
 
 
@@ -117,8 +133,8 @@ def test_accuracy_is_without_margin():
     with torch.no_grad():
         loss.weight.copy_(torch.diag(torch.tensor([1.0, 5.0, 0.1])))  # their lengths do not matter
     embeddings = F.normalize(torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.9]]))
-    speakers = torch.tensor([0, 0, 0, 0])
-    gauges = loss(embeddings, speakers, torch.arange(4), SoftmaxArguments(margin=0.5, scale=30.0))[1]
+    labels = Labels.of(torch.tensor([0, 0, 0, 0]), torch.arange(4))
+    gauges = loss(embeddings, labels, SoftmaxArguments(margin=0.5, scale=30.0))[1]
     assert gauges["accuracy"] == 0.5
 
 
@@ -128,7 +144,7 @@ def test_softmax(margin):
     loss = Softmax(7, 5).double()
     embeddings = F.normalize(torch.randn(4, 5, dtype=torch.float64)).requires_grad_()
     speakers = torch.tensor([3, 0, 6, 3])
-    found, gauges = loss(embeddings, speakers, speakers, SoftmaxArguments(margin, scale=30.0))
+    found, gauges = loss(embeddings, Labels.of(speakers, speakers), SoftmaxArguments(margin, scale=30.0))
     expected, right = [], 0
     for embedding, speaker in zip(embeddings, speakers, strict=True):
         cosines = [embedding @ w / w.norm() for w in loss.weight]
@@ -144,5 +160,6 @@ def test_softmax(margin):
 def test_gradient_is_finite_where_the_cosine_is_one():
     loss = Softmax(3, 4)
     embeddings = F.normalize(loss.weight.detach()[:2]).requires_grad_()
-    loss(embeddings, torch.tensor([0, 1]), torch.tensor([0, 1]), SoftmaxArguments(margin=0.2, scale=30.0))[0].backward()
+    labels = Labels.of(torch.tensor([0, 1]), torch.tensor([0, 1]))
+    loss(embeddings, labels, SoftmaxArguments(margin=0.2, scale=30.0))[0].backward()
     assert torch.isfinite(embeddings.grad).all()

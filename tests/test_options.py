@@ -7,8 +7,10 @@ import sys
 import pytest
 from conftest import ROOT, tiny_conf
 
+from deepspeaker import gpu
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
+from deepspeaker.recipe import options
 from deepspeaker.recipe.options import NUMBERS, OPTIONS, resolve
 
 RECIPE = ROOT / "egs/voxceleb"
@@ -19,8 +21,9 @@ DEFAULTS = dict.fromkeys(OPTIONS, "") | {"stop_stage": "7", "strict": "false", "
 @pytest.fixture
 def found(tmp_path, monkeypatch):
     """What options given from tmp_path, on a machine without GPUs, are resolved to."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return lambda **options: resolve(DEFAULTS | options, tmp_path, RECIPE)
+    monkeypatch.setattr(options, "DRIVERS", [])
+    monkeypatch.setattr(gpu, "usable", lambda: (0, ""))
+    return lambda **given: resolve(DEFAULTS | given, tmp_path, RECIPE)
 
 
 def tracked(found, name):
@@ -79,7 +82,8 @@ def test_a_network_to_start_from(found, tmp_path):
 
 def test_leading_zeros_and_blanks_do_not_matter(found, tmp_path):
     (tmp_path / "a.pt").touch()
-    got = found(init="a.pt", stage="04", stop_stage="07", nj="08", nnodes="01", node_rank="00", seed="09", gpus="010")
+    got = found(init="a.pt", stage="04", stop_stage="07", nj="08", nnodes="01", node_rank="00", seed="09", gpus="010",
+                cuda_cmd="c")
     assert [got[name] for name in NUMBERS] == ["4", "7", "8", "1", "0", "9", "10"]
     assert got["start"] == str(tmp_path / "a.pt") and got["init"] == ""
     assert found()["stage"] == "" == found(cuda_cmd=" ")["cuda_cmd"]
@@ -110,12 +114,29 @@ def test_a_message_names_run_sh_and_has_one_line():
         1, "", f"run.sh: --init {RECIPE}/a\\nb: no such file\n")
 
 
-def test_gpus_are_counted_unless_given(found, tmp_path):
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\nprintf 'GPU 0\\nGPU 1\\n'\n")
-    smi.chmod(0o755)
+def test_gpus_are_those_that_pytorch_can_use(found, tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "DRIVERS", ["/no/driver", str(tmp_path)])
+    monkeypatch.setattr(gpu, "usable", lambda: (2, ""))
     assert [found(gpus=n)[key] for n in ("", "0", "1") for key in ("gpus", "use_gpu")] == [
         "2", "true", "0", "false", "1", "true"]
+    with pytest.raises(UserError, match=r"--gpus 3: PyTorch finds 2 here: lower --gpus \(0: CPU\)"):
+        found(gpus="3")
+    monkeypatch.setattr(gpu, "usable", lambda: (0, ""))  # CUDA_VISIBLE_DEVICES hides them
+    assert found()["gpus"] == "0"
+
+
+def test_a_driver_that_pytorch_cannot_use_is_told(found, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "usable", lambda: (0, "the driver is too old"))
+    for asked in ("1", "2"):
+        with pytest.raises(UserError, match=rf"--gpus {asked}: PyTorch finds 0 here \(the driver is too old\): lower"):
+            found(gpus=asked)
+    assert found()["gpus"] == "0"  # no sign of a GPU: PyTorch is not asked
+    monkeypatch.setattr(options, "DRIVERS", [str(tmp_path)])
+    with pytest.raises(UserError, match=r"PyTorch cannot use it: the driver is too old\. Install .*: --gpus 0$"):
+        found()
+    assert found(gpus="0")["gpus"] == "0" and found(stage="6")["gpus"] == "0"
+    assert found(stage="6", gpus="2")["gpus"] == "2" and found(stop_stage="2", gpus="2")["gpus"] == "2"
+    assert found(cuda_cmd="slurm.pl --gpu 4", gpus="4")["gpus"] == "4"  # other machines' GPUs
 
 
 def test_sounds(found, tmp_path):
@@ -143,8 +164,8 @@ MACHINES = {"nnodes": "2", "stage": "3", "stop_stage": "4", "rdzv_endpoint": "h:
 
 
 def test_several_machines(found):
-    for options in (MACHINES, MACHINES | {"node_rank": "1"}, {"nnodes": "2", "cuda_cmd": "slurm.pl", "gpus": "4"}):
-        found(**options)
+    for given in (MACHINES, MACHINES | {"node_rank": "1"}, {"nnodes": "2", "cuda_cmd": "slurm.pl", "gpus": "4"}):
+        found(**given)
 
 
 @pytest.mark.parametrize("options, message", [
@@ -203,7 +224,7 @@ def test_records_and_disk_space_by_hand(call, tmp_path):
         done = call("steps/track_stages.py", "end", *words, *part)
         assert done.returncode in (1, 2) and done.stderr.endswith(f"{message}\n") and "Traceback" not in done.stderr
     (tmp_path / "bare.toml").write_text("[augment]\n[features]\nnum_mel_bins = 64\n")
-    for options, message in ((), "[features] key compress is missing"), (
+    for words, message in ((), "[features] key compress is missing"), (
             ("--copies", "train", "speed"), "[augment] key speeds is missing"):
-        done = call("steps/check_space.py", "--conf", tmp_path / "bare.toml", *options, "fbank")
+        done = call("steps/check_space.py", "--conf", tmp_path / "bare.toml", *words, "fbank")
         assert (done.returncode, done.stderr) == (1, f"check_space.py: {tmp_path}/bare.toml: {message}\n")

@@ -25,6 +25,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.losses import SoftmaxArguments
+from deepspeaker.losses.labels import Labels
 from deepspeaker.metrics.describe import eer
 from deepspeaker.models.networks import build_network
 from deepspeaker.training import loop
@@ -317,15 +318,29 @@ def begun(conf, changes, step=0, seed=0):
 
 def small_batch(windows=200):
     features = torch.randn(windows, 30, 8, generator=torch.Generator().manual_seed(0)) + 5
-    return Batch(features, torch.arange(windows), torch.arange(windows) + 1000)
+    return Batch(features, Labels.of(torch.arange(windows), torch.arange(windows) + 1000))
+
+
+def seen_by_the_network(run, batch):
+    """What the network gets at the run's step, where the batch is drawn."""
+    heard = []
+
+    def parallel(features, labels, arguments):
+        heard.append(features)
+        return run.learner[0].sum(), {}
+
+    run.parallel = parallel
+    loop._step(run, loop._draw(run, SimpleNamespace(draw=lambda rng, sizes, part: batch), run.step))
+    return heard[0]
 
 
 def test_the_network_sees_normalised_windows_with_masks_of_their_own(conf):
     batch, shown = small_batch(), {}
     for name, step, seed, longest in (("plain", 0, 0, 0), ("masked", 0, 0, 6), ("again", 0, 0, 6), ("next", 1, 0, 6),
                                       ("other", 0, 1, 6)):
-        run = begun(conf, {"augment.time_mask": longest, "augment.frequency_mask": longest // 3}, step, seed)
-        shown[name] = loop._network_input(run, batch)
+        run = begun(conf, {"augment.time_mask": longest, "augment.frequency_mask": longest // 3,
+                           "softmax.speakers": 200, "softmax.utterances": 1}, step, seed)
+        shown[name] = seen_by_the_network(run, batch)
     torch.testing.assert_close(shown["plain"], batch.features - batch.features.mean(1, keepdim=True))
     hidden = shown["masked"] == 0
     assert torch.equal(shown["masked"][~hidden], shown["plain"][~hidden])
@@ -339,8 +354,8 @@ def test_a_step_moves_against_the_clipped_gradient_at_the_rate_of_the_step(conf)
     """The gradient (0, 3, 4) of length 5 is clipped to 0.5; the last of 6 steps has the final rate, 0.1."""
     heard = []
 
-    def parallel(features, speakers, utterances, arguments):
-        heard.append((features, speakers, utterances, arguments, torch.rand(2).tolist()))
+    def parallel(features, labels, arguments):
+        heard.append((features, labels, arguments, torch.rand(2).tolist()))
         return (run.learner[0] * torch.tensor([0.0, 3.0, 4.0])).sum() + 7, {"accuracy": torch.tensor(0.25)}
 
     batch, changes = small_batch(5), {"training.max_gradient_norm": 0.5, "softmax.learning_rate": 1.0,
@@ -356,11 +371,11 @@ def test_a_step_moves_against_the_clipped_gradient_at_the_rate_of_the_step(conf)
     torch.testing.assert_close(run.learner[0].detach(), torch.tensor([0.0, -0.06, -0.08]))
     run.step = 4
     loop._step(run, batch)
-    features, speakers, utterances, arguments, drawn = heard[0]
+    features, labels, arguments, drawn = heard[0]
     torch.testing.assert_close(features, batch.features - batch.features.mean(1, keepdim=True))
-    assert torch.equal(speakers, batch.speakers) and torch.equal(utterances, batch.utterances)
-    assert [each[3] for each in heard] == [SoftmaxArguments(m, scale=30.0) for m in (0.3, 0.3, 0.0)]
-    assert heard[1][4] == drawn != heard[2][4]  # what a network draws follows from the step
+    assert labels is batch.labels
+    assert [each[2] for each in heard] == [SoftmaxArguments(m, scale=30.0) for m in (0.3, 0.3, 0.0)]
+    assert heard[1][3] == drawn != heard[2][3]  # what a network draws follows from the step
 
 
 def test_a_signal_is_noted_within_the_block_and_acts_as_before_behind_it():

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepspeaker.losses.labels import Labels
+
 
 class SoftmaxArguments(NamedTuple):
     """The arguments of Softmax at a step."""
@@ -28,11 +30,11 @@ class Softmax(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_speakers, embedding_dim))
         nn.init.xavier_normal_(self.weight)
 
-    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor,
+    def forward(self, embeddings: Tensor, labels: Labels,
                 arguments: SoftmaxArguments) -> tuple[Tensor, dict[str, Tensor]]:
-        """embeddings (B, E), speakers (B,) -> mean cross entropy, and the accuracy (0..1) of the classifier without
-        margin."""
+        """embeddings (B, E) -> mean cross entropy, and the accuracy (0..1) of the classifier without margin."""
         margin, scale = arguments
+        speakers = labels.speakers
         cosine = embeddings @ F.normalize(self.weight).T
         accuracy = (cosine.detach().argmax(1) == speakers).float().mean()
         if margin:

@@ -6,7 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-COSINES_AT_ONCE = 1 << 18  # mined together: bounds the memory, and as many fit into a processor's cache
+from deepspeaker.losses.labels import Labels
+
+COSINES_AT_ONCE = 1 << 18  # mined together: as many fit into a processor's cache
+COSINES_ON_GPU = 1 << 24  # mined together on a GPU, where each piece costs launches: bounds the memory, 64 MiB a copy
 
 
 class TripletArguments(NamedTuple):
@@ -32,18 +35,17 @@ class Triplet(nn.Module):
     def __init__(self, num_speakers: int, embedding_dim: int):
         super().__init__()
 
-    def forward(self, embeddings: Tensor, speakers: Tensor, utterances: Tensor,
+    def forward(self, embeddings: Tensor, labels: Labels,
                 arguments: TripletArguments) -> tuple[Tensor, dict[str, Tensor]]:
         """triplet_loss with the arguments' margin and mining."""
-        return triplet_loss(embeddings, speakers, utterances, *arguments)
+        return triplet_loss(embeddings, labels, *arguments)
 
 
-def triplet_loss(embeddings: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
-                 mining: str) -> tuple[Tensor, dict[str, Tensor]]:
+def triplet_loss(embeddings: Tensor, labels: Labels, margin: float, mining: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Pulls same-speaker cosines above different-speaker cosines by at least the margin: the mean of
     max(0, s_an - s_ap + margin) over the active triplets of the batch; 0 when there is none.
 
-    embeddings (B, E) of unit length, speakers (B,), utterances (B,). A triplet is an anchor a, a positive p (another
+    embeddings (B, E) of unit length. A triplet is an anchor a, a positive p (another
     utterance of the same speaker) and a negative n (another speaker), with the cosines s_ap and s_an. mining names the
     negatives that each pair of anchor and positive meets: "all"; "semihard", those with s_ap - margin < s_an < s_ap;
     "hard", the one with the highest s_an. A triplet is active if its term is above 0. The gauge `active` is the share
@@ -54,33 +56,30 @@ def triplet_loss(embeddings: Tensor, speakers: Tensor, utterances: Tensor, margi
     s_an - s_ap + margin is sum(c * s) / n + margin, and its gradient is (c + c^T) e / n.
     """
     with torch.no_grad():
-        counts, active, considered = _count(embeddings @ embeddings.T, speakers, utterances, margin, mining)
+        counts, active = _count(embeddings @ embeddings.T, labels, margin, mining)
         total = active.clamp_min(1)
         gradient = (counts + counts.T) @ embeddings / total
         value = (gradient * embeddings).sum() / 2 + margin * active / total
     loss = (gradient * embeddings).sum()
-    return loss - loss.detach() + value, {"active": active / considered.clamp_min(1)}
+    considered = labels.pairs if mining == "hard" else labels.triplets
+    return loss - loss.detach() + value, {"active": active / max(1, considered)}
 
 
-def _count(cosine: Tensor, speakers: Tensor, utterances: Tensor, margin: float,
-           mining: str) -> tuple[Tensor, Tensor, Tensor]:
-    """c (B, B), the number of active triplets, and the number of triplets of which `active` is the share."""
+def _count(cosine: Tensor, labels: Labels, margin: float, mining: str) -> tuple[Tensor, Tensor]:
+    """c (B, B), and the number of active triplets."""
     counts = torch.empty_like(cosine)
-    active = considered = torch.zeros((), dtype=torch.int64, device=cosine.device)
-    for block in torch.split(torch.arange(len(cosine), device=cosine.device), max(1, COSINES_AT_ONCE // len(cosine))):
-        other = speakers[block, None] != speakers
-        anchors, positives = (~other & (utterances[block, None] != utterances)).nonzero(as_tuple=True)
-        pairs = torch.bincount(anchors, minlength=len(block))
-        place = torch.arange(len(anchors), device=cosine.device) - (pairs.cumsum(0) - pairs)[anchors]
-        same = cosine.new_full((len(block), max(1, int(pairs.max()))), torch.inf)
-        same[anchors, place] = cosine[block[anchors], positives]
-        negatives, taken = MINING[mining](cosine[block].masked_fill_(~other, -torch.inf), same, margin)
-        counts[block] = negatives
-        counts[block[anchors], positives] -= taken[anchors, place]
+    active = torch.zeros((), dtype=torch.int64, device=cosine.device)
+    at_once = max(1, (COSINES_ON_GPU if cosine.is_cuda else COSINES_AT_ONCE) // len(cosine))
+    for start in range(0, len(cosine), at_once):
+        rows = slice(start, start + at_once)
+        positives = labels.positives[rows]
+        own = labels.speakers[rows, None] == labels.speakers
+        different = cosine[rows].masked_fill(own, -torch.inf)
+        same = cosine[rows].gather(1, positives).masked_fill_(~labels.paired[rows], torch.inf)
+        negatives, taken = MINING[mining](different, same, margin)
+        counts[rows] = negatives.scatter_(1, positives, -taken)  # a positive is no negative: its place holds 0
         active = active + taken.sum(dtype=torch.int64)
-        met = other.any(1) if mining == "hard" else other.sum(1)
-        considered = considered + (pairs * met).sum()
-    return counts, active, considered
+    return counts, active
 
 
 # A mining function takes the cosines of n anchors: to all of the batch (n, B), -inf where that is no negative, and to

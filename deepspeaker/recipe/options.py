@@ -5,7 +5,6 @@ run.sh assigns the result to its variables of the same names. Does not import to
 
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,8 @@ OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage"
            "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",
            "cuda_cmd")
 NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be empty
+TRAINED_OR_EMBEDDED = range(3, 6)  # the stages that use GPUs
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # there with NVIDIA's driver, within WSL, with AMD's driver
 DIGITS = 18  # of a number at most: the shell computes with 64 bits
 LEARNING = {"cohort", "plda"}  # what back-ends learn from the training set's embeddings
 SYNTHETIC = "synthetic"  # the corpus that makes its own speech
@@ -183,15 +184,29 @@ def _file(given: Given, name: str, caller: Path) -> Path | None:
 
 
 def _gpus(given: Given) -> int:
-    if given["gpus"]:
-        return int(given["gpus"])
+    """--gpus, or all that PyTorch can use. UserError where there are not as many, or a driver that PyTorch cannot use.
+    PyTorch, whose import takes a second, is asked only where the answer matters."""
+    asked = int(given["gpus"] or 0)
     if given["cuda_cmd"]:
-        raise UserError(f"--cuda-cmd '{given['cuda_cmd']}' needs --gpus: the number of GPUs to train on per "
-                        "machine (0: CPU)")
-    try:
-        return len(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines())
-    except FileNotFoundError:
+        if not given["gpus"]:
+            raise UserError(f"--cuda-cmd '{given['cuda_cmd']}' needs --gpus: the number of GPUs to train on per "
+                            "machine (0: CPU)")
+        return asked
+    stages = range(int(given["stage"] or 1), int(given["stop_stage"]) + 1)
+    if given["gpus"] == "0" or not (asked or any(Path(path).exists() for path in DRIVERS)):
         return 0
+    if not set(stages) & set(TRAINED_OR_EMBEDDED):
+        return asked
+    from deepspeaker.gpu import usable
+
+    there, why = usable()
+    if asked > there:
+        raise UserError(f"--gpus {asked}: PyTorch finds {there} here{f' ({why})' if why else ''}: lower --gpus (0: "
+                        "CPU)")
+    if there == 0 and why:
+        raise UserError(f"this machine has a GPU, but PyTorch cannot use it: {why}. Install a PyTorch and a driver "
+                        "that fit each other, or work without the GPU: --gpus 0")
+    return asked or there
 
 
 def _check_machines(given: Given) -> None:

@@ -5,7 +5,8 @@ batches.py         training data: P speakers x K utterances x T frames, drawn ah
 visible_frames.py  which frames of an utterance a window may show (VAD)
 gpu_archive.py     archives kept in GPU memory, if they fit
 masking.py         masks on frames and mel bins (SpecAugment)
-learner.py         network and loss as one module; the optimizer, --init and torch.compile
+learner.py         network and loss as one module; the optimizer and --init
+rehearsal.py       before the first step: torch.compile, and the GPU memory that a step takes
 gauges.py          numbers logged beside the loss; the alarm for triplet training that has collapsed
 meter.py           the gauges of an epoch: progress bar, means, end of a run whose loss is not finite
 dev_set.py         the EER of the development set, which chooses the best epoch

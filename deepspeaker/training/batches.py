@@ -15,14 +15,18 @@ from deepspeaker.config import BatchConfig, FeatureConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.gpu import in_use, upload
+from deepspeaker.losses.labels import Labels
 from deepspeaker.training.gpu_archive import Resident, resident_bytes
 from deepspeaker.training.visible_frames import VisibleFrames
+
+RESIDENT = 0.75  # of the free memory; the rest is for the optimizer's state and for the development set
 
 
 class Batch(NamedTuple):
     features: Tensor  # (B, T, F) float32, not normalised; of several processes, the windows of this one
-    speakers: Tensor  # (B,) position in TrainingSet.speakers
-    utterances: Tensor  # (B,) position in TrainingSet.features.utterances
+    labels: Labels  # of all windows: positions in TrainingSet.speakers and in TrainingSet.features.utterances
+    masks: tuple[Tensor, ...] = ()  # what is hidden of the normalised features (masking.py)
 
 
 class TrainingSet:
@@ -48,19 +52,15 @@ class TrainingSet:
         self.features.table.read_at_random()
         self._visible = VisibleFrames(self.features, features.vad)
         self._resident: Resident | None = None
-        self._stream: torch.cuda.Stream | None = None
 
     def place(self, device: torch.device) -> str:
-        """Draw batches to `device` from now on; returns where their windows are read from, for the log.
-
-        Archives are copied to a GPU where they fit into half of its free memory; otherwise windows are gathered in
-        pinned memory.
-        """
+        """Copy the archives to a GPU, if they fit into RESIDENT of its free memory, and draw from there from now on;
+        returns where windows are read from, for the log. To be called when PyTorch has taken the memory that a step
+        needs (rehearsal.py)."""
         if device.type != "cuda":
             return "mapped archives"
-        self._stream = torch.cuda.Stream(device)
         size, free = resident_bytes(self.features.table), torch.cuda.mem_get_info(device)[0]
-        if size is None or size > free / 2:
+        if size is None or size > RESIDENT * free:
             return "mapped archives"
         self.upload(device)
         return f"archives in GPU memory, {size / 2 ** 30:.1f} GiB"
@@ -70,7 +70,8 @@ class TrainingSet:
         self._resident = Resident(self.features.table, device)
 
     def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
-        """A batch of speakers x utterances windows, all of one length between min_frames and max_frames.
+        """A batch of speakers x utterances windows, all of one length between min_frames and max_frames: the features
+        on the GPU where the archives are there, labels on the CPU, no masks.
 
         No speaker is drawn twice. A speaker with fewer utterances than asked for gives some of them twice, in
         different windows. All windows of an utterance's visible frames (FeatureSet.frames) are equally likely; an
@@ -90,19 +91,8 @@ class TrainingSet:
         starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
         index = [self._visible.window(i, start, frames, count) for i, start, count in
                  zip(chosen[part].tolist(), starts[part].tolist(), counts[part].tolist(), strict=True)]
-        return Batch(self._gather(chosen[part], index), torch.from_numpy(drawn.repeat(config.utterances)),
-                     torch.from_numpy(chosen))
-
-    def _gather(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:
-        """The windows on the batches' device; a GPU gathers them on a stream of its own, beside the training step."""
-        if not self._stream:
-            return self._windows(which, index)
-        with torch.cuda.stream(self._stream):
-            windows = self._windows(which, index)
-            if not windows.is_cuda:
-                windows = windows.pin_memory().to(self._stream.device, non_blocking=True)
-        self._stream.synchronize()
-        return windows
+        labels = Labels.of(torch.from_numpy(drawn.repeat(config.utterances)), torch.from_numpy(chosen))
+        return Batch(self._windows(chosen[part], index), labels)
 
     def _windows(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:
         if self._resident:
@@ -127,23 +117,32 @@ def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
 
 
 class Ahead:
-    """The batches of `steps`, each drawn in a thread while the network trains on the one before.
+    """The batches of `steps` on the device, each drawn in a thread while the network trains on the one before. A GPU
+    copies and gathers them on a stream of its own, beside the training step.
 
     waited: seconds that the training loop waited for batches. The GPU may still have been busy then.
     """
 
-    def __init__(self, draw: Callable[[int], Batch], steps: range):
-        self._draw, self._steps, self.waited = draw, steps, 0.0
+    def __init__(self, draw: Callable[[int], Batch], steps: range, device: torch.device):
+        self._draw, self._steps, self.waited, self._device = draw, steps, 0.0, device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def _prepare(self, step: int) -> Batch:
+        if not self._stream:
+            return self._draw(step)
+        with torch.cuda.stream(self._stream):
+            batch = upload(self._draw(step), self._device)
+        self._stream.synchronize()
+        return batch
 
     def __iter__(self) -> Iterator[Batch]:
         with ThreadPoolExecutor(1) as thread:
-            coming = thread.submit(self._draw, self._steps[0])
+            coming = thread.submit(self._prepare, self._steps[0])
             for step in self._steps:
                 start = time.monotonic()
                 batch = coming.result()
                 self.waited += time.monotonic() - start
                 if step != self._steps[-1]:
-                    coming = thread.submit(self._draw, step + 1)
-                if batch.features.is_cuda:  # made on another stream
-                    batch.features.record_stream(torch.cuda.current_stream())
+                    coming = thread.submit(self._prepare, step + 1)
+                in_use(batch)
                 yield batch

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather  # before a group exists: its defaults would keep it alive
 
 from deepspeaker.errors import UserError
+from deepspeaker.gpu import usable
 
 T = TypeVar("T")
 
@@ -26,10 +27,10 @@ def start(device: str) -> torch.device:
     """
     started = "TORCHELASTIC_RUN_ID" in os.environ
     if device == "cuda":
-        number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        number, (there, why) = int(os.environ.get("LOCAL_RANK", 0)), usable()
         if number >= there:
-            raise UserError(f"a GPU for {number + 1} processes of this machine was asked for, PyTorch finds {there}: "
-                            f"lower --gpus (0: CPU)")
+            raise UserError(f"a GPU for {number + 1} processes of this machine was asked for, PyTorch finds {there}"
+                            f"{f' ({why})' if why else ''}: lower --gpus (0: CPU)")
         torch.cuda.set_device(number)
     if not started:
         return torch.device(device)
@@ -94,14 +95,46 @@ def maximum(number: int) -> int:
     return int(largest)
 
 
+class Agreement:
+    """The largest of all processes' numbers, one call later: no process waits for the exchange while it has other
+    things to do."""
+
+    def __init__(self) -> None:
+        self._exchange: tuple[dist.Work, Tensor] | None = None
+
+    def maximum(self, number: int) -> int:
+        """Send this process's number, and return the largest of the numbers of the call before (0 at first). Without
+        other processes, the number itself."""
+        if size() == 1:
+            return number
+        before, largest = self.finish(), torch.tensor(number)
+        self._exchange = dist.all_reduce(largest, dist.ReduceOp.MAX, async_op=True), largest
+        return before
+
+    def finish(self) -> int:
+        """The largest of the numbers that were sent last; 0 if there are none."""
+        if not self._exchange:
+            return 0
+        (work, largest), self._exchange = self._exchange, None
+        work.wait()
+        return int(largest)
+
+
 def wait() -> None:
     """Wait until all processes have called this."""
     maximum(0)
 
 
 def parallel(module: nn.Module) -> nn.Module:
-    """The module with its gradients averaged over the processes; the module itself where there is one process."""
-    return nn.parallel.DistributedDataParallel(module) if size() > 1 else module
+    """The module with its gradients averaged over the processes; the module itself where there is one process.
+
+    On CPUs the running statistics of rank 0 go to all processes before each step; on GPUs batch normalisation is
+    synchronised, and all have the same already.
+    """
+    if size() == 1:
+        return module
+    on_gpu = next(module.parameters()).is_cuda
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=not on_gpu)
 
 
 def align_buffers(module: nn.Module) -> None:

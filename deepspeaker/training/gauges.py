@@ -3,25 +3,27 @@
 import torch
 from torch import Tensor
 
+from deepspeaker.losses.labels import Labels
+
 ALARM_STEPS = 200  # collapsed steps in a row that end a run
 NEAR, ALIKE = 0.02, 0.9  # a collapsed step: loss within 2 % of the margin, mean pairwise cosine above 0.9
 
 
 @torch.no_grad()
-def spread(embeddings: Tensor, speakers: Tensor, utterances: Tensor) -> dict[str, Tensor]:
-    """Gauges of unit-length embeddings (B, E), speakers (B,), utterances (B,); nan where there is no such pair.
+def spread(embeddings: Tensor, labels: Labels) -> dict[str, Tensor]:
+    """Gauges of unit-length embeddings (B, E); nan where there is no such pair.
 
     same, different: mean cosine of pairs of different utterances of one speaker, and of two speakers; cosine: of all
     pairs. effective_rank: B^2 / sum of squared cosines, which is exp(Renyi entropy of order 2) of the energies of the
     embeddings' principal directions: 1 when all are alike, at most min(B, E).
     """
     cosine = embeddings @ embeddings.T
-    other = speakers[:, None] != speakers
-    same = ~other & (utterances[:, None] != utterances)
     size = len(cosine)
-    return {"same": (cosine * same).sum() / same.sum(), "different": (cosine * other).sum() / other.sum(),
-            "cosine": (cosine.sum() - cosine.trace()) / (size * (size - 1)),
-            "effective_rank": size ** 2 / cosine.square().sum()}
+    same = (cosine.gather(1, labels.positives) * labels.paired).sum()
+    different = (cosine * (labels.speakers[:, None] != labels.speakers)).sum()
+    return {"same": same / labels.pairs, "different": different / labels.others,
+            "cosine": (cosine.sum() - size) / (size * (size - 1)),
+            "effective_rank": (size / torch.linalg.matrix_norm(cosine)).square()}
 
 
 class CollapseAlarm:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from deepspeaker.checkpoint import load_network
-from deepspeaker.config import BatchConfig, Config, TrainingConfig
+from deepspeaker.config import Config, TrainingConfig
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LOSSES, LossArguments
+from deepspeaker.losses.labels import Labels
 from deepspeaker.models.base import Network
 from deepspeaker.models.networks import build_network
 from deepspeaker.provenance import differences
@@ -26,16 +27,19 @@ class Learner(nn.Module):
     def __init__(self, network: Network, loss: nn.Module):
         super().__init__()
         self.network, self.loss = network, loss
-        self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see _compile
+        self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see rehearsal.py
 
-    def forward(self, features: Tensor, speakers: Tensor, utterances: Tensor,
+    def forward(self, features: Tensor, labels: Labels,
                 arguments: LossArguments) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and gauges of a batch: features (B / processes, T, F) of this process, labels (B,) of all."""
+        """Loss and gauges of a batch: features (B / processes, T, F) of this process, labels of all."""
+        embeddings = distributed.gather(self.embeddings(features))
+        loss, gauges = self.loss(embeddings, labels, arguments)
+        return loss, gauges | spread(embeddings.detach(), labels)
+
+    def embeddings(self, features: Tensor) -> Tensor:
+        """features (B, T, F) -> embeddings (B, E); on a GPU in mixed precision."""
         with torch.autocast(features.device.type, torch.bfloat16, enabled=features.device.type == "cuda"):
-            embeddings = self.embed(features)
-        embeddings = distributed.gather(embeddings)
-        loss, gauges = self.loss(embeddings, speakers, utterances, arguments)
-        return loss, gauges | spread(embeddings.detach(), speakers, utterances)
+            return self.embed(features)
 
 
 def build_learner(config: Config, phase: str, num_speakers: int, init: Path | None, device: torch.device) -> Learner:
@@ -46,18 +50,18 @@ def build_learner(config: Config, phase: str, num_speakers: int, init: Path | No
     loss = LOSSES[phase](num_speakers, network.embedding_dim)
     if device.type == "cuda" and distributed.size() > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    learner = Learner(network, loss).to(device)
-    if config.training.compile:
-        _compile(learner, config.features.num_mel_bins, getattr(config, phase), device)
-    return learner
+    return Learner(network, loss).to(device)
 
 
 def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Optimizer:
     """An optimizer of network and loss, of learning rate 0 until a step sets it."""
+    parameters = list(learner.parameters())
+    on_gpu = parameters[0].is_cuda  # one kernel for many parameters there
     if config.optimizer == "sgd":
-        return torch.optim.SGD(learner.parameters(), 0.0, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(learner.parameters(), 0.0, betas=(config.momentum, 0.999),
-                             weight_decay=config.weight_decay)
+        return torch.optim.SGD(parameters, 0.0, momentum=config.momentum, weight_decay=config.weight_decay,
+                               fused=on_gpu)
+    return torch.optim.AdamW(parameters, 0.0, betas=(config.momentum, 0.999), weight_decay=config.weight_decay,
+                             fused=on_gpu)
 
 
 def _take_weights(network: Network, init: Path, config: Config, phase: str, num_speakers: int) -> None:
@@ -71,22 +75,3 @@ def _take_weights(network: Network, init: Path, config: Config, phase: str, num_
     log.info("from %s (trained on %s speakers): its network is kept; %s", init, speakers,
              f"its classifier is replaced by a new one of {num_speakers} speakers" if phase == "softmax" else
              "its classifier is left behind")
-
-
-def _compile(learner: Learner, num_mel_bins: int, settings: BatchConfig, device: torch.device) -> None:
-    """Compile the network and try a step with the shortest and one with the longest windows. Where that fails, log a
-    warning and leave the learner as it is."""
-    network = torch.compile(learner.network.forward)
-    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
-    try:
-        batch = settings.speakers * settings.utterances // distributed.size()
-        for frames in (settings.min_frames, settings.max_frames):
-            features = torch.randn(batch, frames, num_mel_bins, device=device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                network(features).sum().backward()
-        learner.embed = network
-    except Exception as error:  # a compiler may fail in any way
-        reason = str(error).strip().split("\n", 1)[0]
-        log.warning("torch.compile failed, training goes on without it: %s: %s", type(error).__name__, reason)
-    learner.network.load_state_dict(before)
-    learner.zero_grad()

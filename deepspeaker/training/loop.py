@@ -25,14 +25,16 @@ from deepspeaker.checkpoint import load, save
 from deepspeaker.config import Config
 from deepspeaker.errors import UserError, examples
 from deepspeaker.extraction.fbank import normalize
+from deepspeaker.gpu import explained
 from deepspeaker.provenance import trained_with
 from deepspeaker.training import distributed
 from deepspeaker.training.batches import Ahead, Batch, TrainingSet
 from deepspeaker.training.dev_set import DevelopmentSet
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
-from deepspeaker.training.masking import mask
+from deepspeaker.training.masking import draw_masks, mask
 from deepspeaker.training.meter import Meter, epoch_line
+from deepspeaker.training.rehearsal import rehearse
 from deepspeaker.training.state import Entry, Run, check_identity, set_aside
 from deepspeaker.training.stop import StopRequest
 
@@ -50,7 +52,8 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
     start from. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is finished, a
     checkpoint written, and the process exits with status 143 or 130. Of several processes, all call fit().
     """
-    with _alone(out_dir):
+    lower, kept = f"[{phase}] speakers, utterances or max_frames", f"the checkpoints in {out_dir} are good"
+    with _alone(out_dir), explained(lower, kept):
         data = TrainingSet(train_dir, config.features, min_utterances=2 if phase == "triplet" else 1)
         dev = DevelopmentSet(dev_dir, config)
         identity = _identity(config, phase, data, dev, init, seed)
@@ -108,9 +111,11 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(_number(seed, phase))
     learner = build_learner(config, phase, len(data.speakers), init, device)
+    rehearse(learner, config.features.num_mel_bins, settings, config.training.compile)
     run = Run(config, phase, out_dir, seed, device, identity, learner, parallel=distributed.parallel(learner),
               optimizer=build_optimizer(learner, config.training), alarm=CollapseAlarm(settings.margin))
     run.restore()
+    _refuse_constant(_draw(run, data, run.step), data)
     if run.step == 0:
         run.save_network("initial.pt")
     where = data.place(device)
@@ -125,24 +130,24 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
     settings, meter = run.settings, Meter(run, data)
     start = saved = time.monotonic()
     first, end = run.step, (run.step // settings.steps_per_epoch + 1) * settings.steps_per_epoch
-    batches = Ahead(partial(_draw, run, data), range(first, end))
+    batches, agreement = Ahead(partial(_draw, run, data), range(first, end), run.device), distributed.Agreement()
     run.learner.train()
     with tqdm(total=run.last_step, initial=first, desc=run.phase, unit="step", leave=False,
               disable=not sys.stderr.isatty() or distributed.rank() > 0) as bar:
         for batch in batches:
-            if run.step == first:
-                _refuse_constant(batch, data)
             meter.add(batch, _step(run, batch))
             run.step += 1
+            if not bar.disable:
+                bar.set_postfix(meter.shown(), dev=f"{run.best_eer:.2f}%", refresh=False)
             bar.update()
-            bar.set_postfix(meter.shown(), dev=f"{run.best_eer:.2f}%", refresh=False)
-            asked = distributed.maximum(stop.signal)
+            asked = agreement.maximum(stop.signal)
             due = time.monotonic() - saved > 60 * run.config.training.checkpoint_minutes
             if run.step < end and (due or asked):  # at the end of an epoch, _judge saves
                 meter.read()
                 run.save()
                 saved = time.monotonic()
                 _leave_if_asked(run, asked)
+    agreement.finish()
     meter.read()
     seconds = time.monotonic() - start
     rate = (end - first) * settings.speakers * settings.utterances / seconds
@@ -160,10 +165,15 @@ def _leave_if_asked(run: Run, signal: int) -> None:
 
 
 def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
-    """The batch of a step: this process's share of the windows, and the labels of all windows."""
+    """The batch of a step: this process's share of the windows and their masks, and the labels of all windows."""
     rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
-    settings = run.settings
-    return data.draw(rng, settings, distributed.share(settings.speakers * settings.utterances))
+    settings, augment = run.settings, run.config.augment
+    count = settings.speakers * settings.utterances
+    batch = data.draw(rng, settings, distributed.share(count))
+    generator = torch.Generator().manual_seed(_number(run.seed, run.phase, step))
+    uniform = torch.rand(2, 2, count, generator=generator)[:, :, distributed.share(count)]
+    _, frames, bins = batch.features.shape
+    return batch._replace(masks=draw_masks(frames, bins, augment.time_mask, augment.frequency_mask, uniform))
 
 
 def _step(run: Run, batch: Batch) -> dict[str, Tensor]:
@@ -171,8 +181,8 @@ def _step(run: Run, batch: Batch) -> dict[str, Tensor]:
     torch.manual_seed(_number(run.seed, run.phase, run.step, distributed.rank()))  # for dropout
     for group in run.optimizer.param_groups:
         group["lr"] = run.settings.learning_rate_at(run.step)
-    loss, gauges = run.parallel(_network_input(run, batch), batch.speakers.to(run.device),
-                                batch.utterances.to(run.device), run.settings.loss_arguments(run.step))
+    features = mask(normalize(batch.features, run.config.features.normalize), batch.masks)
+    loss, gauges = run.parallel(features, batch.labels, run.settings.loss_arguments(run.step))
     run.optimizer.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(run.learner.parameters(), run.config.training.max_gradient_norm)
@@ -180,19 +190,10 @@ def _step(run: Run, batch: Batch) -> dict[str, Tensor]:
     return {"loss": loss.detach(), **gauges, "gradient_norm": norm}
 
 
-def _network_input(run: Run, batch: Batch) -> Tensor:
-    """The batch's windows on the device, normalised and masked."""
-    features = normalize(batch.features.to(run.device), run.config.features.normalize)
-    generator = torch.Generator(run.device).manual_seed(_number(run.seed, run.phase, run.step))
-    count = len(batch.utterances)
-    uniform = torch.rand(2, 2, count, generator=generator, device=run.device)[:, :, distributed.share(count)]
-    return mask(features, run.config.augment.time_mask, run.config.augment.frequency_mask, uniform)
-
-
 def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
     """UserError when no window of a batch changes over time: there is nothing to learn from silence."""
     if (batch.features == batch.features[:, :1]).all():
-        names = (data.features.utterances[i] for i in batch.utterances.tolist())
+        names = (data.features.utterances[i] for i in batch.labels.utterances.tolist())
         raise UserError(f"the features of all utterances of a batch are constant ({examples(names)}): look at their "
                         f"audio, and make the features again (stage 2)")
 

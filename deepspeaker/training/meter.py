@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from deepspeaker.errors import UserError
+from deepspeaker.gpu import Download
 from deepspeaker.training import distributed
 from deepspeaker.training.batches import Batch, TrainingSet
 from deepspeaker.training.gauges import ALARM_STEPS
@@ -17,26 +18,26 @@ FORMATS = {"loss": ".3f", "accuracy": ".1%", "active": ".1%", "same": ".2f", "di
 
 
 class Meter:
-    """The gauges of an epoch. A step's are read after the next step has been started: a GPU never waits for it."""
+    """The gauges of an epoch. A step's are read when the next step has been launched, so that a GPU always has work."""
 
     def __init__(self, run: Run, data: TrainingSet):
         self._run, self._data = run, data
-        self._unread: tuple[int, Batch, Tensor] | None = None
+        self._unread: tuple[int, Batch, Download] | None = None
         self._names: list[str] = []
         self._values: list[list[float]] = []
 
     def add(self, batch: Batch, gauges: dict[str, Tensor]) -> None:
         """Take a step's gauges and read those of the step before."""
+        coming = Download(torch.stack(list(gauges.values())))
         self.read()
-        self._names = list(gauges)
-        self._unread = self._run.step, batch, torch.stack([value.double() for value in gauges.values()])
+        self._names, self._unread = list(gauges), (self._run.step, batch, coming)
 
     def read(self) -> None:
         """Read the gauges that were not read yet; UserError when training has failed."""
         if not self._unread:
             return
         (step, batch, values), self._unread = self._unread, None
-        self._values.append(values.tolist())
+        self._values.append(values.read().tolist())
         gauges = dict(zip(self._names, self._values[-1], strict=True))
         if not math.isfinite(gauges["loss"]) or not math.isfinite(gauges["gradient_norm"]):
             raise _not_finite(self._run, self._data, step, batch, gauges)
@@ -63,8 +64,9 @@ def epoch_line(run: Run, entry: Entry, best: bool) -> str:
 
 
 def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: dict[str, float]) -> UserError:
-    mine = batch.utterances[distributed.share(len(batch.utterances))]
-    bad = mine[~batch.features.isfinite().flatten(1).all(1).cpu()].tolist()
+    utterances = batch.labels.utterances
+    mine = utterances[distributed.share(len(utterances))]
+    bad = mine[~batch.features.isfinite().flatten(1).all(1)].tolist()
     names = sorted({data.features.utterances[i] for part in distributed.gather_objects(bad) for i in part})
     what = f"{run.phase}: loss {gauges['loss']:g}, gradient norm {gauges['gradient_norm']:g} at step {step}"
     if names:

@@ -73,6 +73,8 @@ class Run:
             check_identity(content, self.identity, path)
             self.learner.network.load_state_dict(content["model"])
             self.learner.loss.load_state_dict(content["loss"])
+            for saved, own in zip(content["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+                saved["fused"] = own["fused"]  # the checkpoint may come from another device
             self.optimizer.load_state_dict(content["optimizer"])
             self.step, self.history = content["step"], content["history"]
             log.info("resuming from %s", path)

@@ -1,0 +1,60 @@
+"""A rehearsal before the first step: torch.compile compiles, and PyTorch takes the GPU memory that a step needs. What
+is free afterwards is free for the archives."""
+
+import logging
+
+import torch
+
+from deepspeaker.config import BatchConfig
+from deepspeaker.training import distributed
+from deepspeaker.training.learner import Learner
+
+log = logging.getLogger(__name__)
+
+
+def rehearse(learner: Learner, num_mel_bins: int, settings: BatchConfig, compiled: bool) -> None:
+    """Take the network through the shortest and the longest windows of a phase, forward and backward, and leave
+    everything as it was. Does nothing on a CPU without `compiled`.
+
+    compiled: compile the network before. Where that fails, a warning is logged and the learner stays as it is, also
+    where PyTorch gives up later.
+    """
+    if compiled:
+        learner.embed = torch.compile(learner.network.forward)
+        _tell_of_giving_up()
+        try:
+            _pass(learner, num_mel_bins, settings)
+            return
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a compiler may fail in any way
+            log.warning("torch.compile failed, training goes on without it: %s: %s", type(error).__name__,
+                        str(error).strip().split("\n", 1)[0])
+        learner.embed = learner.network.forward
+    if next(learner.parameters()).is_cuda:
+        _pass(learner, num_mel_bins, settings)
+
+
+def _pass(learner: Learner, num_mel_bins: int, settings: BatchConfig) -> None:
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    batch = settings.speakers * settings.utterances // distributed.size()
+    device = next(learner.parameters()).device
+    try:
+        for frames in sorted({settings.min_frames, settings.max_frames}):
+            learner.embeddings(torch.zeros(batch, frames, num_mel_bins, device=device)).sum().backward()
+    finally:
+        learner.network.load_state_dict(before)
+        learner.zero_grad()
+
+
+class _GivingUp(logging.Handler):
+    """Passes on, in one line, what the compiler warns of during training: mostly that it compiles no more."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("torch.compile: %s", record.getMessage().strip().split("\n", 1)[0])
+
+
+def _tell_of_giving_up() -> None:
+    compiler = logging.getLogger("torch._dynamo")
+    if not any(isinstance(handler, _GivingUp) for handler in compiler.handlers):
+        compiler.addHandler(_GivingUp(logging.WARNING))
