@@ -11,7 +11,8 @@ from torch import Tensor
 
 from deepspeaker.errors import UserError
 
-FAILURE = re.compile(r"(CUDA|cuDNN|CUBLAS|NCCL|HIP)\b.*\berror|CUDNN_STATUS|CUBLAS_STATUS")
+FAILED = re.compile(r"(CUDA|cuDNN|CUBLAS|cuBLAS|NCCL|HIP)( driver| out of memory)? error|_STATUS_")
+FULL = re.compile(r"out of memory|_STATUS_ALLOC_FAILED")
 OUR_FAULT = "device-side assert"  # an index out of range: its traceback is needed
 
 T = TypeVar("T")
@@ -85,14 +86,16 @@ def explained(lower: str, kept: str) -> Iterator[None]:
     what is not lost."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"the GPU's memory is used up: lower {lower}, or free the GPU of other programs ({kept}; "
-                        f"{_first_line(error)})") from error
     except RuntimeError as error:
-        if not FAILURE.search(str(error)) or OUR_FAULT in str(error):
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or FAILED.search(text) and FULL.search(text):
+            wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
+            raise UserError(f"the GPU's memory is used up{f', {wanted[1]} more were needed' if wanted else ''}: lower "
+                            f"{lower}, or end other programs on this GPU; {kept}") from error
+        if not FAILED.search(text) or OUR_FAULT in text:
             raise
-        raise UserError(f"the GPU failed: {_first_line(error)}. Look at nvidia-smi and the kernel's log, then run "
-                        f"again ({kept})") from error
+        raise UserError(f"the GPU failed ({_first_line(error)}): see what nvidia-smi and the system's log say of it, "
+                        f"then run again; {kept}") from error
 
 
 def _first_line(error: object) -> str:

@@ -48,10 +48,11 @@ def _pass(learner: Learner, num_mel_bins: int, settings: BatchConfig) -> None:
 
 
 class _GivingUp(logging.Handler):
-    """Passes on, in one line, what the compiler warns of during training: mostly that it compiles no more."""
+    """Passes on, in one line, what the compiler warns of, such as that it has reached its limit."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.warning("torch.compile: %s", record.getMessage().strip().split("\n", 1)[0])
+        log.warning("torch.compile warns, training may go on without it: %s",
+                    record.getMessage().strip().split("\n", 1)[0])
 
 
 def _tell_of_giving_up() -> None:
