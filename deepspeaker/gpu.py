@@ -27,7 +27,7 @@ def usable() -> tuple[int, str]:
             return torch.cuda.device_count(), ""
     if torch.version.cuda is None and torch.version.hip is None:
         return 0, "it is built without CUDA"
-    return 0, _first_line(told[0].message) if told else ""
+    return 0, _first_sentence(told[0].message) if told else ""
 
 
 def upload(value: T, device: torch.device) -> T:
@@ -94,9 +94,9 @@ def explained(lower: str, kept: str) -> Iterator[None]:
                             f"{lower}, or end other programs on this GPU; {kept}") from error
         if not FAILED.search(text) or OUR_FAULT in text:
             raise
-        raise UserError(f"the GPU failed ({_first_line(error)}): see what nvidia-smi and the system's log say of it, "
+        raise UserError(f"the GPU failed ({_first_sentence(error)}): see what nvidia-smi and the system's log say of it, "
                         f"then run again; {kept}") from error
 
 
-def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
+def _first_sentence(error: object) -> str:
+    return re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")

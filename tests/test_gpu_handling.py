@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import warnings
 from functools import partial
 
 import pytest
@@ -134,8 +135,24 @@ def test_a_compiler_that_gives_up_later_is_told(conf, caplog, monkeypatch):
     assert "torch.compile warns, training may go on without it: torch._dynamo hit config.recompile_limit" in caplog.text
 
 
-def test_what_pytorch_can_use():
+def test_what_pytorch_can_use(monkeypatch):
+    """The warning about an old driver is PyTorch's own, from c10/cuda/CUDAFunctions.cpp."""
     if not torch.cuda.is_available() and torch.version.cuda is None:
         assert usable() == (0, "it is built without CUDA")
     else:
         assert usable()[0] == torch.cuda.device_count()
+
+    def too_old():
+        warnings.warn("CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please "
+                      "update your GPU driver by downloading and installing a new version from the URL", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", too_old)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert usable() == (
+        0, "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert usable() == (0, "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert usable() == (3, "")
