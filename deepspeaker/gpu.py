@@ -94,8 +94,8 @@ def explained(lower: str, kept: str) -> Iterator[None]:
                             f"{lower}, or end other programs on this GPU; {kept}") from error
         if not FAILED.search(text) or OUR_FAULT in text:
             raise
-        raise UserError(f"the GPU failed ({_first_sentence(error)}): see what nvidia-smi and the system's log say of it, "
-                        f"then run again; {kept}") from error
+        raise UserError(f"the GPU failed ({_first_sentence(error)}): see what nvidia-smi and the system's log say of "
+                        f"it, then run again; {kept}") from error
 
 
 def _first_sentence(error: object) -> str:
