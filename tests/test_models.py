@@ -102,7 +102,9 @@ def test_what_a_network_promises(name, pooling):
     network = build_network(16, name, {**BODIES[name], "pooling": pooling})
     assert isinstance(network, Network) and network.embedding_dim == BODIES[name]["embedding_dim"] == 6
     for _ in range(3):  # so that normalisation moves zeros away from zero
-        network(torch.randn(6, 50, 16) + 1)
+        batch, drawn = torch.randn(6, 50, 16) + 1, torch.get_rng_state()
+        network(batch)
+        assert torch.equal(torch.get_rng_state(), drawn) != network.random_in_training
     network.eval()
     utterances = [torch.randn(frames, 16) for frames in (1, 2, 3, 31, 32, 33, 63, 64, 65, 130, 500)]
     with torch.inference_mode():
@@ -112,8 +114,11 @@ def test_what_a_network_promises(name, pooling):
         batch, ends = pad(utterances)
         torch.testing.assert_close(network(batch, ends), alone, atol=2e-6, rtol=0)
         assert (network(batch) - alone).abs().max() > 1e-3
+        pooled = []
+        network.affine.register_forward_hook(lambda _, inputs, output: pooled.extend((inputs[0].dtype, output.dtype)))
         with torch.autocast("cpu", torch.bfloat16):  # as on a GPU
             mixed = network(batch[-2:])
+        assert pooled == 2 * [torch.float32]
         assert mixed.dtype == torch.float32
         torch.testing.assert_close(mixed.norm(dim=1), torch.ones(2))
         double = network.double()(batch[-2:].double())

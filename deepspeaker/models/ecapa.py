@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from deepspeaker.errors import UserError
 from deepspeaker.models.base import Network
 from deepspeaker.models.padding import Ends, clear, each
-from deepspeaker.models.pooling import build_pooling, full, mean, unit
+from deepspeaker.models.pooling import build_pooling, mean
 
 
 def layer(before: int, after: int, size: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -85,12 +85,16 @@ class ECAPA(Network):
         self.embedding_dim, self.affine = embedding_dim, nn.Linear(pooled, embedding_dim)
         self.norm = nn.BatchNorm1d(embedding_dim)
 
-    def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of unit length, as Network says."""
+    def frames(self, features: Tensor, ends: Ends | None) -> Tensor:
+        """features (B, T, F) -> (B, T', D), as Network says."""
         before = self.front(features.transpose(1, 2))  # the sum of all outputs so far
         outputs = []
         for block in self.blocks:
             outputs.append(before + block(before, ends))
             before = before + outputs[-1]
-        x = F.relu(self.aggregate(torch.cat(outputs, dim=1))).transpose(1, 2)
-        return unit(self.norm(self.affine(self.pooled_norm(each(self.pool, full(x), ends)))))
+        return F.relu(self.aggregate(torch.cat(outputs, dim=1))).transpose(1, 2)
+
+    def head(self, pooled: Tensor) -> Tensor:
+        """As Network says, between two batch normalisations."""
+        found: Tensor = self.norm(self.affine(self.pooled_norm(pooled)))
+        return found

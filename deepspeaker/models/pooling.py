@@ -1,9 +1,8 @@
-"""The end of every network: pooling over time, (B, T, D) -> (B, D') for any T, and scaling to unit length."""
+"""Pooling over time, (B, T, D) -> (B, D') for any T."""
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
@@ -38,7 +37,7 @@ class Attentive(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.tanh(self.frame(x) + self.context(statistics(x)).unsqueeze(1))
-        weight = full(self.score(hidden)).softmax(1)
+        weight = self.score(hidden).softmax(1)
         average = (weight * x).sum(1)
         variance = (weight * (x - average.unsqueeze(1)).square()).sum(1)
         return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
@@ -55,13 +54,3 @@ def build_pooling(name: str, size: int) -> tuple[Pool, int]:
         raise UserError(f"[model] pooling: no pooling {name!r}; there are: {', '.join(POOLING)}")
     make, widening = POOLING[name]
     return make(size), widening * size
-
-
-def full(x: Tensor) -> Tensor:
-    """x in at least float32: the lower precision of mixed-precision training does not suffice for sums and norms."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def unit(x: Tensor) -> Tensor:
-    """x (B, E) scaled to unit length, in at least float32."""
-    return F.normalize(full(x))

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
 from deepspeaker.models.base import Network
-from deepspeaker.models.padding import Ends, clear, each
-from deepspeaker.models.pooling import build_pooling, full, unit
+from deepspeaker.models.padding import Ends, clear
+from deepspeaker.models.pooling import build_pooling
 
 
 class Block(nn.Module):
@@ -58,10 +58,9 @@ class ResNet(Network):
         self.embedding_dim, self.affine = embedding_dim, nn.Linear(pooled, embedding_dim)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
-    def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E) of unit length, as Network says."""
-        x = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+    def frames(self, features: Tensor, ends: Ends | None) -> Tensor:
+        """features (B, T, F) -> (B, T', D), as Network says."""
+        x: Tensor = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last))
         for block in self.body:
             x = block(x, ends)
-        x = x.permute(0, 2, 1, 3).flatten(2)
-        return unit(self.affine(each(self.pool, full(x), ends)))
+        return x.permute(0, 2, 1, 3).flatten(2)
