@@ -133,6 +133,15 @@ def test_every_parameter_takes_part(name):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
+def test_recurrent_layers_run_in_float32_under_autocast():
+    network, seen = build_network(16, "gru", NARROW_GRU), []
+    for layer in (network.front, network.gru):
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(output[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(2, 50, 16)).sum().backward()
+    assert seen == [torch.bfloat16, torch.float32] and network.gru.weight_hh_l0.grad.dtype == torch.float32
+
+
 def test_parts_of_a_res2_layer_reach_ever_further():
     layer, x = Res2(channels=8, scale=4, dilation=3).double().eval(), torch.randn(1, 8, 41, dtype=torch.float64)
     for part in layer.parts:  # nothing that ReLU would hide

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.models.base import Network
+from deepspeaker.models.base import Network, full, outside_autocast
 from deepspeaker.models.padding import Ends
 from deepspeaker.models.pooling import build_pooling
 from deepspeaker.models.rescnn import Entrance, find_norm
@@ -30,5 +30,9 @@ class GRU(Network):
     def frames(self, features: Tensor, ends: Ends | None) -> Tensor:
         """features (B, T, F) -> (B, T', D), as Network says."""
         x: Tensor = self.front(features.unsqueeze(1).contiguous(memory_format=torch.channels_last), ends)
-        x, _ = self.gru(x.permute(0, 2, 1, 3).flatten(2))
+        x = full(x.permute(0, 2, 1, 3).flatten(2))
+        # PyTorch before 2.12 runs recurrent layers in float16 under bfloat16's autocast, too: without a scale of the
+        # loss, small gradients become zero.
+        with outside_autocast(x):
+            x, _ = self.gru(x)
         return x
