@@ -12,10 +12,10 @@ from conftest import make_features
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.datadir.archive import _map, append
 from deepspeaker.errors import UserError
+from deepspeaker.extraction import gpu_archive
 from deepspeaker.extraction.feature_set import FeatureSet
-from deepspeaker.training import gpu_archive
+from deepspeaker.extraction.gpu_archive import resident_bytes
 from deepspeaker.training.batches import Ahead, TrainingSet, _choose
-from deepspeaker.training.gpu_archive import resident_bytes
 
 CPU = torch.device("cpu")
 

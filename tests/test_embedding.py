@@ -14,7 +14,6 @@ from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.join_embeddings import join_embeddings
 from deepspeaker.metrics.describe import eer
 from deepspeaker.models.networks import build_network
-from deepspeaker.models.padding import pad
 from deepspeaker.provenance import embedded_with, trained_with
 from deepspeaker.recipe.stages import Recipe, parts
 from deepspeaker.training.dev_set import DevelopmentSet
@@ -71,29 +70,28 @@ def test_an_utterance_no_longer_than_a_crop_is_embedded_whole(frames, min_frames
     assert (embed(NETWORK, longer, "mean", cropped) - embed(NETWORK, longer, "mean", whole)).abs().max() > 1e-3
 
 
-def test_without_crops_no_bit_changes():
+def test_without_crops_nothing_changes():
     """As it was computed before there were crops."""
     config, mode = EmbeddingConfig(min_frames=40), "mean"
     assert config == EmbeddingConfig(min_frames=40, crops=0, crop_frames=300)
     utterances = [FEATURES[:frames] for frames in (130, 100, 41, 20)]  # the longest first, as a batch has them
     seen = [features - features.mean(0) for features in utterances[:3]]
     seen.append((utterances[3] - utterances[3].mean(0)).repeat(2, 1))
-    with torch.inference_mode():
-        expected = NETWORK(*pad(seen))
-    assert torch.equal(torch.stack(embed_together(NETWORK, utterances, mode, config)), expected)
-    for features, alone in zip(utterances, seen, strict=True):
-        assert torch.equal(embed(NETWORK, features, mode, config), network(alone))
+    for found, features, alone in zip(embed_together(NETWORK, utterances, mode, config), utterances, seen, strict=True):
+        torch.testing.assert_close(found, network(alone), atol=1e-6, rtol=0)
+        torch.testing.assert_close(embed(NETWORK, features, mode, config), network(alone), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("mode", ["mean", "mean_variance", "none"])
 @pytest.mark.parametrize("crops", [0, 1, 5])
-def test_together_as_alone(crops, monkeypatch):
-    monkeypatch.setattr("deepspeaker.extraction.embed.BATCH", 300)
+def test_together_as_alone(crops, mode, monkeypatch):
+    monkeypatch.setitem(embedding.SIZES, "cpu", embedding.Sizes(32, 300))
     config = EmbeddingConfig(min_frames=40, crops=crops, crop_frames=60)
     utterances = [FEATURES[:frames] for frames in (20, 130, 41, 100, 129, 1, 64)]
-    found = embed_together(NETWORK, utterances, "mean", config)
+    found = embed_together(NETWORK, utterances, mode, config)
     for features, together in zip(utterances, found, strict=True):
-        torch.testing.assert_close(together, embed(NETWORK, features, "mean", config), atol=1e-6, rtol=0)
-    assert embed_together(NETWORK, [], "mean", config) == []
+        torch.testing.assert_close(together, embed(NETWORK, features, mode, config), atol=1e-6, rtol=0)
+    assert embed_together(NETWORK, [], mode, config) == []
 
 
 def test_dev_eer_in_training_is_that_of_crops(ready):
@@ -150,8 +148,7 @@ def test_the_number_of_jobs_changes_no_bit(changes, ready, tmp_path, monkeypatch
     config = load_config(conf)
     network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
     save(tmp_path / "final.pt", {"config": config.as_tables(), "model": network.state_dict()})
-    for module in (embedding, make_embeddings):
-        monkeypatch.setattr(module, "UTTERANCES_AT_ONCE", 3)
+    monkeypatch.setitem(embedding.SIZES, "cpu", embedding.Sizes(3, 4000))
     found = []
     for jobs in (1, 2, 9):
         out = tmp_path / str(jobs)

@@ -11,7 +11,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.models.base import Network
 from deepspeaker.models.ecapa import Res2
 from deepspeaker.models.networks import NETWORKS, build_network
-from deepspeaker.models.padding import pad
+from deepspeaker.models.padding import Ends, padded_length
 from deepspeaker.models.pooling import POOLING, Attentive, mean, statistics
 from deepspeaker.models.rescnn import ChannelFrequencyNorm
 
@@ -111,7 +111,11 @@ def test_what_a_network_promises(name, pooling):
         alone = torch.cat([network(features.unsqueeze(0)) for features in utterances])
         assert alone.shape == (11, 6) and alone.dtype == torch.float32
         torch.testing.assert_close(alone.norm(dim=1), torch.ones(11))
-        batch, ends = pad(utterances)
+        frames = [len(features) for features in utterances]
+        batch = torch.zeros(len(frames), padded_length(max(frames)), 16)
+        for row, features in zip(batch, utterances, strict=True):
+            row[:len(features)] = features
+        ends = Ends(frames, batch.shape[1], torch.tensor(frames))
         torch.testing.assert_close(network(batch, ends), alone, atol=2e-6, rtol=0)
         assert (network(batch) - alone).abs().max() > 1e-3
         pooled = []

@@ -11,7 +11,7 @@ import mmap
 import os
 import resource
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -54,6 +54,15 @@ def _values(stored: np.ndarray, minimum: np.ndarray | np.float32, step: np.ndarr
     return values
 
 
+class Stored(NamedTuple):
+    """Rows of n matrices, one after another, as an archive holds them: value = minimum + step * stored."""
+
+    rows: np.ndarray  # (sum of the counts, F) float32, uint16 or uint8
+    counts: np.ndarray  # (n,)
+    minimum: np.ndarray  # (n,) float32
+    step: np.ndarray  # (n,) float32
+
+
 class MatrixTable:
     """The matrices of an scp file, each looked up when it is first asked for.
 
@@ -93,15 +102,33 @@ class MatrixTable:
         """The values (n, F) float32 of the rows of one matrix that `index` picks."""
         return open_matrix(self.specifiers[i], self.keys[i]).rows(index)
 
+    def stored(self, which: np.ndarray, index: Sequence[Index]) -> Stored:
+        """Of matrix which[k] the rows index[k]: as they are stored where all matrices have one type and width, and are
+        neither decoded whole (CM) nor float64; as float32 otherwise."""
+        layout = self.layout(which)
+        if contiguous(layout) and layout["type"][0] != "<f8":
+            parts = [matrix[rows] for matrix, rows in zip(self.stored_matrices(layout), index, strict=True)]
+            minimum, step = layout["minimum"].copy(), layout["step"].copy()
+        else:
+            parts = [self.rows(i, rows) for i, rows in zip(which.tolist(), index, strict=True)]
+            minimum, step = np.zeros(len(which), np.float32), np.ones(len(which), np.float32)
+        return Stored(np.concatenate(parts), np.array([len(part) for part in parts]), minimum, step)
+
+    def stored_matrices(self, layout: np.ndarray) -> Iterator[np.ndarray]:
+        """The stored values (T, F) of each of `layout`, still in its mapped file. They must be contiguous."""
+        kind, cols = str(layout["type"][0]), int(layout["cols"][0])
+        for file, start, count in zip(*(layout[name].tolist() for name in ("file", "start", "rows")), strict=True):
+            yield np.ndarray((count, cols), kind, buffer=self.files[file], offset=start)
+
     def gather(self, which: np.ndarray, index: Sequence[Index]) -> np.ndarray:
         """Windows (n, T, F) float32: of matrix which[k] the rows index[k], a slice or (T,) positions.
 
-        Fast where all matrices have one type and width and none is compressed as CM.
+        Fast where the matrices are contiguous.
         """
         layout = self.layout(which)
-        kind, cols = layout["type"][0], int(layout["cols"][0])
-        if kind == "CM" or (layout["type"] != kind).any() or (layout["cols"] != cols).any():
+        if not contiguous(layout):
             return np.stack([self.rows(i, rows) for i, rows in zip(which.tolist(), index, strict=True)])
+        kind, cols = layout["type"][0], int(layout["cols"][0])
         width = cols * np.dtype(kind).itemsize
         first = index[0]
         frames = first.stop - first.start if isinstance(first, slice) else len(first)
@@ -113,6 +140,12 @@ class MatrixTable:
             window[:] = np.ndarray((count, width), np.uint8, buffer=self.files[file], offset=start)[rows]
         shape = (-1, 1, 1)
         return _values(raw.view(kind), layout["minimum"].reshape(shape), layout["step"].reshape(shape))
+
+
+def contiguous(layout: np.ndarray) -> bool:
+    """Whether all matrices of a layout have one type and width, and rows that can be read without the others."""
+    kind, cols = layout["type"][0], layout["cols"][0]
+    return bool(kind != "CM" and (layout["type"] == kind).all() and (layout["cols"] == cols).all())
 
 
 def _announce(maps: Sequence[mmap.mmap], layout: np.ndarray, index: Sequence[Index], width: int) -> None:

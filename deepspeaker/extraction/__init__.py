@@ -3,6 +3,7 @@
 make_features.py    stage 2: archives of features, the data directory's tables, the 5 % rule for unreadable audio
 fbank.py            samples -> log mel filterbank energies, VAD, normalisation
 feature_set.py      features of a data directory, by utterance
+gpu_archive.py      archives on a GPU: decompressing; training keeps whole archives there
 embed.py            features -> embeddings: whole utterances or crops, in padded batches
 make_embeddings.py  stage 5: one job's archive of embeddings
 join_embeddings.py  stage 5: the archives of all jobs as one, and the mean of each speaker

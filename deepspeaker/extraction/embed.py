@@ -1,6 +1,12 @@
-"""Utterances -> embeddings (E,) of unit length."""
+"""Utterances -> embeddings (E,) of unit length.
 
-from collections.abc import Iterator, Sequence
+The features of a block of utterances lie one after another in one tensor on the device. What the network sees of them
+is picked from there by index arithmetic, in padded batches: a GPU is given few things to do, and nothing waits for it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,13 +14,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepspeaker.config import Config, EmbeddingConfig
+from deepspeaker.datadir.archive import Stored
 from deepspeaker.extraction.fbank import normalize
 from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.extraction.gpu_archive import as_tensor, decompress
+from deepspeaker.gpu import Download, full_float32, upload
 from deepspeaker.models.base import Network
-from deepspeaker.models.padding import pad
+from deepspeaker.models.padding import Ends, clear, padded_length
+from deepspeaker.models.pooling import mean, statistics
 
-BATCH = 4000  # frames of a padded batch at most, unless one utterance has more: what stays in the cache of a CPU
-UTTERANCES_AT_ONCE = 32  # utterances of a set that are embedded together
+
+class Sizes(NamedTuple):
+    """How much of a set is embedded together."""
+
+    utterances: int  # of a block
+    frames: int  # of a padded batch at most, unless one utterance has more
+
+
+SIZES = {"cpu": Sizes(32, 4000),  # what stays in the cache
+         "cuda": Sizes(512, 200_000)}  # some GB of a network's values, enough to keep a large GPU busy
+
+
+class Look(NamedTuple):
+    """One input of the network: `frames` frames of an utterance from `start` on; behind its end it begins again."""
+
+    utterance: int
+    start: int
+    frames: int
+
+
+class Block(NamedTuple):
+    """Features of utterances on a device."""
+
+    values: Tensor  # (sum of the counts, F), one utterance after another
+    counts: list[int]  # frames of each
 
 
 def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
@@ -28,62 +61,128 @@ def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
     return normalize(features, mode)[..., rows % torch.full_like(rows, size), :]
 
 
-def inputs(features: Tensor, mode: str, config: EmbeddingConfig) -> list[Tensor]:
-    """Features (T, F) of an utterance -> the inputs of the network whose embeddings are averaged, all of one length.
-
-    With crops = 0, and for an utterance of at most crop_frames frames, the one input is the whole utterance, see
-    as_seen. Otherwise the inputs are crops (crop_frames, F) of the features normalised over the whole utterance. They
-    are evenly spaced, rounded down to whole frames, from its first to its last frame; a single crop is its middle.
-    """
-    room = len(features) - config.crop_frames
-    if config.crops == 0 or room <= 0:
-        return [as_seen(features, mode, config)]
-    last = config.crops - 1
-    starts = [n * room // last for n in range(config.crops)] if last else [room // 2]
-    normalised = normalize(features, mode)
-    return [normalised[start:start + config.crop_frames] for start in starts]
-
-
-def average(embeddings: Tensor) -> Tensor:
-    """Embeddings (N, E) of an utterance's inputs -> their mean (E,), scaled to unit length; of one, itself."""
-    return embeddings[0] if len(embeddings) == 1 else F.normalize(embeddings.mean(0), dim=0)
-
-
-@torch.inference_mode()
 def embed(network: Network, features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
-    """The embedding (E,) of unit length of an utterance's features (T, F), see `inputs`."""
-    return average(network(torch.stack(inputs(features, mode, config))))
+    """The embedding (E,) of unit length of an utterance's features (T, F), see embed_together."""
+    return embed_together(network, [features], mode, config)[0]
 
 
-@torch.inference_mode()
 def embed_together(network: Network, utterances: Sequence[Tensor], mode: str,
                    config: EmbeddingConfig) -> list[Tensor]:
-    """Embeddings (E,) as `embed` gives them, of features (T, F) of any lengths, in padded batches of similar length."""
-    parts = [inputs(features, mode, config) for features in utterances]
-    embeddings = iter(_embed_padded(network, [seen for part in parts for seen in part]))
-    return [average(torch.stack([next(embeddings) for _ in part])) for part in parts]
+    """Embeddings (E,) of unit length of features (T, F) of any lengths, all on one device.
+
+    mode: [features] normalize, over the whole utterance. With crops = 0, and for an utterance of at most crop_frames
+    frames, the network sees the whole utterance, repeated to min_frames if it is shorter. Otherwise the embedding is
+    the mean, scaled to unit length, of those of crops of crop_frames frames: evenly spaced, rounded down to whole
+    frames, from the first to the last frame; a single crop is the middle.
+    """
+    if not utterances:
+        return []
+    block = Block(torch.cat(list(utterances)), [len(features) for features in utterances])
+    return list(_embed(network, block, mode, config))
 
 
-def _embed_padded(network: Network, seen: Sequence[Tensor]) -> list[Tensor]:
-    """The embedding (E,) of each input (T, F) of the network, in padded batches of similar length."""
-    found: dict[int, Tensor] = {}
-    order = sorted(range(len(seen)), key=lambda i: -len(seen[i]))
-    while order:
-        count = max(1, BATCH // len(seen[order[0]]))
-        batch, order = order[:count], order[count:]
-        found |= zip(batch, network(*pad([seen[i] for i in batch])), strict=True)
-    return [found[i] for i in range(len(seen))]
-
-
-@torch.inference_mode()
 def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.ndarray, config: Config,
               device: torch.device) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance, embedding (E,) float32) of the positions `which` of a FeatureSet, in their order.
 
-    UTTERANCES_AT_ONCE are embedded together; the last bits of an embedding depend on the others of its block.
+    Blocks of the device's SIZES are embedded together; the last bits of an embedding depend on the others of its block.
+    A block's embeddings are fetched when the next block is on its way.
     """
-    for start in range(0, len(which), UTTERANCES_AT_ONCE):
-        block = which[start:start + UTTERANCES_AT_ONCE]
-        rows = [torch.from_numpy(features.rows(i, features.frames(i))).to(device) for i in block]
-        found = embed_together(network, rows, config.features.normalize, config.embedding)
-        yield from ((features.utterances[i], e.cpu().numpy()) for i, e in zip(block, found, strict=True))
+    size = SIZES[device.type].utterances
+    coming: list[tuple[Sequence[int] | np.ndarray, Download]] = []
+    for start in range(0, len(which), size):
+        some = which[start:start + size]
+        block = _on_device(features.stored(np.asarray(some)), device)
+        coming.append((some, Download(_embed(network, block, config.features.normalize, config.embedding))))
+        if len(coming) > 1:
+            yield from _arrived(features, *coming.pop(0))
+    for last in coming:
+        yield from _arrived(features, *last)
+
+
+def _arrived(features: FeatureSet, which: Sequence[int] | np.ndarray,
+             download: Download) -> Iterator[tuple[str, np.ndarray]]:
+    for i, embedding in zip(which, download.read().numpy(), strict=True):
+        yield features.utterances[i], embedding
+
+
+@torch.inference_mode()
+def _on_device(stored: Stored, device: torch.device) -> Block:
+    numbers = as_tensor(stored.rows), torch.from_numpy(stored.minimum), torch.from_numpy(stored.step)
+    rows, minimum, step = upload(numbers, device)
+    owner = _owner(stored.counts.tolist(), device)
+    return Block(decompress(rows, minimum[owner, None], step[owner, None]), stored.counts.tolist())
+
+
+@torch.inference_mode()
+def _embed(network: Network, block: Block, mode: str, config: EmbeddingConfig) -> Tensor:
+    """The embeddings (n, E) of a block, see embed_together."""
+    looks = [look for i, count in enumerate(block.counts) for look in _looks(i, count, config)]
+    normalised = block._replace(values=_normalised(block, mode))
+    with full_float32():
+        found = _in_batches(network, normalised, looks)
+    return found if len(looks) == len(block.counts) else _means(found, looks)
+
+
+def _looks(i: int, count: int, config: EmbeddingConfig) -> list[Look]:
+    """What the network sees of utterance number i of `count` frames."""
+    room = count - config.crop_frames
+    if config.crops == 0 or room <= 0:
+        return [Look(i, 0, max(count, config.min_frames))]
+    last = config.crops - 1
+    starts = [n * room // last for n in range(config.crops)] if last else [room // 2]
+    return [Look(i, start, config.crop_frames) for start in starts]
+
+
+def _normalised(block: Block, mode: str) -> Tensor:
+    """The values of a block as `normalize` makes them, each utterance on its own."""
+    if mode == "none":
+        return block.values
+    whole = [Look(i, 0, count) for i, count in enumerate(block.counts)]
+    found = _in_batches(mean if mode == "mean" else statistics, block, whole)
+    parts: list[Tensor] = list(found[_owner(block.counts, found.device)].split(block.values.shape[1], dim=1))
+    average, *deviation = parts
+    return (block.values - average) / deviation[0] if deviation else block.values - average
+
+
+def _owner(counts: Sequence[int], device: torch.device) -> Tensor:
+    """For each frame of a block, the number of its utterance."""
+    numbers, repeats = upload((torch.arange(len(counts)), torch.tensor(counts)), device)
+    owner: Tensor = torch.repeat_interleave(numbers, repeats, output_size=sum(counts))
+    return owner
+
+
+def _in_batches(function: Callable[[Tensor, Ends], Tensor], block: Block, looks: Sequence[Look]) -> Tensor:
+    """function(batch (B, T, F), its ends) -> (B, D), of all looks in padded batches of similar length: (len(looks), D)
+    in their order."""
+    order = sorted(range(len(looks)), key=lambda i: -looks[i].frames)
+    found, start = [], 0
+    while start < len(order):
+        count = max(1, SIZES[block.values.device.type].frames // looks[order[start]].frames)
+        found.append(function(*_padded(block, [looks[i] for i in order[start:start + count]])))
+        start += count
+    return torch.cat(found)[upload(torch.tensor(order).argsort(), block.values.device)]
+
+
+def _padded(block: Block, looks: Sequence[Look]) -> tuple[Tensor, Ends]:
+    """Looks as one batch (B, T, F) with zeros behind each, and where they end."""
+    values, counts = block
+    first = list(accumulate(counts, initial=0))
+    frames = [look.frames for look in looks]
+    padded = padded_length(max(frames))
+    table = torch.tensor([(first[i], counts[i], start, size) for i, start, size in looks])
+    table = upload(table, values.device)
+    begin, count, start, _ = table.unsqueeze(1).unbind(2)
+    index = begin + (start + torch.arange(padded, device=values.device)) % count
+    batch = values.index_select(0, index.flatten()).view(len(looks), padded, -1)
+    ends = Ends(frames, padded, table[:, 3])
+    return clear(batch, ends, 1), ends
+
+
+def _means(embeddings: Tensor, looks: Sequence[Look]) -> Tensor:
+    """Embeddings of looks, which lie utterance by utterance -> the mean of each utterance, scaled to unit length."""
+    counts = torch.tensor([look.utterance for look in looks]).bincount()
+    place = torch.arange(int(counts.max()))
+    index = (counts.cumsum(0) - counts).unsqueeze(1) + torch.minimum(place, counts.unsqueeze(1) - 1)
+    index, used = upload((index, place < counts.unsqueeze(1)), embeddings.device)
+    return F.normalize((embeddings[index] * used.unsqueeze(2)).sum(1), dim=1)

@@ -11,7 +11,7 @@ import numpy as np
 from deepspeaker.atomic import atomic
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import read_table
-from deepspeaker.datadir.archive import Index, MatrixTable, open_vector
+from deepspeaker.datadir.archive import Index, MatrixTable, Stored, open_vector
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import differences, stored
 
@@ -63,6 +63,11 @@ class FeatureSet:
     def rows(self, i: int, index: Index) -> np.ndarray:
         """Features (n, F) float32 of the frames `index`."""
         return self.table.rows(i, index)
+
+    def stored(self, which: np.ndarray) -> Stored:
+        """The frames that a network may see of each of the utterances, one after another, as the archives hold them."""
+        self.counts(which)  # checks their width
+        return self.table.stored(which, [slice(None) if self._vad is None else self.frames(i) for i in which.tolist()])
 
     def fingerprint(self) -> str:
         """A hash of the list of utterances, of their places in the archives, and of the features of FINGERPRINTED

@@ -7,10 +7,11 @@ import torch
 from deepspeaker.checkpoint import load_network
 from deepspeaker.config import load_config
 from deepspeaker.datadir.archive import write_vectors
-from deepspeaker.extraction.embed import UTTERANCES_AT_ONCE, embed_set
+from deepspeaker.extraction.embed import SIZES, embed_set
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.join_embeddings import NAME
 from deepspeaker.extraction.parallel_jobs import Reporter, job_file, job_share, progress_file
+from deepspeaker.gpu import explained
 
 
 def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Path, job: int, jobs: int,
@@ -23,13 +24,14 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     if conf:
         config = config.model_copy(update={"embedding": load_config(conf).embedding})
     features = FeatureSet(data_dir, config.features)
-    # whole blocks: the same bytes whatever the number of jobs
-    blocks = job_share(range(0, len(features), UTTERANCES_AT_ONCE), job, jobs)
-    mine = [i for start in blocks for i in range(start, min(start + UTTERANCES_AT_ONCE, len(features)))]
+    size = SIZES[device].utterances  # whole blocks: the same bytes whatever the number of jobs
+    blocks = job_share(range(0, len(features), size), job, jobs)
+    mine = [i for start in blocks for i in range(start, min(start + size, len(features)))]
     reporter = Reporter(progress_file(out_dir, job), len(mine))
     embeddings = {}
-    for utterance, embedding in embed_set(trained.network.to(device), features, mine, config, torch.device(device)):
-        embeddings[utterance] = embedding
-        reporter.advance()
+    with explained("[embedding] crops, or embed on CPUs (run.sh --gpus 0)", "the other stages are not touched"):
+        for utterance, embedding in embed_set(trained.network.to(device), features, mine, config, torch.device(device)):
+            embeddings[utterance] = embedding
+            reporter.advance()
     write_vectors(job_file(out_dir / NAME, job), embeddings)
     return f"{len(embeddings)} utterances of {data_dir}"

@@ -4,7 +4,7 @@ A network is a `Network` (base.py), and
 
 - it is built from num_mel_bins (F) and keyword-only plain arguments, the keys of the configuration's section [model];
 - forward(features (B, T, F), ends=None) -> embeddings (B, E) of unit length, in float32 or float64, for any T >= 1.
-  From pooling on, base.py computes in at least float32, under autocast, too;
+  What follows pooling is computed in at least float32, under autocast, too (base.py);
 - `ends` says where the utterances of a padded batch end (padding.py). In evaluation mode, each utterance then gets the
   embedding that it gets alone;
 - the attribute `embedding_dim` is E;

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepspeaker.models.padding import Ends, each
-from deepspeaker.models.pooling import Pool
+from deepspeaker.models.padding import Ends
+from deepspeaker.models.pooling import Pool, full
 
 
 class Network(nn.Module):
@@ -33,14 +33,9 @@ class Network(nn.Module):
 
     def forward(self, features: Tensor, ends: Ends | None = None) -> Tensor:
         """features (B, T, F) -> embeddings (B, E) of unit length; T >= 1; `ends` of a padded batch."""
-        x = full(self.frames(features, ends))
-        with outside_autocast(x):
-            return F.normalize(self.head(each(self.pool, x, ends)))
-
-
-def full(x: Tensor) -> Tensor:
-    """x in at least float32: the lower precision of mixed-precision training does not suffice for sums and norms."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+        pooled = self.pool(full(self.frames(features, ends)), ends)
+        with outside_autocast(pooled):
+            return F.normalize(self.head(pooled))
 
 
 def outside_autocast(x: Tensor) -> AbstractContextManager[object]:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
 from deepspeaker.models.base import Network
-from deepspeaker.models.padding import Ends, clear, each
+from deepspeaker.models.padding import Ends, clear
 from deepspeaker.models.pooling import build_pooling, mean
 
 
@@ -42,7 +42,7 @@ class SqueezeExcitation(nn.Module):
                                   nn.Sigmoid())
 
     def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
-        gate: Tensor = self.gate(each(mean, x.transpose(1, 2), ends))
+        gate: Tensor = self.gate(mean(x.transpose(1, 2), ends))
         return x * gate.unsqueeze(2)
 
 

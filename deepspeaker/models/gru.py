@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.models.base import Network, full, outside_autocast
+from deepspeaker.models.base import Network, outside_autocast
 from deepspeaker.models.padding import Ends
-from deepspeaker.models.pooling import build_pooling
+from deepspeaker.models.pooling import build_pooling, full
 from deepspeaker.models.rescnn import Entrance, find_norm
 
 

@@ -1,6 +1,6 @@
-"""Utterances of different lengths in one batch: zeros after each, which must not change its embedding."""
+"""Utterances of different lengths in one batch: what lies behind the end of one must not change its embedding."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,44 +9,50 @@ from torch import Tensor
 MULTIPLE = 64  # frames: padded lengths are multiples of this, as oneDNN spends milliseconds on each new length
 
 
-class Ends(NamedTuple):
-    """Frames of each utterance of a batch, and of the padded batch."""
-
-    frames: list[int]
-    padded: int
-
-    def at(self, size: int) -> list[int]:
-        """Where the utterances end after layers that halved the batch's frames, rounding up, until `size` were left."""
-        frames, padded = self
-        while padded > size:
-            frames, padded = [(count + 1) // 2 for count in frames], (padded + 1) // 2
-        return frames
+def padded_length(longest: int) -> int:
+    """The frames of a batch whose longest utterance has `longest`."""
+    return -(-longest // MULTIPLE) * MULTIPLE
 
 
-def pad(utterances: list[Tensor]) -> tuple[Tensor, Ends]:
-    """Features (T, F) of several utterances -> one batch (B, T', F) with zeros after each, and where they end."""
-    frames = [len(features) for features in utterances]
-    padded = -(-max(frames) // MULTIPLE) * MULTIPLE
-    batch = utterances[0].new_zeros(len(frames), padded, utterances[0].shape[1])
-    for row, features in zip(batch, utterances, strict=True):
-        row[:len(features)] = features
-    return batch, Ends(frames, padded)
+class Level(NamedTuple):
+    """Where the utterances of a batch end at one resolution in time."""
+
+    shortest: int  # where the first of them ends
+    lengths: Tensor  # (B,) where each ends
+    inside: Tensor  # (B, T - shortest), of the frames from `shortest` on: 1 before the utterance's end, 0 behind it
+
+
+class Ends:
+    """Where the utterances of a padded batch end, in each layer. Each level is made once, on the batch's device, and
+    nothing waits for it.
+
+    frames: of each utterance; padded: of the batch; lengths: `frames` as a tensor on the batch's device.
+    """
+
+    def __init__(self, frames: Sequence[int], padded: int, lengths: Tensor):
+        self._shortest, self._padded, self._lengths = min(frames), padded, lengths
+        self._levels: dict[int, Level] = {}
+
+    def at(self, size: int) -> Level:
+        """The level of layers that halved the batch's frames, rounding up, until `size` were left."""
+        if size not in self._levels:
+            shortest, padded, lengths = self._shortest, self._padded, self._lengths
+            while padded > size:
+                shortest, padded, lengths = (shortest + 1) // 2, (padded + 1) // 2, (lengths + 1) // 2
+            place = torch.arange(shortest, size, device=lengths.device)
+            self._levels[size] = Level(shortest, lengths, (place < lengths.unsqueeze(1)).float())
+        return self._levels[size]
 
 
 def clear(x: Tensor, ends: Ends | None, time: int) -> Tensor:
-    """Set x (B, ...) to zero, in place, after each utterance's end along the dimension `time`, and return it.
+    """Set x (B, ...) to zero, in place, behind each utterance's end along the dimension `time`, and return it.
 
     Normalisation leaves other values there, and a convolution would carry them into the utterance. Not for use with
     gradients, but where `ends` is None: then x stays as it is.
     """
     if ends is not None:
-        for row, end in zip(x, ends.at(x.shape[time]), strict=True):
-            row.narrow(time - 1, end, row.shape[time - 1] - end).zero_()
+        level = ends.at(x.shape[time])
+        shape = [len(x), *(1 for _ in x.shape[1:])]
+        shape[time] = -1
+        x.narrow(time, level.shortest, x.shape[time] - level.shortest).mul_(level.inside.view(shape))
     return x
-
-
-def each(pool: Callable[[Tensor], Tensor], x: Tensor, ends: Ends | None) -> Tensor:
-    """pool(x) of x (B, T, D); in a padded batch, of the frames of each utterance alone."""
-    if ends is None:
-        return pool(x)
-    return torch.cat([pool(x[i:i + 1, :end]) for i, end in enumerate(ends.at(x.shape[1]))])

@@ -1,4 +1,4 @@
-"""Pooling over time, (B, T, D) -> (B, D') for any T."""
+"""Pooling over time, (B, T, D) -> (B, D') for any T; in a padded batch, over the frames of each utterance."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from deepspeaker.errors import UserError
+from deepspeaker.models.padding import Ends, clear
 
 ATTENTION = 128  # hidden units of attentive pooling (Desplanques et al. 2020)
 
 
-def mean(x: Tensor) -> Tensor:
-    """Mean over time, (B, T, D) -> (B, D): the paper's pooling."""
-    return x.mean(1)
+def mean(x: Tensor, ends: Ends | None = None) -> Tensor:
+    """Mean over time, (B, T, D) -> (B, D): the paper's pooling. Behind the ends, x becomes 0."""
+    if ends is None:
+        return x.mean(1)
+    return clear(x, ends, 1).sum(1) / ends.at(x.shape[1]).lengths.unsqueeze(1)
 
 
-def statistics(x: Tensor) -> Tensor:
-    """Mean and standard deviation over time, (B, T, D) -> (B, 2 D) (Snyder et al. 2018, x-vectors)."""
-    variance, average = torch.var_mean(x, dim=1, correction=0)
+def statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
+    """Mean and standard deviation over time, (B, T, D) -> (B, 2 D) (Snyder et al. 2018, x-vectors). Behind the ends, x
+    becomes 0."""
+    if ends is None:
+        variance, average = torch.var_mean(x, dim=1, correction=0)
+    else:
+        average = mean(x, ends)
+        variance = mean((x - average.unsqueeze(1)).square(), ends)
     return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
 
 
@@ -35,15 +43,19 @@ class Attentive(nn.Module):
         self.context = nn.Linear(2 * size, ATTENTION, bias=False)
         self.score = nn.Linear(ATTENTION, size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = torch.tanh(self.frame(x) + self.context(statistics(x)).unsqueeze(1))
-        weight = self.score(hidden).softmax(1)
+    def forward(self, x: Tensor, ends: Ends | None = None) -> Tensor:
+        hidden = torch.tanh(self.frame(x) + self.context(statistics(x, ends)).unsqueeze(1))
+        score = full(self.score(hidden))
+        if ends is not None:  # weight 0 behind the ends
+            level = ends.at(x.shape[1])
+            score[:, level.shortest:] += level.inside.log().unsqueeze(2)
+        weight = score.softmax(1)
         average = (weight * x).sum(1)
         variance = (weight * (x - average.unsqueeze(1)).square()).sum(1)
         return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
 
 
-Pool = Callable[[Tensor], Tensor]
+Pool = Callable[[Tensor, Ends | None], Tensor]
 POOLING: dict[str, tuple[Callable[[int], Pool], int]] = {  # name -> (its maker for D values per frame, D' / D)
     "mean": (lambda size: mean, 1), "statistics": (lambda size: statistics, 2), "attentive": (Attentive, 2)}
 
@@ -54,3 +66,8 @@ def build_pooling(name: str, size: int) -> tuple[Pool, int]:
         raise UserError(f"[model] pooling: no pooling {name!r}; there are: {', '.join(POOLING)}")
     make, widening = POOLING[name]
     return make(size), widening * size
+
+
+def full(x: Tensor) -> Tensor:
+    """x in at least float32: the lower precision of mixed-precision training does not suffice for sums and norms."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

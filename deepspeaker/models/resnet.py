@@ -26,10 +26,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, ends: Ends | None) -> Tensor:
         y = F.relu(self.norm1(self.conv1(clear(x, ends, 2))))
-        # A strided 1x1 convolution would do the same, but with fewer than 8 channels it crashes or hangs on CPUs
-        # (oneDNN 6035).
-        around = self.around(x[:, :, ::self.stride, ::self.stride])
-        return F.relu(around + self.norm2(self.conv2(clear(y, ends, 2))))
+        if self.stride > 1:
+            # Every stride-th frame and frequency. A strided 1x1 convolution would do the same, but with fewer than 8
+            # channels it crashes or hangs on CPUs (oneDNN 6035); slices make torch.compile compile each length anew.
+            x = F.avg_pool2d(x, 1, self.stride)
+        return F.relu(self.around(x) + self.norm2(self.conv2(clear(y, ends, 2))))
 
 
 class ResNet(Network):

@@ -3,7 +3,6 @@
 loop.py            fit(): the only training loop; its epochs and steps, and final.pt
 batches.py         training data: P speakers x K utterances x T frames, drawn ahead in a thread
 visible_frames.py  which frames of an utterance a window may show (VAD)
-gpu_archive.py     archives kept in GPU memory, if they fit
 masking.py         masks on frames and mel bins (SpecAugment)
 learner.py         network and loss as one module; the optimizer and --init
 rehearsal.py       before the first step: torch.compile, and the GPU memory that a step takes

@@ -15,9 +15,9 @@ from deepspeaker.config import BatchConfig, FeatureConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.extraction.gpu_archive import Resident, resident_bytes
 from deepspeaker.gpu import in_use, upload
 from deepspeaker.losses.labels import Labels
-from deepspeaker.training.gpu_archive import Resident, resident_bytes
 from deepspeaker.training.visible_frames import VisibleFrames
 
 RESIDENT = 0.75  # of the free memory; the rest is for the optimizer's state and for the development set

@@ -178,7 +178,8 @@ def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
 
 def _step(run: Run, batch: Batch) -> dict[str, Tensor]:
     """One optimiser step; returns its gauges, on the device."""
-    torch.manual_seed(_number(run.seed, run.phase, run.step, distributed.rank()))  # for dropout
+    if run.learner.network.random_in_training:
+        torch.manual_seed(_number(run.seed, run.phase, run.step, distributed.rank()))
     for group in run.optimizer.param_groups:
         group["lr"] = run.settings.learning_rate_at(run.step)
     features = mask(normalize(batch.features, run.config.features.normalize), batch.masks)

@@ -1,4 +1,4 @@
-"""Archives in GPU memory: windows are cut and decompressed there."""
+"""Archives on a GPU: stored values are decompressed there, and windows cut from archives that lie in its memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepspeaker.datadir.archive import MatrixTable
+from deepspeaker.datadir.archive import MatrixTable, contiguous
 
 SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # torch has few operations on uint16
 BYTES_AT_ONCE = 1 << 26  # copied to the device
@@ -17,15 +17,14 @@ class Resident:
 
     def __init__(self, table: MatrixTable, device: torch.device):
         layout = table.layout(np.arange(len(table.keys)))
-        self._kind, cols = str(layout["type"][0]), int(layout["cols"][0])
+        kind, cols = str(layout["type"][0]), int(layout["cols"][0])
         ends = np.cumsum(layout["rows"], dtype=np.int64)
         self._first = torch.from_numpy(ends - layout["rows"]).to(device)
         self._minimum, self._step = (torch.from_numpy(layout[name].copy()).to(device) for name in ("minimum", "step"))
-        self._stored = torch.empty(int(ends[-1]), cols, dtype=torch.from_numpy(np.empty(0, SIGNED[self._kind])).dtype,
-                                   device=device)
+        self._stored = torch.empty(int(ends[-1]), cols, dtype=as_tensor(np.empty(0, kind)).dtype, device=device)
         done = 0
         for rows in _chunks(table, layout, max(1, BYTES_AT_ONCE // _row_bytes(layout))):
-            self._stored[done:done + len(rows)] = torch.from_numpy(rows.view(SIGNED[self._kind])).to(device)
+            self._stored[done:done + len(rows)] = as_tensor(rows).to(device)
             done += len(rows)
 
     def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> Tensor:
@@ -34,20 +33,28 @@ class Resident:
         rows = np.stack([np.arange(i.start, i.stop) if isinstance(i, slice) else i for i in index])
         matrix = torch.from_numpy(which).to(device)
         stored = self._stored[torch.from_numpy(rows).to(device) + self._first[matrix, None]]
-        if self._kind == "<u2":
-            stored = stored.int() & 0xFFFF
-        values = stored.float()
-        if self._kind != "<f4":
-            values *= self._step[matrix, None, None]
-            values += self._minimum[matrix, None, None]
-        return values
+        return decompress(stored, self._minimum[matrix, None, None], self._step[matrix, None, None])
+
+
+def as_tensor(stored: np.ndarray) -> Tensor:
+    """Stored values, of a type in SIGNED, as a tensor; 16 bits become a signed type."""
+    return torch.from_numpy(stored.view(SIGNED[stored.dtype.str.lstrip("|")]))
+
+
+def decompress(stored: Tensor, minimum: Tensor, step: Tensor) -> Tensor:
+    """What as_tensor gave -> float32 values, minimum + step * stored; floats stay as they are."""
+    if stored.is_floating_point():
+        return stored
+    values = (stored.int() & 0xFFFF if stored.dtype == torch.int16 else stored).float()
+    values *= step
+    values += minimum
+    return values
 
 
 def resident_bytes(table: MatrixTable) -> int | None:
     """Size of a table as it is stored; None where Resident cannot hold it (several types or widths, or type CM)."""
     layout = table.layout(np.arange(len(table.keys)))
-    kind, cols = layout["type"][0], layout["cols"][0]
-    if kind not in SIGNED or (layout["type"] != kind).any() or (layout["cols"] != cols).any():
+    if not contiguous(layout) or layout["type"][0] not in SIGNED:
         return None
     return int(layout["rows"].sum(dtype=np.int64)) * _row_bytes(layout)
 
@@ -59,10 +66,9 @@ def _row_bytes(layout: np.ndarray) -> int:
 def _chunks(table: MatrixTable, layout: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """The stored values (n, F) of all matrices in turn, in pieces of at least `rows` rows; the last may be shorter."""
     waiting, count = [], 0
-    for file, start, size in zip(*(layout[name].tolist() for name in ("file", "start", "rows")), strict=True):
-        waiting.append(np.ndarray((size, layout["cols"][0]), str(layout["type"][0]), buffer=table.files[file],
-                                  offset=start))
-        count += size
+    for matrix in table.stored_matrices(layout):
+        waiting.append(matrix)
+        count += len(matrix)
         if count >= rows:
             yield np.concatenate(waiting)
             waiting, count = [], 0
