@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How fast training is: drawing alone, training with data against one fixed batch, mining, and what only a GPU shows.
+"""How fast training is: drawing alone, the loop of training against the bare step, mining, and several GPUs.
 
-Each figure is a ratio or a rate measured in this one run, beside its target. Archives of the size of VoxCeleb1 are
-sparse files under --dir, made and deleted here. --durations is VoxCeleb's list of `utterance seconds` (also gzipped),
-the utterance's first path element its speaker; without it lengths are drawn from a distribution of the same kind.
+Each figure is a ratio or a rate measured in this one run, beside its target. Drawing reads archives of the size of
+VoxCeleb1, sparse files under --dir; training has smaller ones of random values. Both are made and deleted here.
+--durations is VoxCeleb's list of `utterance seconds` (also gzipped), the utterance's first path element its speaker;
+without it lengths are drawn from a distribution of the same kind. What one GPU shows is measured by tests/gpu.sh.
 
     tests/benchmarks/bench_training.py [--json] [--durations vox1_dev_duration.txt.gz] [--dir /tmp]
 """
@@ -18,27 +19,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch.utils import benchmark
-from torch.utils.flop_counter import FlopCounterMode
+from training_steps import (
+    CONF,
+    ROOT,
+    SPEAKERS,
+    begin_on,
+    configure,
+    epoch,
+    gflop,
+    loop_and_bare,
+    mining_seconds,
+    random_corpus,
+)
 
-from deepspeaker.config import BatchConfig, config_from_tables, load_config
+from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.datadir.archive import append
-from deepspeaker.losses.triplet import MINING, triplet_loss
-from deepspeaker.models.networks import build_network
+from deepspeaker.losses.triplet import MINING
 from deepspeaker.training import distributed
-from deepspeaker.training import loop as training
-from deepspeaker.training.batches import Ahead, TrainingSet
+from deepspeaker.training.batches import TrainingSet
 
-CONF = Path(__file__).resolve().parents[2] / "egs/voxceleb/conf"
-BINS, FILES, UTTERANCES, SPEAKERS = 64, 32, 148_642, 1_211
+BINS, FILES, UTTERANCES = 64, 32, 148_642
 WINDOWS = BatchConfig(speakers=64, utterances=1, min_frames=200, max_frames=200, speaker_weight="even")
 
 
@@ -102,19 +108,8 @@ def bench_drawing(directory: Path, vad: bool, batches: int = 1000) -> dict:
 
 def bench_mining() -> dict:
     """Loss and gradient of 4,096 embeddings of 512 dimensions, 512 speakers x 8 utterances, on all cores."""
-    generator = torch.Generator().manual_seed(0)
-    speakers = torch.arange(512).repeat_interleave(8)
-    raw = 0.3 * torch.randn(512, 512, generator=generator)[speakers] + torch.randn(4096, 512, generator=generator)
-    embeddings = F.normalize(raw).requires_grad_()
-    seconds = {}
-    for mining in MINING:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            triplet_loss(embeddings, speakers, torch.arange(4096), 0.3, mining)[0].backward()
-            times.append(time.perf_counter() - start)
-        seconds[mining] = sorted(times)[2]
-    return {"seconds": seconds, "target_seconds": 1.0, "peak_memory_gb": peak_memory(), "target_memory_gb": 2.0}
+    found = {mining: mining_seconds(mining, 512, torch.device("cpu")) for mining in MINING}
+    return {"seconds": found, "target_seconds": 1.0, "peak_memory_gb": peak_memory(), "target_memory_gb": 2.0}
 
 
 def peak_memory() -> float:
@@ -122,98 +117,39 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def start_run(directory: Path, conf: str, frames: int, device: torch.device, **training_keys: object):
-    """A training set and a run of the softmax phase on it, as fit() begins one."""
-    tables = load_config(CONF / conf).as_tables()
-    tables["softmax"] |= {"speakers": 64, "min_frames": frames, "max_frames": frames}
-    tables["features"]["vad"] = False  # the sparse archives have no speech
-    tables["training"] |= training_keys
-    data = TrainingSet(directory, config_from_tables(tables, conf).features)
-    with tempfile.TemporaryDirectory() as out:
-        run = training._start(config_from_tables(tables, conf), "softmax", data, Path(out), {}, None, 0, device)
-    run.learner.train()
-    return run, data
+def bench_loop(directory: Path, device: torch.device) -> dict:
+    """What fit() does against what must be computed, 64 windows of 200 frames."""
+    config = configure("small.toml", "softmax.speakers=64 softmax.utterances=1 softmax.min_frames=200 "
+                       "softmax.max_frames=200 softmax.steps_per_epoch=5 training.checkpoint_minutes=1e6")
+    run, data = begin_on(directory, config, "softmax", device)
+    return {"conf": "small.toml", "target": 0.97, **loop_and_bare(run, data, rounds=15)}
 
 
-def seconds_of(run, batches) -> float:
-    """Of training on some batches, as _epoch does it."""
-    synchronize(run.device)
-    start = time.perf_counter()
-    for batch in batches:
-        training._step(run, batch)
-        run.step += 1
-    synchronize(run.device)
-    return time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def bench_waiting(directory: Path, conf: str, frames: int, device: torch.device, steps: int) -> dict:
-    """Training with data against the same step on one fixed batch that is on the device, in turns."""
-    run, data = start_run(directory, conf, frames, device)
-    draw = partial(training._draw, run, data)
-    fixed = draw(0)
-    seconds_of(run, [fixed] * 3)
-    pairs = []
-    for _ in range(15):
-        first = run.step
-        pairs.append((seconds_of(run, [fixed] * steps), seconds_of(run, Ahead(draw, range(first, first + steps)))))
-    windows = steps * run.settings.speakers * run.settings.utterances
-    return {"conf": conf, "target": 0.97,
-            "ratio": float(np.median([a / b for a, b in pairs])),
-            "utterances_per_second": windows / min(b for _, b in pairs)}
-
-
-def count_flops() -> dict:
-    """Operations of the paper's ResCNN, forward and backward, of an utterance of 160 frames."""
-    config = load_config(CONF / "deep_speaker.toml")
-    network = build_network(BINS, config.model.name, config.model.options)
-    with FlopCounterMode(display=False) as counter:
-        network(torch.randn(2, 160, BINS)).sum().backward()
-    return {"gflop_per_utterance": counter.get_total_flops() / 2e9}
-
-
-def bench_gpu(directory: Path, gflop: float) -> dict:
-    """The paper's ResCNN at T = 160 in bf16: eager and compiled; NCCL where there are several GPUs."""
-    device, found = torch.device("cuda"), {"gpu": torch.cuda.get_device_name()}
-    a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
-    seconds = benchmark.Timer("a @ a", globals={"a": a}).blocked_autorange(min_run_time=2).median
-    found["matrix_tflops"] = 2 * 8192 ** 3 / seconds / 1e12
-    for name in ("eager", "compiled"):
-        torch.cuda.reset_peak_memory_stats()
-        run, data = start_run(directory, "deep_speaker.toml", 160, device, compile=name == "compiled")
-        fixed = training._draw(run, data, 0)
-        seconds_of(run, [fixed] * 10)
-        rate = 100 * len(fixed.utterances) / seconds_of(run, [fixed] * 100)
-        share = rate * gflop / 1e3 / found["matrix_tflops"]
-        found[name] = {"utterances_per_second": rate, "share_of_matrix_rate": share, "target_share": 0.35,
-                       "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9}
-    found["waiting"] = bench_waiting(directory, "deep_speaker.toml", 160, device, 100)
-    found["nccl"] = bench_nccl(directory)
-    return found
-
-
-def bench_nccl(directory: Path) -> dict | str:
-    """The step of as many processes as there are GPUs, each with its share of the batch."""
+def bench_gpus(directory: Path) -> dict | str:
+    """The loop of as many processes as there are GPUs, each with its share of the batch, against one."""
     if (count := torch.cuda.device_count()) < 2:
         return f"skipped: {count} GPU here, needs 2"
-    torchrun = Path(__file__).resolve().parents[2] / "steps/torchrun.py"
-    words = [sys.executable, torchrun, "--standalone", "--nproc-per-node", str(count), __file__, "--worker", directory]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    rates = {}
+    for processes in (1, count):
+        words = [sys.executable, ROOT / "steps/torchrun.py", "--standalone", "--nproc-per-node", str(processes),
+                 __file__, "--worker", directory]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        rates[processes] = json.loads(done.stdout)
+    return {"utterances_per_second": rates}
 
 
 def worker(directory: Path) -> None:
-    """What bench_nccl starts."""
-    run, data = start_run(directory, "deep_speaker.toml", 160, distributed.start("cuda"))
-    batch = training._draw(run, data, 0)
-    seconds_of(run, [batch] * 10)
-    seconds = seconds_of(run, [batch] * 100)
+    """What bench_gpus starts: the paper's ResCNN, 64 windows for each process."""
+    device = distributed.start("cuda")
+    config = configure("deep_speaker.toml", f"features.vad=false softmax.speakers={64 * distributed.size()} "
+                       "softmax.steps_per_epoch=200 training.checkpoint_minutes=1e6")
+    run, data = begin_on(directory, config, "softmax", device)
+    epoch(run, data)
+    rate = config.softmax.speakers / epoch(run, data)
     if distributed.rank() == 0:
-        print(json.dumps({"gpus": distributed.size(), "utterances_per_second": 100 * len(batch.utterances) / seconds}))
+        print(json.dumps(rate))
+    del run  # it holds the group
+    distributed.leave()
 
 
 def main():
@@ -227,17 +163,19 @@ def main():
         worker(args.worker)
         return
 
-    results = {"threads": torch.get_num_threads(), "mining": bench_mining(), "flops": count_flops()}
+    results = {"threads": torch.get_num_threads(), "mining": bench_mining(),
+               "flops": {"gflop_per_utterance": gflop(configure("deep_speaker.toml"), 160)}}
+    with tempfile.TemporaryDirectory(dir=args.dir) as folder:
+        random_corpus(Path(folder), SPEAKERS, utterances=4, frames=250, bins=BINS)
+        results["loop_cpu"] = bench_loop(Path(folder), torch.device("cpu"))
+        results["gpus"] = bench_gpus(Path(folder))
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         make_corpus(Path(folder), lengths(args.durations))
-        results["waiting_cpu"] = bench_waiting(Path(folder), "small.toml", 200, torch.device("cpu"), 5)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         results["drawing"] = bench_drawing(Path(folder), vad=False)
         results["drawing_vad"] = bench_drawing(Path(folder), vad=True)
         torch.set_num_threads(threads)
-        results["gpu"] = (bench_gpu(Path(folder), results["flops"]["gflop_per_utterance"])
-                          if torch.cuda.is_available() else "skipped: PyTorch finds no GPU here")
     if args.json:
         print(json.dumps(results, indent=1))
     else:
