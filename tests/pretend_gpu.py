@@ -230,7 +230,8 @@ def _to(gpu: PretendGPU):
 
 def _changes(gpu: PretendGPU, free: int) -> list:
     """Of PyTorch, as context managers."""
-    autocast, tensor, generator, run_thread = torch.autocast, torch.tensor, torch.Generator, threading.Thread.run
+    autocast, enabled, run_thread = torch.autocast, torch.is_autocast_enabled, threading.Thread.run
+    tensor, generator = torch.tensor, torch.Generator
     group, kinds = torch._C._group_tensors_by_device_and_dtype, [Tensor, torch.nn.Parameter, OnGPU]
     stream = partial(Stream, gpu)
 
@@ -251,6 +252,7 @@ def _changes(gpu: PretendGPU, free: int) -> list:
                        is_pinned=lambda tensor: gpu.is_pinned(tensor)),
         patch.multiple(
             torch, Generator=Generator, autocast=lambda device, *args, **kwargs: autocast("cpu", *args, **kwargs),
+            is_autocast_enabled=lambda device: enabled("cpu"),
             tensor=lambda *args, device=None, **kwargs: tensor(*args, **kwargs).to(device or "cpu")),
         patch("torch.optim.optimizer._foreach_supported_types", kinds),
         patch("torch.utils._foreach_utils._foreach_supported_types", kinds),

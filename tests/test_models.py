@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from conftest import ROOT
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
@@ -144,6 +145,17 @@ def test_recurrent_layers_run_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         network(torch.randn(2, 50, 16)).sum().backward()
     assert seen == [torch.bfloat16, torch.float32] and network.gru.weight_hh_l0.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_compiled_for_two_lengths_it_is_compiled_for_all(name):
+    network, counter = build_network(16, name, BODIES[name]), CompileCounterWithBackend("eager")
+    torch._dynamo.reset()
+    compiled, counts = torch.compile(network.forward, backend=counter), []
+    for frames in (20, 30, 21, 24, 27, 29):
+        compiled(torch.randn(3, frames, 16)).sum().backward()
+        counts.append(counter.frame_count)
+    assert counts[0] < counts[1] and set(counts[1:]) == {counts[1]}
 
 
 def test_parts_of_a_res2_layer_reach_ever_further():

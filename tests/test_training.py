@@ -308,9 +308,10 @@ def test_the_epoch_with_the_best_dev_eer_is_kept(ready, tmp_path, monkeypatch):
 
 
 def begun(conf, changes, step=0, seed=0):
-    """What a step needs of a Run, with a network of one weight (3,) at 0."""
+    """What a step needs of a Run, with a network of one weight (3,) at 0 that draws random numbers in training."""
     config = load_config(conf(changes))
     learner = torch.nn.ParameterList([torch.zeros(3)])
+    learner.network = SimpleNamespace(random_in_training=True)
     return SimpleNamespace(config=config, phase="softmax", settings=config.softmax, seed=seed, step=step,
                            device=torch.device("cpu"), learner=learner,
                            optimizer=torch.optim.SGD(learner.parameters(), 0.0))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from deepspeaker.datadir.archive import MatrixTable, contiguous
+from deepspeaker.gpu import upload
 
 SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # torch has few operations on uint16
 BYTES_AT_ONCE = 1 << 26  # copied to the device
@@ -29,10 +30,9 @@ class Resident:
 
     def gather(self, which: np.ndarray, index: Sequence[slice | np.ndarray]) -> Tensor:
         """Windows (n, T, F) float32 on the device, as MatrixTable.gather gives them."""
-        device = self._stored.device
-        rows = np.stack([np.arange(i.start, i.stop) if isinstance(i, slice) else i for i in index])
-        matrix = torch.from_numpy(which).to(device)
-        stored = self._stored[torch.from_numpy(rows).to(device) + self._first[matrix, None]]
+        places = np.stack([np.arange(i.start, i.stop) if isinstance(i, slice) else i for i in index])
+        matrix, rows = upload((torch.from_numpy(which), torch.from_numpy(places)), self._stored.device)
+        stored = self._stored[rows + self._first[matrix, None]]
         return decompress(stored, self._minimum[matrix, None, None], self._step[matrix, None, None])
 
 
