@@ -38,7 +38,7 @@ def upload(value: T, device: torch.device) -> T:
         parts = [upload(part, device) for part in value]
         moved = value._make(parts) if hasattr(value, "_make") else tuple(parts)  # a NamedTuple stays one
     elif isinstance(value, Tensor) and value.device.type != device.type:
-        moved = value.pin_memory().to(device, non_blocking=True)
+        moved = value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
     return moved  # type: ignore[no-any-return]
 
 
@@ -81,17 +81,17 @@ def full_float32() -> Iterator[None]:
 
 
 @contextmanager
-def explained(lower: str, kept: str) -> Iterator[None]:
-    """Turn failures of a GPU into a UserError of one sentence. lower: what to lower when its memory is used up; kept:
-    what is not lost."""
+def explained(cure: str, kept: str) -> Iterator[None]:
+    """Turn failures of a GPU into a UserError of one sentence. cure: what to do when its memory is used up; kept: what
+    is not lost."""
     try:
         yield
     except RuntimeError as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or FAILED.search(text) and FULL.search(text):
             wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
-            raise UserError(f"the GPU's memory is used up{f', {wanted[1]} more were needed' if wanted else ''}: lower "
-                            f"{lower}, or end other programs on this GPU; {kept}") from error
+            raise UserError(f"the GPU's memory is used up{f', {wanted[1]} more were needed' if wanted else ''}: "
+                            f"{cure}, or end other programs on this GPU; {kept}") from error
         if not FAILED.search(text) or OUR_FAULT in text:
             raise
         raise UserError(f"the GPU failed ({_first_sentence(error)}): see what nvidia-smi and the system's log say of "

@@ -99,7 +99,7 @@ deadline=$((470 * slower))
 py device 30
 py rates 110 &
 if [ $gpus -eq 1 ]; then wait; fi
-py loop 60
+py loop 70
 py waits 40
 py embeddings 40
 py mining 30

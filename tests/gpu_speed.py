@@ -223,7 +223,7 @@ def loop() -> Iterator[Row]:
     for name in sized(("rescnn", "small"), ("small",)):
         for place in ("resident", "mapped"):
             with placed(NETWORKS[name][0], "softmax", place, steps=sized(300, 2)) as (run, data):
-                found = loop_and_bare(run, data, rounds=sized(5, 1))
+                found = loop_and_bare(run, data, rounds=sized(3, 1))
             yield Row(f"{name} {run.settings.speakers}, {place}: bare step / loop", found.pop("loop_of_bare"),
                       at_least=aim(0.98) if (name, place) == ("rescnn", "resident") else None, more=found)
 

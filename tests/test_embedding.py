@@ -1,5 +1,7 @@
 """Embeddings of utterances: alone and together, whole and as averages of crops, and of those too short."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,33 @@ def test_together_as_alone(crops, mode, monkeypatch):
     for features, together in zip(utterances, found, strict=True):
         torch.testing.assert_close(together, embed(NETWORK, features, mode, config), atol=1e-6, rtol=0)
     assert embed_together(NETWORK, [], mode, config) == []
+
+
+def test_batches_are_halved_where_a_gpu_has_no_memory_for_them(ready, monkeypatch):
+    conf, train, _ = ready()
+    config = load_config(conf)
+    network = build_network(config.features.num_mel_bins, config.model.name, config.model.options).eval()
+    features = FeatureSet(train, config.features)
+    ask = partial(embedding.embed_set, network, features, range(len(features)), config, torch.device("cpu"))
+    expected, real, sizes = dict(ask()), network.forward, []
+
+    def forward(batch, ends):
+        sizes.append(batch.shape[0] * batch.shape[1])
+        if sizes[-1] > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(batch, ends)
+
+    monkeypatch.setattr(network, "forward", forward)
+    monkeypatch.setattr(embedding, "FEWEST_FRAMES", 300)
+    monkeypatch.setitem(embedding.SIZES, "cpu", embedding.Sizes(8, 4000))
+    room = 600
+    for name, found in ask():
+        np.testing.assert_allclose(found, expected[name], atol=1e-6)
+    failed = [size for size in sizes if size > room]
+    assert failed and sizes[:len(failed)] == failed  # not again in the second block
+    room = 10
+    with pytest.raises(torch.OutOfMemoryError):
+        list(ask())
 
 
 def test_dev_eer_in_training_is_that_of_crops(ready):

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 NO_MEMORY = ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.19 GiB of which 1.20 "
              "GiB is free. If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF")
 GONE = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported"
-FULL = "the GPU's memory is used up{}: lower A, or end other programs on this GPU; B"
+FULL = "the GPU's memory is used up{}: A, or end other programs on this GPU; B"
 FAILED = "the GPU failed ({}): see what nvidia-smi and the system's log say of it, then run again; B"
 
 

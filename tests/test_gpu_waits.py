@@ -16,7 +16,7 @@ from deepspeaker.training import loop
 
 STEPS = 6  # per epoch
 AT_THE_END = 4  # waits at the end of an epoch, without those for writing its checkpoints
-MOST_KERNELS = 190  # in a step
+MOST_KERNELS = 180  # in a step
 PER_BLOCK = 1  # waits for the embeddings of a block of utterances
 FREE = {"resident": 1 << 40, "mapped": 0}  # memory that decides where archives are
 

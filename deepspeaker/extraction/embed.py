@@ -32,7 +32,12 @@ class Sizes(NamedTuple):
 
 
 SIZES = {"cpu": Sizes(32, 4000),  # what stays in the cache
-         "cuda": Sizes(512, 200_000)}  # some GB of a network's values, enough to keep a large GPU busy
+         "cuda": Sizes(512, 200_000)}  # keeps a large GPU busy, and takes some GB of its memory
+FEWEST_FRAMES = 5000  # of a batch that is halved because a GPU has no memory for it
+
+
+def sizes(device: torch.device) -> Sizes:
+    return SIZES.get(device.type, SIZES["cpu"])
 
 
 class Look(NamedTuple):
@@ -48,6 +53,7 @@ class Block(NamedTuple):
 
     values: Tensor  # (sum of the counts, F), one utterance after another
     counts: list[int]  # frames of each
+    at_once: int  # frames of a padded batch, as in Sizes
 
 
 def as_seen(features: Tensor, mode: str, config: EmbeddingConfig) -> Tensor:
@@ -77,8 +83,9 @@ def embed_together(network: Network, utterances: Sequence[Tensor], mode: str,
     """
     if not utterances:
         return []
-    block = Block(torch.cat(list(utterances)), [len(features) for features in utterances])
-    return list(_embed(network, block, mode, config))
+    values = torch.cat(list(utterances))
+    block = Block(values, [len(features) for features in utterances], sizes(values.device).frames)
+    return list(_embed_in_memory(network, block, mode, config)[0])
 
 
 def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.ndarray, config: Config,
@@ -88,12 +95,13 @@ def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.
     Blocks of the device's SIZES are embedded together; the last bits of an embedding depend on the others of its block.
     A block's embeddings are fetched when the next block is on its way.
     """
-    size = SIZES[device.type].utterances
+    size, at_once = sizes(device)
     coming: list[tuple[Sequence[int] | np.ndarray, Download]] = []
     for start in range(0, len(which), size):
         some = which[start:start + size]
-        block = _on_device(features.stored(np.asarray(some)), device)
-        coming.append((some, Download(_embed(network, block, config.features.normalize, config.embedding))))
+        block = _on_device(features.stored(np.asarray(some)), device, at_once)
+        found, at_once = _embed_in_memory(network, block, config.features.normalize, config.embedding)
+        coming.append((some, Download(found)))
         if len(coming) > 1:
             yield from _arrived(features, *coming.pop(0))
     for last in coming:
@@ -107,16 +115,27 @@ def _arrived(features: FeatureSet, which: Sequence[int] | np.ndarray,
 
 
 @torch.inference_mode()
-def _on_device(stored: Stored, device: torch.device) -> Block:
+def _on_device(stored: Stored, device: torch.device, at_once: int) -> Block:
     numbers = as_tensor(stored.rows), torch.from_numpy(stored.minimum), torch.from_numpy(stored.step)
     rows, minimum, step = upload(numbers, device)
     owner = _owner(stored.counts.tolist(), device)
-    return Block(decompress(rows, minimum[owner, None], step[owner, None]), stored.counts.tolist())
+    return Block(decompress(rows, minimum[owner, None], step[owner, None]), stored.counts.tolist(), at_once)
+
+
+def _embed_in_memory(network: Network, block: Block, mode: str, config: EmbeddingConfig) -> tuple[Tensor, int]:
+    """The embeddings (n, E) of a block, see embed_together, and the frames of its batches. Where a GPU has no memory
+    for batches of block.at_once, they are halved until it has."""
+    while True:
+        try:
+            return _embed(network, block, mode, config), block.at_once
+        except torch.OutOfMemoryError:
+            if block.at_once <= FEWEST_FRAMES:
+                raise
+        block = block._replace(at_once=block.at_once // 2)
 
 
 @torch.inference_mode()
 def _embed(network: Network, block: Block, mode: str, config: EmbeddingConfig) -> Tensor:
-    """The embeddings (n, E) of a block, see embed_together."""
     looks = [look for i, count in enumerate(block.counts) for look in _looks(i, count, config)]
     normalised = block._replace(values=_normalised(block, mode))
     with full_float32():
@@ -158,7 +177,7 @@ def _in_batches(function: Callable[[Tensor, Ends], Tensor], block: Block, looks:
     order = sorted(range(len(looks)), key=lambda i: -looks[i].frames)
     found, start = [], 0
     while start < len(order):
-        count = max(1, SIZES[block.values.device.type].frames // looks[order[start]].frames)
+        count = max(1, block.at_once // looks[order[start]].frames)
         found.append(function(*_padded(block, [looks[i] for i in order[start:start + count]])))
         start += count
     return torch.cat(found)[upload(torch.tensor(order).argsort(), block.values.device)]
@@ -166,7 +185,7 @@ def _in_batches(function: Callable[[Tensor, Ends], Tensor], block: Block, looks:
 
 def _padded(block: Block, looks: Sequence[Look]) -> tuple[Tensor, Ends]:
     """Looks as one batch (B, T, F) with zeros behind each, and where they end."""
-    values, counts = block
+    values, counts, _ = block
     first = list(accumulate(counts, initial=0))
     frames = [look.frames for look in looks]
     padded = padded_length(max(frames))

@@ -7,7 +7,7 @@ import torch
 from deepspeaker.checkpoint import load_network
 from deepspeaker.config import load_config
 from deepspeaker.datadir.archive import write_vectors
-from deepspeaker.extraction.embed import SIZES, embed_set
+from deepspeaker.extraction.embed import embed_set, sizes
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.join_embeddings import NAME
 from deepspeaker.extraction.parallel_jobs import Reporter, job_file, job_share, progress_file
@@ -24,12 +24,12 @@ def embed_share(checkpoint: Path, conf: Path | None, data_dir: Path, out_dir: Pa
     if conf:
         config = config.model_copy(update={"embedding": load_config(conf).embedding})
     features = FeatureSet(data_dir, config.features)
-    size = SIZES[device].utterances  # whole blocks: the same bytes whatever the number of jobs
+    size = sizes(torch.device(device)).utterances  # whole blocks: the same bytes whatever the number of jobs
     blocks = job_share(range(0, len(features), size), job, jobs)
     mine = [i for start in blocks for i in range(start, min(start + size, len(features)))]
     reporter = Reporter(progress_file(out_dir, job), len(mine))
     embeddings = {}
-    with explained("[embedding] crops, or embed on CPUs (run.sh --gpus 0)", "the other stages are not touched"):
+    with explained("embed on CPUs (run.sh --gpus 0)", "what the stages before have made is kept"):
         for utterance, embedding in embed_set(trained.network.to(device), features, mine, config, torch.device(device)):
             embeddings[utterance] = embedding
             reporter.advance()

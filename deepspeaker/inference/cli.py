@@ -20,9 +20,11 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser().parse_args(words)
     try:
         _check_encoding(sys.argv[1:] if words is None else words)
+        from deepspeaker.gpu import explained
         from deepspeaker.inference import commands
 
-        answer: commands.Answer = getattr(commands, args.run)(args)
+        with explained("work on the CPU (--device cpu)", "nothing was written"):
+            answer: commands.Answer = getattr(commands, args.run)(args)
         print(json.dumps(answer.json, ensure_ascii=False) if args.json else answer.text, flush=True)
         return answer.status
     except KeyboardInterrupt:

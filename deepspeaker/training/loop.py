@@ -52,8 +52,8 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
     start from. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is finished, a
     checkpoint written, and the process exits with status 143 or 130. Of several processes, all call fit().
     """
-    lower, kept = f"[{phase}] speakers, utterances or max_frames", f"{out_dir} keeps what was trained"
-    with _alone(out_dir), explained(lower, kept):
+    cure, kept = f"lower [{phase}] speakers, utterances or max_frames", f"{out_dir} keeps what was trained"
+    with _alone(out_dir), explained(cure, kept):
         data = TrainingSet(train_dir, config.features, min_utterances=2 if phase == "triplet" else 1)
         dev = DevelopmentSet(dev_dir, config)
         identity = _identity(config, phase, data, dev, init, seed)
