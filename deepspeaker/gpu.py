@@ -1,6 +1,7 @@
 """What is special about a GPU: how many can be used, copies that do not wait, full precision, and its failures."""
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,15 +70,28 @@ class Download:
         return self._copy
 
 
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Convolutions and recurrent layers in full float32: by default cuDNN rounds their inputs to TF32's 11 bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+class _Precision:
+    """The process's setting for cuDNN, which several threads may want to change at once."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                torch.backends.cudnn.allow_tf32 = self._before
+
+
+# A context in which convolutions and recurrent layers are computed in full float32: by default cuDNN rounds their
+# inputs to TF32's 11 bits.
+full_float32 = _Precision()
 
 
 @contextmanager

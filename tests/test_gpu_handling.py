@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 import warnings
 from functools import partial
 
@@ -40,9 +41,24 @@ def test_on_a_cpu_nothing_is_copied():
 
 def test_full_float32_holds_within_the_block_alone():
     assert torch.backends.cudnn.allow_tf32
-    with pytest.raises(KeyError), full_float32():
+    with pytest.raises(KeyError), full_float32:
         assert not torch.backends.cudnn.allow_tf32
         raise KeyError
+    assert torch.backends.cudnn.allow_tf32
+    first, second = threading.Event(), threading.Event()
+
+    def other():
+        with full_float32:
+            first.set()
+            second.wait()
+
+    with full_float32:  # two threads, the first of which leaves first
+        thread = threading.Thread(target=other)
+        thread.start()
+        first.wait()
+    assert not torch.backends.cudnn.allow_tf32
+    second.set()
+    thread.join()
     assert torch.backends.cudnn.allow_tf32
 
 

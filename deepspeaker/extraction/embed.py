@@ -138,7 +138,7 @@ def _embed_in_memory(network: Network, block: Block, mode: str, config: Embeddin
 def _embed(network: Network, block: Block, mode: str, config: EmbeddingConfig) -> Tensor:
     looks = [look for i, count in enumerate(block.counts) for look in _looks(i, count, config)]
     normalised = block._replace(values=_normalised(block, mode))
-    with full_float32():
+    with full_float32:
         found = _in_batches(network, normalised, looks)
     return found if len(looks) == len(block.counts) else _means(found, looks)
 
