@@ -4,7 +4,6 @@ import logging
 import shutil
 import threading
 import warnings
-from functools import partial
 
 import pytest
 import torch
@@ -126,7 +125,7 @@ def test_a_rehearsal_leaves_no_trace(conf, monkeypatch, name):
     learner = build_learner(config, "softmax", 4, None, CPU).train()
     before = {key: value.clone() for key, value in learner.state_dict().items()}
 
-    def compiled(forward):
+    def compiled(forward, options):
         return lambda features: frames.append(features.shape[1]) or forward(features)
 
     monkeypatch.setattr(torch, "compile", compiled)
@@ -142,7 +141,8 @@ def test_a_compiler_that_gives_up_later_is_told(conf, caplog, monkeypatch):
     learner = build_learner(config, "softmax", 4, None, CPU)
     weight = learner.network.affine.weight
     learner.network.forward = lambda features: weight.sum() * len(features)
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", dynamic=False))
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, options: real(forward, backend="eager", dynamic=False))
     with torch._dynamo.config.patch(recompile_limit=2), caplog.at_level(logging.WARNING):
         rehearse(learner, 8, config.softmax, compiled=True)
         assert "torch.compile" not in caplog.text

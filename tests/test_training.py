@@ -467,6 +467,16 @@ def test_compiled_or_not_and_says_so(ready, tmp_path, compiler):
         torch.testing.assert_close(weights(tmp_path / "compiled/final.pt")[name], value, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++, which torch.compile needs on a CPU")
+def test_compiled_twice_for_windows_of_many_lengths(ready, tmp_path):
+    """Where each length is compiled anew, the compiler soon reaches its limit, and the log says so."""
+    conf, train, dev = ready({"training.compile": True, "softmax.steps_per_epoch": 12})
+    done = subprocess.run(train_command(conf, train, dev, tmp_path / "out"), capture_output=True, text=True,
+                          timeout=400, env=environment(TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache")))
+    assert done.returncode == 0 and "torch.compile" not in done.stdout, done.stdout + done.stderr
+
+
 def test_deterministic_operations_alone(ready, tmp_path):
     conf, train, dev = ready({"training.deterministic": True, "triplet.mining": "all"})
     try:

@@ -2,6 +2,7 @@
 is free afterwards is free for the archives."""
 
 import logging
+from typing import Any
 
 import torch
 
@@ -9,6 +10,9 @@ from deepspeaker.config import BatchConfig
 from deepspeaker.training import distributed
 from deepspeaker.training.learner import Learner
 
+# Without this, Inductor compiles the gradients of convolutions for each length of windows anew, until it reaches its
+# limit. It makes convolutions channels-last, as most of ours are anyway.
+COMPILING: dict[str, Any] = {"force_layout_optimization": True}
 log = logging.getLogger(__name__)
 
 
@@ -20,7 +24,7 @@ def rehearse(learner: Learner, num_mel_bins: int, settings: BatchConfig, compile
     where PyTorch gives up later.
     """
     if compiled:
-        learner.embed = torch.compile(learner.network.forward)
+        learner.embed = torch.compile(learner.network.forward, options=COMPILING)
         _tell_of_giving_up()
         try:
             _pass(learner, num_mel_bins, settings)
