@@ -25,7 +25,7 @@ def statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
         variance, average = torch.var_mean(x, dim=1, correction=0)
     else:
         average = mean(x, ends)
-        variance = mean((x - average.unsqueeze(1)).square(), ends)
+        variance = mean((x - average.unsqueeze(1)).square_(), ends)
     return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
 
 
