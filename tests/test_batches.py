@@ -149,6 +149,17 @@ def test_archives_on_a_device_give_the_same_batches(features, vad, compress, mon
         assert torch.equal(a.labels.utterances, b.labels.utterances)
 
 
+def test_archives_that_have_left_a_device_do_not_come_back(features, monkeypatch):
+    directory, config = features()
+    mapped, moved = TrainingSet(directory, config), TrainingSet(directory, config)
+    moved.upload(CPU)
+    assert moved.leave_gpu() and not moved.leave_gpu()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 40, 1 << 40))
+    assert moved.place(torch.device("cuda")) == "mapped archives"
+    a, b = (data.draw(np.random.default_rng(0), of_size(4, 3)) for data in (mapped, moved))
+    assert torch.equal(a.features, b.features)
+
+
 def test_shares_of_a_batch_make_up_the_whole(features):
     directory, config = features()
     data = TrainingSet(directory, config)

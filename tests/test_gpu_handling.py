@@ -17,7 +17,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.gpu import Download, explained, full_float32, in_use, upload, usable
 from deepspeaker.losses.labels import Labels
 from deepspeaker.training import loop
-from deepspeaker.training.batches import Batch
+from deepspeaker.training.batches import Batch, TrainingSet
 from deepspeaker.training.learner import build_learner
 from deepspeaker.training.rehearsal import rehearse
 
@@ -99,6 +99,31 @@ def test_a_gpu_that_fails_in_training_loses_nothing(ready, tmp_path, monkeypatch
         fit(conf, train, dev, tmp_path / "out")
     monkeypatch.setattr(loop, "_step", real)
     fit(conf, train, dev, tmp_path / "out")
+    assert same(weights(tmp_path / "whole/final.pt"), weights(tmp_path / "out/final.pt"))
+
+
+def test_archives_leave_a_gpu_that_has_no_memory_for_a_step(ready, tmp_path, monkeypatch, caplog):
+    """Training goes on from the last checkpoint, and ends as if nothing had happened."""
+    conf, train, dev = ready({"softmax.epochs": 2, "softmax.steps_per_epoch": 3})
+    fit(conf, train, dev, tmp_path / "whole")
+    real, places = loop._step, []
+
+    def place(data, device):
+        if not data._left_gpu:
+            data.upload(device)
+        places.append(data._resident is not None)
+        return "somewhere"
+
+    def failing(run, batch):
+        if run.step == 4 and places == [True]:
+            raise torch.OutOfMemoryError(NO_MEMORY)
+        return real(run, batch)
+
+    monkeypatch.setattr(TrainingSet, "place", place)
+    monkeypatch.setattr(loop, "_step", failing)
+    with caplog.at_level(logging.WARNING):
+        fit(conf, train, dev, tmp_path / "out")
+    assert places == [True, False] and "training goes on from the last checkpoint with mapped archives" in caplog.text
     assert same(weights(tmp_path / "whole/final.pt"), weights(tmp_path / "out/final.pt"))
 
 

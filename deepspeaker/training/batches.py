@@ -52,6 +52,7 @@ class TrainingSet:
         self.features.table.read_at_random()
         self._visible = VisibleFrames(self.features, features.vad)
         self._resident: Resident | None = None
+        self._left_gpu = False
 
     def place(self, device: torch.device) -> str:
         """Copy the archives to a GPU, if they fit into RESIDENT of its free memory, and draw from there from now on;
@@ -60,7 +61,7 @@ class TrainingSet:
         if device.type != "cuda":
             return "mapped archives"
         size, free = resident_bytes(self.features.table), torch.cuda.mem_get_info(device)[0]
-        if size is None or size > RESIDENT * free:
+        if size is None or size > RESIDENT * free or self._left_gpu:
             return "mapped archives"
         self.upload(device)
         return f"archives in GPU memory, {size / 2 ** 30:.1f} GiB"
@@ -68,6 +69,12 @@ class TrainingSet:
     def upload(self, device: torch.device) -> None:
         """Copy the archives to the memory of `device` and draw from there."""
         self._resident = Resident(self.features.table, device)
+
+    def leave_gpu(self) -> bool:
+        """Free the GPU memory that the archives take, for good, and draw from mapped archives; False where they take
+        none."""
+        was_there, self._resident, self._left_gpu = self._resident is not None, None, True
+        return was_there
 
     def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames: the features

@@ -66,13 +66,29 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
             check_identity(load(final), identity, final)
             log.info("%s exists: nothing to do", final)
             return
-        run = _start(config, phase, data, out_dir, identity, init, seed, device)
-        with StopRequest() as stop:
-            while run.step < run.last_step:
-                entry = _epoch(run, data, stop)
-                _judge(run, entry, dev)
-                _leave_if_asked(run, distributed.maximum(stop.signal))
-            _finish(run, dev)
+        train = partial(_train, config, phase, data, dev, out_dir, identity, init, seed, device)
+        try:
+            train()
+            return
+        except torch.OutOfMemoryError:
+            if distributed.size() > 1 or not data.leave_gpu():
+                raise
+        log.warning("%s: the GPU's memory is used up: the archives leave it, and training goes on from the last "
+                    "checkpoint with mapped archives", phase)
+        torch.cuda.empty_cache()
+        train()
+
+
+def _train(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet, out_dir: Path,
+           identity: dict[str, object], init: Path | None, seed: int, device: torch.device) -> None:
+    """Train from the last checkpoint, or from the start, to final.pt."""
+    run = _start(config, phase, data, out_dir, identity, init, seed, device)
+    with StopRequest() as stop:
+        while run.step < run.last_step:
+            entry = _epoch(run, data, stop)
+            _judge(run, entry, dev)
+            _leave_if_asked(run, distributed.maximum(stop.signal))
+        _finish(run, dev)
 
 
 @contextmanager
