@@ -43,7 +43,7 @@ elif [ "$nnodes" -gt 1 ]; then
   launcher=("$here/torchrun.py" --nnodes "$nnodes" --node-rank "$node_rank" --rdzv-backend static
     --rdzv-endpoint "$rdzv_endpoint" --nproc-per-node "$processes")
 elif [ "$processes" -gt 1 ]; then
-  launcher=("$here/torchrun.py" --standalone --nproc-per-node "$processes")
+  launcher=("$here/torchrun.py" --standalone --local-addr 127.0.0.1 --nproc-per-node "$processes")
 fi
 device=cuda
 if [ "$gpus" -eq 0 ]; then device=cpu; fi

@@ -247,7 +247,7 @@ def _changes(gpu: PretendGPU, free: int) -> list:
         patch.multiple(
             torch.cuda, _lazy_init=lambda: None, mem_get_info=lambda device=None: (free, free), stream=nullcontext,
             Stream=stream, current_stream=stream, default_stream=stream, Event=partial(Event, gpu),
-            synchronize=lambda device=None: gpu.wait("synchronize")),
+            synchronize=lambda device=None: gpu.wait("synchronize"), set_device=lambda device: None),
         patch.multiple(Tensor, to=_to(gpu), pin_memory=lambda tensor: gpu.pin(tensor),
                        is_pinned=lambda tensor: gpu.is_pinned(tensor)),
         patch.multiple(

@@ -155,6 +155,7 @@ def test_archives_that_have_left_a_device_do_not_come_back(features, monkeypatch
     moved.upload(CPU)
     assert moved.leave_gpu() and not moved.leave_gpu()
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 40, 1 << 40))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     assert moved.place(torch.device("cuda")) == "mapped archives"
     a, b = (data.draw(np.random.default_rng(0), of_size(4, 3)) for data in (mapped, moved))
     assert torch.equal(a.features, b.features)
@@ -177,13 +178,13 @@ def test_batches_are_drawn_one_ahead(features):
         drawn.append(step)
         return data.draw(np.random.default_rng(step), of_size(4, 1))
 
-    batches = Ahead(draw, range(3, 6), CPU)
+    batches = Ahead(draw, range(3, 6), None)
     for n, batch in enumerate(batches):
         assert torch.equal(batch.features, data.draw(np.random.default_rng(3 + n), of_size(4, 1)).features)
         assert 3 + n in drawn and len(drawn) <= n + 2
     assert drawn == [3, 4, 5] and batches.waited > 0
     with pytest.raises(UserError, match="a batch of 9 speakers"):
-        list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), CPU))
+        list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), None))
 
 
 def test_features_of_another_configuration_are_refused(features, conf):

@@ -1,6 +1,7 @@
 """Embeddings of utterances: alone and together, whole and as averages of crops, and of those too short."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +83,16 @@ def test_without_crops_nothing_changes():
     for found, features, alone in zip(embed_together(NETWORK, utterances, mode, config), utterances, seen, strict=True):
         torch.testing.assert_close(found, network(alone), atol=1e-6, rtol=0)
         torch.testing.assert_close(embed(NETWORK, features, mode, config), network(alone), atol=1e-6, rtol=0)
+
+
+def test_blocks_are_cut_where_they_have_too_many_frames(monkeypatch):
+    counts = np.array([5, 20, 30, 10, 100, 1, 2, 3])
+    features = SimpleNamespace(counts=lambda which: counts[which])
+    monkeypatch.setattr(embedding, "MOST_FRAMES", 50)
+    found = [piece.tolist() for piece in embedding._pieces(features, np.arange(8), 6)]
+    assert found == [[0, 1], [2, 3], [4], [5], [6, 7]]
+    assert [piece.tolist() for piece in embedding._pieces(features, np.array([7, 0]), 6)] == [[7, 0]]
+    assert list(embedding._pieces(features, np.arange(0), 6)) == []
 
 
 @pytest.mark.parametrize("mode", ["mean", "mean_variance", "none"])

@@ -33,6 +33,7 @@ class Sizes(NamedTuple):
 
 SIZES = {"cpu": Sizes(32, 4000),  # what stays in the cache
          "cuda": Sizes(512, 200_000)}  # keeps a large GPU busy, and takes some GB of its memory
+MOST_FRAMES = 1_000_000  # of a block, unless one utterance has more: with 64 mel bins 0.3 GB, of which there are copies
 FEWEST_FRAMES = 5000  # of a batch that is halved because a GPU has no memory for it
 
 
@@ -96,10 +97,9 @@ def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.
     A block's embeddings are fetched when the next block is on its way.
     """
     size, at_once = sizes(device)
-    coming: list[tuple[Sequence[int] | np.ndarray, Download]] = []
-    for start in range(0, len(which), size):
-        some = which[start:start + size]
-        block = _on_device(features.stored(np.asarray(some)), device, at_once)
+    coming: list[tuple[np.ndarray, Download]] = []
+    for some in _pieces(features, np.asarray(which, np.int64), size):
+        block = _on_device(features.stored(some), device, at_once)
         found, at_once = _embed_in_memory(network, block, config.features.normalize, config.embedding)
         coming.append((some, Download(found)))
         if len(coming) > 1:
@@ -108,9 +108,22 @@ def embed_set(network: Network, features: FeatureSet, which: Sequence[int] | np.
         yield from _arrived(features, *last)
 
 
-def _arrived(features: FeatureSet, which: Sequence[int] | np.ndarray,
-             download: Download) -> Iterator[tuple[str, np.ndarray]]:
-    for i, embedding in zip(which, download.read().numpy(), strict=True):
+def _pieces(features: FeatureSet, which: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Blocks of `size` utterances, each cut where it would have more than MOST_FRAMES frames."""
+    for block in np.split(which, range(size, len(which), size)):
+        start, frames = 0, 0
+        for end, count in enumerate(features.counts(block).tolist()):
+            if end > start and frames + count > MOST_FRAMES:
+                yield block[start:end]
+                start, frames = end, 0
+            frames += count
+        if block.size:
+            yield block[start:]
+
+
+def _arrived(features: FeatureSet, which: np.ndarray, download: Download) -> Iterator[tuple[str, np.ndarray]]:
+    embeddings = download.read().numpy().copy()  # so that pinned memory is free for the next
+    for i, embedding in zip(which.tolist(), embeddings, strict=True):
         yield features.utterances[i], embedding
 
 

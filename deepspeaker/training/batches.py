@@ -53,6 +53,7 @@ class TrainingSet:
         self._visible = VisibleFrames(self.features, features.vad)
         self._resident: Resident | None = None
         self._left_gpu = False
+        self.stream: torch.cuda.Stream | None = None  # of a GPU, for its batches; PyTorch keeps memory for each stream
 
     def place(self, device: torch.device) -> str:
         """Copy the archives to a GPU, if they fit into RESIDENT of its free memory, and draw from there from now on;
@@ -60,10 +61,15 @@ class TrainingSet:
         needs (rehearsal.py)."""
         if device.type != "cuda":
             return "mapped archives"
+        self.stream = torch.cuda.Stream(device)
         size, free = resident_bytes(self.features.table), torch.cuda.mem_get_info(device)[0]
         if size is None or size > RESIDENT * free or self._left_gpu:
             return "mapped archives"
-        self.upload(device)
+        try:
+            self.upload(device)
+        except torch.OutOfMemoryError:  # another program was faster
+            return "mapped archives"
+        self.stream.wait_stream(torch.cuda.current_stream(device))
         return f"archives in GPU memory, {size / 2 ** 30:.1f} GiB"
 
     def upload(self, device: torch.device) -> None:
@@ -124,21 +130,21 @@ def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
 
 
 class Ahead:
-    """The batches of `steps` on the device, each drawn in a thread while the network trains on the one before. A GPU
-    copies and gathers them on a stream of its own, beside the training step.
+    """The batches of `steps`, each drawn in a thread while the network trains on the one before.
 
+    stream: of a GPU, which copies and gathers the batches on it, beside the training step; None on a CPU.
     waited: seconds that the training loop waited for batches. The GPU may still have been busy then.
     """
 
-    def __init__(self, draw: Callable[[int], Batch], steps: range, device: torch.device):
-        self._draw, self._steps, self.waited, self._device = draw, steps, 0.0, device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    def __init__(self, draw: Callable[[int], Batch], steps: range, stream: torch.cuda.Stream | None):
+        self._draw, self._steps, self._stream, self.waited = draw, steps, stream, 0.0
 
     def _prepare(self, step: int) -> Batch:
         if not self._stream:
             return self._draw(step)
+        torch.cuda.set_device(self._stream.device)  # a new thread begins with GPU 0
         with torch.cuda.stream(self._stream):
-            batch = upload(self._draw(step), self._device)
+            batch = upload(self._draw(step), self._stream.device)
         self._stream.synchronize()
         return batch
 

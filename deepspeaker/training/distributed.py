@@ -134,7 +134,9 @@ def parallel(module: nn.Module) -> nn.Module:
     if size() == 1:
         return module
     on_gpu = next(module.parameters()).is_cuda
-    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=not on_gpu)
+    with warnings.catch_warnings():  # the option has another name in the newest torch
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=not on_gpu)
 
 
 def align_buffers(module: nn.Module) -> None:

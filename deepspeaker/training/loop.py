@@ -146,7 +146,7 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
     settings, meter = run.settings, Meter(run, data)
     start = saved = time.monotonic()
     first, end = run.step, (run.step // settings.steps_per_epoch + 1) * settings.steps_per_epoch
-    batches, agreement = Ahead(partial(_draw, run, data), range(first, end), run.device), distributed.Agreement()
+    batches, agreement = Ahead(partial(_draw, run, data), range(first, end), data.stream), distributed.Agreement()
     run.learner.train()
     with tqdm(total=run.last_step, initial=first, desc=run.phase, unit="step", leave=False,
               disable=not sys.stderr.isatty() or distributed.rank() > 0) as bar:

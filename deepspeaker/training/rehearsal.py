@@ -24,16 +24,19 @@ def rehearse(learner: Learner, num_mel_bins: int, settings: BatchConfig, compile
     where PyTorch gives up later.
     """
     if compiled:
-        learner.embed = torch.compile(learner.network.forward, options=COMPILING)
         _tell_of_giving_up()
+        failed = 0
         try:
+            learner.embed = torch.compile(learner.network.forward, options=COMPILING)
             _pass(learner, num_mel_bins, settings)
-            return
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a compiler may fail in any way
+            failed = 1
             log.warning("torch.compile failed, training goes on without it: %s: %s", type(error).__name__,
                         str(error).strip().split("\n", 1)[0])
+        if not distributed.maximum(failed):
+            return
         learner.embed = learner.network.forward
     if next(learner.parameters()).is_cuda:
         _pass(learner, num_mel_bins, settings)
