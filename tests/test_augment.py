@@ -20,7 +20,7 @@ from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_features import Places, join_features, make_share
-from deepspeaker.training.masking import mask
+from deepspeaker.training.masking import draw_masks, mask
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])
@@ -241,14 +241,14 @@ def test_segments_keep_their_recording(tmp_path, conf, call):
 def test_masks():
     uniform = torch.rand(2, 2, 400, generator=torch.Generator().manual_seed(0))
     x = torch.ones(400, 30, 20)
-    y = mask(x, 10, 5, uniform)
+    y = mask(x, draw_masks(30, 20, 10, 5, uniform))
     frames, bins = (y == 0).all(2), (y == 0).all(1)
     assert frames.sum(1).max() == 10 and frames.sum(1).min() == 0 and bins.sum(1).max() == 5
     assert frames.any(0).all() and bins.any(0).all()  # every place is masked now and then
     for run in (frames, bins):
         assert ((run[:, 1:] & ~run[:, :-1]).sum(1) + run[:, 0] <= 1).all()  # one run each
     assert ((y == 0) == (frames[:, :, None] | bins[:, None])).all()
-    assert mask(x, 0, 0, uniform) is x
+    assert mask(x, draw_masks(30, 20, 0, 0, uniform)) is x
 
 
 def test_masks_by_hand():
@@ -256,7 +256,7 @@ def test_masks_by_hand():
     uniform = torch.tensor([[[0.5], [0.0]], [[0.99], [0.99]]])
     expected = torch.ones(1, 4, 6)
     expected[0, :2], expected[0, :, 3:] = 0, 0
-    assert torch.equal(mask(torch.ones(1, 4, 6), 10, 3, uniform), expected)
+    assert torch.equal(mask(torch.ones(1, 4, 6), draw_masks(4, 6, 10, 3, uniform)), expected)
 
 
 @pytest.mark.parametrize("kind, folder, levels, most", [
