@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepspeaker.atomic import atomic
 from deepspeaker.config import Config, config_from_tables
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, first_line
 from deepspeaker.models.base import Network
 from deepspeaker.models.networks import build_network
 
@@ -48,7 +48,7 @@ def load(path: str | os.PathLike[str]) -> Content:
         raise UserError(f"{path} is damaged, or not a checkpoint: expected only tensors and plain values, found "
                         "other objects; none of its code was run") from None
     except Exception as error:  # a malicious file can make torch.load raise anything
-        reason = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
+        reason = first_line(error).split(". ", 1)[0] or type(error).__name__
         raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
         raise UserError(f"{path} is not a checkpoint of this project: it lacks a configuration or weights")

@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from deepspeaker.corpus.augmented_copies import KINDS
-from deepspeaker.errors import UserError, examples, one_line
+from deepspeaker.errors import UserError, examples, first_line, one_line
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models.networks import NETWORKS, build_network
 from deepspeaker.scoring.backends import BACKENDS
@@ -67,8 +67,7 @@ def try_to_build(num_mel_bins: int, name: str, options: Mapping[str, Any], where
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except Exception as error:  # torch raises many kinds
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{where}: [model]: no network can be built from these values: {reason}") from None
+        raise UserError(f"{where}: [model]: no network can be built from these values: {first_line(error)}") from None
     if empty := [name for name, weights in network.named_parameters() if weights.numel() == 0]:
         raise UserError(f"{where}: [model]: these values leave {examples(empty)} without weights: expected sizes above "
                         "0")

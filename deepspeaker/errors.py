@@ -17,6 +17,11 @@ def one_line(message: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
 
 
+def first_line(message: object) -> str:
+    """The first line of a message, such as another library's error, which may have many."""
+    return str(message).strip().partition("\n")[0]
+
+
 def examples(names: Iterable[str]) -> str:
     """The first EXAMPLES names, for a message; the iterable is read no further than needed."""
     first = list(islice(names, EXAMPLES + 1))

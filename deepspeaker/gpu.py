@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, first_line
 
 FAILED = re.compile(r"(CUDA|cuDNN|CUBLAS|cuBLAS|NCCL|HIP)( driver| out of memory)? error|_STATUS_")
 FULL = re.compile(r"out of memory|_STATUS_ALLOC_FAILED")
@@ -113,4 +113,4 @@ def explained(cure: str, kept: str) -> Iterator[None]:
 
 
 def _first_sentence(error: object) -> str:
-    return re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
+    return first_line(error).split(". ", 1)[0].rstrip(".")

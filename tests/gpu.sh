@@ -18,9 +18,9 @@
 #
 # with the version of pydantic_core that pydantic asks for.
 set -uo pipefail
-OUT=${OUT:-$(mktemp -d "${TMPDIR:-/tmp}/gpu.XXXXXX")}
+OUT=${OUT:-$(mktemp -d)}
 mkdir -p "$OUT/parts" && OUT=$(cd "$OUT" && pwd) && rm -f "$OUT"/parts/* || exit 1
-WORK=$(mktemp -d "${TMPDIR:-/tmp}/gpu_work.XXXXXX") || exit 1
+WORK=$(mktemp -d) || exit 1
 trap 'rm -rf "$WORK"' EXIT
 cd "$(dirname "$0")/.." || exit 1
 export WORK TORCHINDUCTOR_CACHE_DIR=$WORK/inductor TRITON_CACHE_DIR=$WORK/triton

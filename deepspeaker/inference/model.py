@@ -23,7 +23,7 @@ from torch import Tensor
 
 from deepspeaker.checkpoint import Trained, load_network
 from deepspeaker.datadir.archive import as_stored
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, first_line
 from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
@@ -78,7 +78,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> "Model":
     try:
         torch.zeros(1, device=device).tolist()
     except Exception as error:  # torch raises many kinds
-        raise UserError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device {device!r} cannot be used: {first_line(error)}") from None
     try:
         return Model(trained, device, os.fspath(path))
     except (TypeError, ValueError, AttributeError, LookupError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from deepspeaker.config import BatchConfig
+from deepspeaker.errors import first_line
 from deepspeaker.training import distributed
 from deepspeaker.training.learner import Learner
 
@@ -34,7 +35,7 @@ def rehearse(learner: Learner, num_mel_bins: int, settings: BatchConfig, compile
         except Exception as error:  # a compiler may fail in any way
             failed = 1
             log.warning("torch.compile failed, training goes on without it: %s: %s", type(error).__name__,
-                        str(error).strip().split("\n", 1)[0])
+                        first_line(error))
         if not distributed.maximum(failed):
             return
         learner.embed = learner.network.forward
@@ -58,8 +59,7 @@ class _GivingUp(logging.Handler):
     """Passes on, in one line, what the compiler warns of, such as that it has reached its limit."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.warning("torch.compile warns, training may go on without it: %s",
-                    record.getMessage().strip().split("\n", 1)[0])
+        log.warning("torch.compile warns, training may go on without it: %s", first_line(record.getMessage()))
 
 
 def _tell_of_giving_up() -> None:
