@@ -28,6 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from deepspeaker.audio.content import PLACE, is_command
 from deepspeaker.corpus import corpus_parser, preparing, require_root, subfolders
 from deepspeaker.corpus.holdout import complete
 from deepspeaker.datadir import read_lists
@@ -43,7 +44,7 @@ LEFT_OUT = ("spk2utt", "feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "ut
 
 def absolute(entry: str, bases: Sequence[Path]) -> str:
     """A wav.scp entry that means the same in any working directory. Raises FileNotFoundError for no such file."""
-    if entry.endswith("|"):
+    if is_command(entry):
         try:
             words = shlex.split(entry)
         except ValueError:
@@ -54,8 +55,9 @@ def absolute(entry: str, bases: Sequence[Path]) -> str:
         return entry
     if entry.startswith("/"):
         return entry
+    archive = PLACE.fullmatch(entry)
     for base in bases:
-        if (base / entry).exists():
+        if (base / entry).exists() or (archive and (base / archive[1]).exists()):
             return str(base / entry)
     raise FileNotFoundError
 

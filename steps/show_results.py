@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deepspeaker.audio.content import is_file
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import run
 from deepspeaker.recipe.results import as_text, read_results
@@ -41,7 +42,7 @@ def two_files(directory: Path) -> list[str]:
     """The first two sound files of a data directory; none where it has fewer."""
     wav = directory / "wav.scp"
     entries = read_table(wav).values() if wav.exists() else []
-    found = list(islice((entry for entry in entries if not entry.endswith("|")), 2))
+    found = list(islice(filter(is_file, entries), 2))
     return found if len(found) == 2 else []
 
 

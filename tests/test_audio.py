@@ -3,7 +3,6 @@
 import os
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def test_m4a_through_pyav(tmp_path, monkeypatch):
     whole = read_audio(str(path), RATE).samples
     assert abs(len(whole) - 2 * RATE) < 3000 and abs(np.abs(whole[4000:-4000]).max() - 0.5) < 0.1
     np.testing.assert_array_equal(read_audio(str(path), RATE, 0.5, 1.0).samples, whole[8000:16000])
-    monkeypatch.setattr(ffmpeg, "SECONDS_AT_ONCE", 1)
+    monkeypatch.setattr(ffmpeg, "BLOCK_SECONDS", 1)
     np.testing.assert_array_equal(read_audio(str(path), RATE).samples, whole)
 
 
@@ -93,14 +92,6 @@ def test_a_film_without_sound(tmp_path):
         read_audio(str(tmp_path / "film.mp4"), RATE)
 
 
-def test_m4a_without_pyav_names_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    path = tmp_path / "a.m4a"
-    path.write_bytes(b"whatever")
-    with pytest.raises(UserError, match="pip install av"):
-        read_audio(str(path), RATE)
-
-
 def test_stereo_is_mixed_and_other_rates_are_converted(tmp_path):
     left, right = noise(1.0, 1, 44100), noise(1.0, 2, 44100)
     found = read_audio(str(write_wav(tmp_path / "a.wav", np.stack([left, right], 1), 44100, "FLOAT")), RATE)
@@ -124,8 +115,8 @@ def test_one_of_several_channels(tmp_path):
     path = str(write_wav(tmp_path / "a.wav", np.stack([left, right], 1), subtype="FLOAT"))
     found = read_audio(path, RATE, channel=0)
     np.testing.assert_array_equal(found.samples, left)
-    assert found.converted == "channel 1 of 2"
-    for channel, message in ((1, "not finite"), (2, "channel 3 was asked for of .*, which has 2"), (None, "finite")):
+    assert found.converted == "channel 0 of 2"
+    for channel, message in ((1, "not finite"), (2, "channel 2 was asked for .* 0 to 1"), (None, "finite")):
         with pytest.raises(UserError, match=message):
             read_audio(path, RATE, channel=channel)
     mono = str(write_wav(tmp_path / "m.wav", left, subtype="FLOAT"))
@@ -137,7 +128,7 @@ def test_blocks_change_nothing(tmp_path, monkeypatch):
     path = str(write_wav(tmp_path / "a.wav", stereo, 44100, "PCM_24"))
     whole = read_audio(path, RATE)
     assert len(whole.samples) == 3.5 * RATE
-    monkeypatch.setattr(sndfile, "SECONDS_AT_ONCE", 1)
+    monkeypatch.setattr(sndfile, "BLOCK_SECONDS", 1)
     again = read_audio(path, RATE)
     np.testing.assert_allclose(again.samples, whole.samples, atol=1e-6)
     assert again.converted == whole.converted == "2 channels mixed, 44100 Hz to 16000 Hz"
@@ -265,16 +256,16 @@ def test_probe(tmp_path):
     stereo = np.stack([noise(0.5, 1), noise(0.5, 2)], 1)
     for name in ("a.wav", "a.flac"):
         path = write_wav(tmp_path / name, stereo)
-        assert probe(path) == (8000, RATE, 2) and probe(path).seconds == 0.5
+        assert probe(str(path)) == (8000, RATE, 2) and probe(str(path)).seconds == 0.5
         cut = tmp_path / f"cut-{name}"
         cut.write_bytes(path.read_bytes()[:-2000])
         with pytest.raises(Truncated, match=f"{cut} is truncated"):
-            probe(cut)
+            probe(str(cut))
     content = (tmp_path / "a.wav").read_bytes()
     for bad, words in ((b"", "is empty"), (content[:40] + b"\0\0\0\0", "no samples"), (b"x" * 99, "is not audio")):
         (tmp_path / "bad.wav").write_bytes(bad)
         with pytest.raises(UserError, match=words):
-            probe(tmp_path / "bad.wav")
+            probe(str(tmp_path / "bad.wav"))
 
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF])

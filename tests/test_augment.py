@@ -59,7 +59,7 @@ def test_noise_is_added_at_its_level_from_its_second_on(tmp_path, snr):
 
 
 def test_babble_is_several_talkers_of_one_power(tmp_path):
-    speech, one, two = noise(0.5, 1), noise(0.5, 2), 100 * noise(0.5, 3)
+    speech, one, two = noise(0.5, 1), 0.02 * noise(0.5, 2), noise(0.5, 3)
     paths = [write_wav(tmp_path / f"{n}.wav", x, subtype="FLOAT") for n, x in enumerate((one, two))]
     added = augment(speech, RATE, f"add 13 0 {paths[0]} 0 {paths[1]}") - speech
     mixed = one / np.sqrt(np.mean(one ** 2)) + two / np.sqrt(np.mean(two ** 2))

@@ -130,7 +130,7 @@ def test_one_bad_utterance_spoils_nothing(tmp_path, directory, conf):
     """Odd ones among good ones: what can be read is, and the others are named with their reason."""
     sound, rng = noise(0.5, 1), np.random.default_rng(0)
     odd = {"clipped": np.clip(20 * sound, -1, 1), "dc": np.full(8000, 0.5), "zeros": np.zeros(8000),
-           "tiny": 1e-8 * rng.standard_normal(8000), "loud": 1e3 * sound}
+           "tiny": 1e-8 * rng.standard_normal(8000), "16bit": 32768 * sound}
     wavs = {name: write_wav(tmp_path / f"{name}.wav", samples, subtype="FLOAT") for name, samples in odd.items()}
     wavs |= {"24bit": write_wav(tmp_path / "24.wav", sound, subtype="PCM_24"),
              "44k": write_wav(tmp_path / "44.wav", np.stack([sound, sound], 1), 44100)}
@@ -143,15 +143,16 @@ def test_one_bad_utterance_spoils_nothing(tmp_path, directory, conf):
         wavs[name].write_bytes(content)
     entries = {f"u-{name}": str(path) for name, path in wavs.items()}
     entries |= {"u-pipe": "echo the disk is gone >&2; exit 4 |", "u-endless": "sleep 611 |", "u-gone": "/nowhere.wav"}
-    entries |= {f"u-good{n:03d}": f"{tmp_path}/good.wav" for n in range(130)}
+    entries |= {f"u-good{n:03d}": f"{tmp_path}/good.wav" for n in range(150)}
     folder = directory(wav_scp="".join(f"{u} {entries[u]}\n" for u in sorted(entries)), utt2spk="x x\n")
     run_all(folder, load_config(conf()).features, tmp_path / "work", pipe_timeout=1.0)
     bad = read_table(folder / "bad_utts")
     for name, reason in {"nan": "not finite", "inf": "not finite", "nodata": "no samples", "long": "truncated",
+                         "16bit": "16bit.wav: .*16-bit values stored as floats; divide them by 32768",
                          "pipe": "status 4: .*the disk is gone", "endless": "did not end within 1 s",
                          "gone": "No such file"}.items():
         assert re.search(reason, bad[f"u-{name}"]), bad[f"u-{name}"]
-    assert len(bad) == 7
+    assert len(bad) == 8
     feats = read_table(folder / "feats.scp")
     assert feats.keys() == entries.keys() - bad.keys()
     for key, specifier in feats.items():

@@ -1,9 +1,12 @@
 """Sound: files and commands -> samples, and what is done to samples. Knows no data directory and no corpus.
 
-reading.py          a wav.scp entry -> samples of one channel at the rate asked for
-sndfile.py          decoding by libsndfile: WAV, FLAC, OGG, MP3
-ffmpeg.py           decoding by FFmpeg's libraries: M4A and all that libsndfile does not read
+content.py          a wav.scp entry -> the bytes of a sound file: of a file, a command, a place in an archive
+reading.py          these -> samples of one channel at the rate asked for
+sndfile.py          decoding by libsndfile: WAV, FLAC, Ogg and others
+ffmpeg.py           decoding by FFmpeg's libraries: M4A, MP3 and all that libsndfile does not read
+ffmpeg_frames.py    its packets and frames
 decoding.py         common parts of these two
+cut_short.py        files with less than their headers state
 commands.py         commands of wav.scp (`cmd |`), their time-out and the limit of their output
 augment.py          augmentation of samples: speed, added sounds, reverberation
 simulated_rooms.py  impulse responses of simulated rooms
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLE_RATE", "Audio", "probe", "read_audio"]
 
+EXTENSIONS = (  # of sound files, for whoever looks for some; of two kinds of one file, the earlier is taken
+    ".wav", ".flac", ".sph", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".wv", ".tta", ".ape",
+    ".ogg", ".oga", ".opus", ".spx", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".mka", ".mkv", ".wma", ".amr", ".3gp",
+    ".mp2", ".ac3", ".mov", ".avi", ".flv", ".ts", ".mpg")
 SAMPLE_RATE = 16000  # Hz, of the corpora this is made for; another rate is converted to what the features ask for
 
 

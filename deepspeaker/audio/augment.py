@@ -12,7 +12,6 @@ operation is one of
 
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import soxr
@@ -72,7 +71,7 @@ OPERATIONS: dict[str, Callable[..., np.ndarray]] = {"speed": change_speed, "add"
 def _excerpt(file: str, rate: int, second: float, size: int) -> np.ndarray:
     """`size` samples of a sound file from `second` on, which is repeated from its start where it ends."""
     end = second + size / rate
-    if end <= probe(Path(_no_command(file))).seconds:
+    if end <= probe(_no_command(file)).seconds:
         return np.resize(read_audio(file, rate, second, end).samples, size)  # resampling may give one more or less
     return np.resize(np.roll(read_audio(file, rate).samples, -round(second * rate)), size)
 

@@ -1,11 +1,16 @@
-"""What both decoders of sound files, sndfile.py and ffmpeg.py, have in common: a file's header, a segment's bounds."""
+"""What both decoders of sound files, sndfile.py and ffmpeg.py, have in common: a file's header, limits, errors."""
 
 from typing import NamedTuple
 
-from deepspeaker.errors import UserError
+import numpy as np
 
-SECONDS_AT_ONCE = 60  # decoded together
+from deepspeaker.errors import UserError, first_line
+
+BLOCK_SECONDS = 60  # decoded together
+BLOCK_VALUES = 1 << 23  # decoded together at most, over all channels
 OVERHANG = 0.5  # seconds that a segment may end beyond its recording: other people round their times
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: a header with another rate is damaged
+LOUDEST = 2.0  # decoding may exceed 1 a little; samples beyond this are not scaled to -1..1
 
 
 class Truncated(UserError):
@@ -13,7 +18,7 @@ class Truncated(UserError):
 
 
 class Header(NamedTuple):
-    """The length, rate and channels that a sound file states."""
+    """The length, rate and channels of a sound file."""
 
     samples: int  # of each channel
     rate: int  # Hz
@@ -24,17 +29,27 @@ class Header(NamedTuple):
         return self.samples / self.rate
 
 
-def bounds(start: float, end: float | None, rate: int, samples: int, name: str) -> tuple[int, int]:
-    """First sample of a segment and the one after its last, of a recording of `samples`. Raises UserError.
-
-    start, end: seconds; end None: that of the recording.
-    """
-    first, last = round(start * rate), samples if end is None else round(end * rate)
-    if end is not None and (first >= last or last > samples + OVERHANG * rate):
-        raise UserError(f"segment {start}..{end} s does not lie in {name}, which has {samples / rate:.2f} s")
-    return min(first, samples), min(last, samples)
+def check_rate(rate: int, name: str) -> None:
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UserError(f"{name}: expected a sampling rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, its header says "
+                        f"{rate}: the file is damaged")
 
 
-def unreadable(name: object, error: Exception) -> UserError:
+def check_segment(start: float, end: float | None, seconds: float, name: str) -> None:
+    """UserError for a segment that lies outside a recording of so many seconds. end None: the recording's."""
+    if end is not None and (start >= end or end > seconds + OVERHANG):
+        raise UserError(f"segment {start}..{end} s does not lie in {name}, which has {seconds:.2f} s")
+
+
+def refuse_loud(samples: np.ndarray) -> None:
+    """UserError for samples that are not within -1..1, as in a file of floats that holds 16-bit values."""
+    loudest = np.abs(samples).max(initial=0.0)
+    if loudest > LOUDEST:
+        cure = ": these are 16-bit values stored as floats; divide them by 32768" if 1000 < loudest <= 32768 else ""
+        raise UserError(f"expected samples within -1..1, found {loudest:g}{cure}")
+
+
+def unreadable(name: str, error: Exception) -> UserError:
     """What to raise for a file that a decoder refuses."""
-    return UserError(f"{name} is not audio that can be read: {error}")
+    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or first_line(error)
+    return UserError(f"{name} is not audio that can be read: {reason or type(error).__name__}")

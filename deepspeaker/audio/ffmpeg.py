@@ -1,82 +1,164 @@
-"""Decoding by FFmpeg's libraries within this process (PyAV): M4A and whatever libsndfile does not read."""
+"""Decoding by FFmpeg's libraries within this process (PyAV): M4A, MP3, Ogg, WebM and whatever libsndfile does not read.
 
-import math
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+Time is counted from the first decoded sample, by the timestamps of the file; a hole in them is silence. So a segment is
+the same as that part of the whole recording. Lengths are counted: what a file states may be a guess.
+"""
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from math import inf
+
+import av
 import numpy as np
+from av.audio.frame import AudioFrame
 
-from deepspeaker.audio.decoding import SECONDS_AT_ONCE, Header, bounds, unreadable
+from deepspeaker.audio.content import Content
+from deepspeaker.audio.decoding import BLOCK_SECONDS, BLOCK_VALUES, Header, Truncated, check_segment
+from deepspeaker.audio.ffmpeg_frames import Opened, opened, samples_of, stamp
 from deepspeaker.errors import UserError
 
+INDEXED = "mov"  # M4A, MP4: the index says when the last packet is played
+STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds whose stated length is no guess -> seconds by which it may be wrong
+STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds that state no guess -> seconds by which their length may be wrong
+# file in which timestamps grow from beginning to end, also where several were joined: a time is to be found by seeking
+BEGINNING = 3  # frames
 PREROLL = 1.0  # seconds decoded before a segment: a codec's first frames may not be exact
+LEAST_HOLE, MOST_HOLE = 0.1, 60.0  # seconds without samples: less is rounding, more is a clock that was set anew
 
 
-def read_header(path: Path) -> Header:
-    """A sound file's header. Raises UserError for a file that is no audio."""
-    av = _av(path)
-    try:
-        with av.open(os.fspath(path)) as container:
-            return _header(container, _sound_of(container), av.time_base)
-    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
-        raise unreadable(path, error) from None
+class NotFound(Exception):
+    """The place of a segment is not to be found by seeking."""
 
 
-def decode_file(path: Path, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
+class Clock:
+    """Seconds from the first sample: `now`, and those of timestamps."""
+
+    def __init__(self, now: float, origin: float | None) -> None:
+        self.now, self.origin = now, origin
+
+    def time(self, stamp: float | None) -> float:
+        """When what bears this timestamp is played. A clock that was set anew is followed."""
+        if stamp is None:
+            return self.now
+        if self.origin is None:
+            self.origin = stamp - self.now
+        ahead = stamp - self.origin - self.now
+        if not -LEAST_HOLE < ahead < MOST_HOLE:
+            self.origin += ahead
+        return stamp - self.origin
+
+
+def read_header(content: Content) -> Header:
+    """A sound file's header; of its sound, only the beginning is decoded. Raises UserError, Truncated if it was cut."""
+    with opened(content) as sound:
+        begin = _beginning(sound, sound.frames())
+        rate, origin = begin[0].sample_rate, _origin(begin)
+        clock = Clock(sum(frame.samples for frame in begin) / rate, origin)
+        if sound.kind == INDEXED and sound.stated:
+            clock.now = max(clock.now, sound.stated - PREROLL)
+            sound.seek((origin or 0.0) + clock.now)
+        for packet in sound.packets():
+            length = float((packet.duration or 0) * sound.stream.time_base)
+            clock.now = max(clock.now, clock.time(stamp(packet)) + (length if length < MOST_HOLE else 0))
+        _refuse_cut_short(sound, clock.now)
+        return Header(round(clock.now * rate), rate, begin[0].layout.nb_channels)
+
+
+def decode(content: Content, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
     """Blocks (S, channels) float32 with their sampling rate, of the seconds from start to end. Raises UserError."""
-    av = _av(path)
     try:
-        with av.open(os.fspath(path)) as container:
-            stream = _sound_of(container)
-            stream.codec_context.thread_count = 1
-            header = _header(container, stream, av.time_base)
-            first, last = bounds(start, end, header.rate, header.samples, os.fspath(path))
-            if start > PREROLL:
-                container.seek(int((start - PREROLL) / stream.time_base), stream=stream)
-            until = math.inf if end is None else last  # the header's length may be a guess
-            for position, samples in _frames(av, container, stream, until):
-                found = samples[max(0, first - position):None if end is None else max(0, last - position)]
-                if len(found):
-                    yield found, header.rate
-    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
-        raise unreadable(path, error) from None
+        yield from _decode(content, start, end, seek=start > PREROLL)
+    except NotFound:
+        yield from _decode(content, start, end, seek=False)
 
 
-def _frames(av: Any, container: Any, stream: Any, until: float) -> Iterator[tuple[int, np.ndarray]]:
-    """Decoded frames up to sample `until`, some SECONDS_AT_ONCE together: (first sample's number, (S, channels))."""
-    planar, waiting, position, size = av.AudioResampler(format="fltp"), [], 0, 0
-    for number, frame in enumerate(container.decode(stream)):
-        if number == 0 and frame.pts:
-            position = round(frame.pts * stream.time_base * stream.rate)
-        waiting += [part.to_ndarray() for part in planar.resample(frame)]
-        size += frame.samples
-        if size >= SECONDS_AT_ONCE * stream.rate or position + size >= until:
-            yield position, np.concatenate(waiting, axis=1).T
-            waiting, position, size = [], position + size, 0
-        if position >= until:
-            return
+def _decode(content: Content, start: float, end: float | None, seek: bool) -> Iterator[tuple[np.ndarray, int]]:
+    """As decode. Raises NotFound, before the first block, where seeking does not lead to the start of the segment."""
+    until, given = inf if end is None else end, False
+    with opened(content) as sound:
+        frames = sound.frames()
+        begin = _beginning(sound, frames)
+        clock = Clock(0.0, _origin(begin))
+        if seek:
+            begin, frames = _sought(sound, start, clock)
+        for since, samples, rate in _blocks(chain(begin, frames), clock, until):
+            last = len(samples) if end is None else max(0, round((end - since) * rate))
+            found = samples[max(0, round((start - since) * rate)):last]
+            if len(found):
+                given = True
+                yield found, rate
+        if clock.now < until:
+            if seek and not given:
+                raise NotFound
+            check_segment(start, end, clock.now, content.name)
+            _refuse_cut_short(sound, clock.now)
+
+
+def _sought(sound: Opened, start: float, clock: Clock) -> tuple[list[AudioFrame], Iterator[AudioFrame]]:
+    """The first frame somewhat before `start` and those after it; sets the clock to its time. Raises NotFound."""
+    if clock.origin is None or sound.kind not in ONE_CLOCK:
+        raise NotFound
+    try:
+        sound.seek(clock.origin + start - PREROLL)
+        frames = sound.frames()
+        first = next(frames)
+    except (av.FFmpegError, UserError, StopIteration):
+        raise NotFound from None
+    found = stamp(first)
+    if found is None or not 0 <= found - clock.origin <= start:
+        raise NotFound
+    clock.now = found - clock.origin
+    return [first], frames
+
+
+def _blocks(frames: Iterable[AudioFrame], clock: Clock, until: float) -> Iterator[tuple[float, np.ndarray, int]]:
+    """Samples (S, channels) of frames up to a time, those of one kind together, each block with its time and rate.
+
+    Where timestamps have a hole, a block is silence. The clock goes on to the end of what was decoded.
+    """
+    waiting: list[np.ndarray] = []
+    since, rate, size = clock.now, 0, 0
+    for frame in frames:
+        samples = samples_of(frame)
+        hole = clock.time(stamp(frame)) - clock.now
+        if waiting and (hole > LEAST_HOLE or frame.sample_rate != rate or samples.shape[1] != waiting[0].shape[1]
+                        or size >= min(BLOCK_SECONDS * rate, BLOCK_VALUES)):
+            yield since, np.concatenate(waiting), rate
+            waiting, size = [], 0
+        rate = frame.sample_rate
+        if hole > LEAST_HOLE:
+            yield clock.now, np.zeros((round(hole * rate), samples.shape[1]), np.float32), rate
+            clock.now += hole
+        if not waiting:
+            since = clock.now
+        waiting.append(samples)
+        size += samples.size
+        clock.now += len(samples) / rate
+        if clock.now >= until:
+            break
     if waiting:
-        yield position, np.concatenate(waiting, axis=1).T
+        yield since, np.concatenate(waiting), rate
 
 
-def _sound_of(container: Any) -> Any:
-    """The first audio stream of a PyAV container."""
-    if not container.streams.audio:
-        raise ValueError("there is no sound in it")
-    return container.streams.audio[0]
+def _beginning(sound: Opened, frames: Iterator[AudioFrame]) -> list[AudioFrame]:
+    """The first few frames. Raises UserError if there are none."""
+    begin = list(islice(frames, BEGINNING))
+    if not begin:
+        raise UserError(f"no samples in {sound.content.name}")
+    return begin
 
 
-def _header(container: Any, stream: Any, time_base: int) -> Header:
-    length = float(stream.duration * stream.time_base) if stream.duration else container.duration / time_base
-    return Header(round(length * stream.rate), stream.rate, stream.channels)
+def _origin(begin: Sequence[AudioFrame]) -> float | None:
+    """The timestamp of the first sample. That of the first frame, which may have lost its beginning, is inexact."""
+    first, last = stamp(begin[0]), stamp(begin[-1])
+    if first is None or last is None:
+        return first
+    exact = last - sum(frame.samples / frame.sample_rate for frame in begin[:-1])
+    return exact if abs(exact - first) < LEAST_HOLE else first
 
 
-def _av(path: Path) -> Any:
-    """The module PyAV."""
-    try:
-        import av
-    except ImportError:
-        raise UserError(f"{path}: reading {path.suffix or 'this format'} needs PyAV: pip install av") from None
-    return av
+def _refuse_cut_short(sound: Opened, seconds: float) -> None:
+    """Truncated for a file with less sound than it states. Of other kinds, cut_short.py says how to tell."""
+    if seconds < sound.stated - STATING.get(sound.kind, inf):
+        raise Truncated(f"{sound.content.name} is truncated: it states {sound.stated:.2f} s, of which {seconds:.2f} s "
+                        "are there")

@@ -14,18 +14,19 @@ check_findings.py    the faults it can find, with advice; its report
 import argparse
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepspeaker.atomic import atomic, replacing
+from deepspeaker.audio import EXTENSIONS
 from deepspeaker.datadir import lines, read_table, write_speakers, write_table
 from deepspeaker.datadir.trials import Trial, write_trials
 from deepspeaker.errors import UserError, examples
 
 MADE = ".corpus"  # in DATA: the directories that the last corpus program made there
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")  # of two formats of one file, the earlier is taken
 
 HELD_OUT = "some of these speakers go to the test set"
 
@@ -63,10 +64,12 @@ def subfolders(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in names}
 
 
-def audio_files(folder: str | os.PathLike[str], above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+def audio_files(folder: str | os.PathLike[str], others: Counter[str] | None = None,
+                above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """Paths of the audio files anywhere below a folder, sorted; hidden ones are passed over.
 
-    No file is opened. Links are followed, except to a folder that leads here (`above`).
+    No file is opened: EXTENSIONS decide, and files of other endings are counted in `others`. Links are followed, except
+    to a folder that leads here (`above`).
     """
     status = os.stat(folder)
     here = status.st_dev, status.st_ino
@@ -76,9 +79,11 @@ def audio_files(folder: str | os.PathLike[str], above: tuple[tuple[int, int], ..
         visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in visible:
         if entry.is_dir():
-            yield from audio_files(entry.path, (*above, here))
+            yield from audio_files(entry.path, others, (*above, here))
         elif is_audio(entry.name):
             yield entry.path
+        elif others is not None:
+            others[os.path.splitext(entry.name)[1].lower() or entry.name] += 1
 
 
 def is_audio(name: str) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from deepspeaker.audio import probe
 from deepspeaker.audio.augment import SEPARATOR
 from deepspeaker.audio.simulated_rooms import ROOMS
+from deepspeaker.corpus import audio_files
 from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
 from deepspeaker.errors import UserError
@@ -26,7 +27,6 @@ MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN,
          "music": ("music", (15, 10, 8, 5), (1, 1)),
          "babble": ("speech", (20, 17, 15, 13), (3, 7))}
 AUGMENTED = "augmented"  # end of the name of a training set with its copies
-SOUNDS = (".wav", ".flac", ".ogg")
 
 
 class Copy(NamedTuple):
@@ -88,7 +88,7 @@ def noisy_copy(source: Path, target: Path, kind: str, folder: Path, seed: int) -
     """
     place, levels, (fewest, most) = MUSAN[kind]
     files = sound_files(folder / place, f"MUSAN's layout {folder}/{place}/**/*.wav")
-    seconds = {file: probe(file).seconds for file in files}
+    seconds = {file: probe(str(file)).seconds for file in files}
 
     def draw(utterance: str) -> str:
         rng = _generator(seed, kind, utterance)
@@ -113,7 +113,7 @@ def reverberant_copy(source: Path, target: Path, folder: Path, seed: int) -> int
 
 def sound_files(folder: Path, expected: str) -> list[Path]:
     """All sound files below a folder, sorted, as absolute paths; UserError when there are none."""
-    found = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+    found = sorted(Path(path).absolute() for path in audio_files(folder)) if folder.is_dir() else []
     if not found:
         raise UserError(f"no sound files in {folder}: expected {expected}")
     if strange := [path for path in found if SEPARATOR in str(path)]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deepspeaker.audio.content import is_command
 from deepspeaker.audio.decoding import OVERHANG
 from deepspeaker.audio.frames import FRAME_LENGTH
 from deepspeaker.corpus.check_audio import Checked, check_file, oddities, parallel, same_content
@@ -28,7 +29,7 @@ def check_data(directories: Sequence[Path], train: Path | None, jobs: int) -> Fi
         check_trials(directory, own.utt2spk, findings)
         if trained and directory != trained:
             check_speakers(directory, own.utt2spk, lists[trained].utt2spk, findings)
-    paths = sorted({entry for own in lists.values() for entry in own.wav.values() if not entry.endswith("|")})
+    paths = sorted({entry for own in lists.values() for entry in own.wav.values() if not is_command(entry)})
     checked = parallel(check_file, paths, jobs, "check audio")
     for directory, own in lists.items():
         note_recordings(directory, own, checked, findings)
@@ -60,7 +61,7 @@ def note_recordings(directory: Path, lists: Lists, checked: Mapping[str, Checked
 def note_utterances(directory: Path, lists: Lists, checked: Mapping[str, Checked], findings: Findings) -> None:
     """Note utterances that are too short or lie outside their recording, and whether too many cannot be used."""
     unusable = 0
-    for utterance, (recording, start, end) in lists.segments.items():
+    for utterance, (recording, start, end, _) in lists.segments.items():
         found = checked.get(lists.wav.get(recording, ""))
         if found is None:  # a command, or no such recording
             continue

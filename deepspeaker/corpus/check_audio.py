@@ -4,13 +4,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from deepspeaker.audio import SAMPLE_RATE, probe
+from deepspeaker.audio import SAMPLE_RATE
+from deepspeaker.audio.content import content_of, place_in_archive
 from deepspeaker.audio.decoding import Header, Truncated
+from deepspeaker.audio.reading import header_of
 from deepspeaker.errors import UserError
 
 T = TypeVar("T")
@@ -25,21 +26,22 @@ class Checked(NamedTuple):
     problem: str = ""  # kind of finding
     detail: str = ""
     size: int = 0  # bytes
-    inode: tuple[int, int] = (0, 0)  # device and number: equal for hard links to one file
+    inode: tuple[int, ...] = ()  # device, number and place: equal for hard links to one file
 
 
-def check_file(path: str) -> Checked:
-    """Open one sound file and read its header."""
+def check_file(entry: str) -> Checked:
+    """Open one sound of wav.scp, in a file or an archive, and read its header."""
     try:
-        status = os.stat(path)
-        header = probe(Path(path))
+        archive, *place = place_in_archive(entry) or (entry,)
+        status, content = os.stat(archive), content_of(entry)
+        header = header_of(content)
     except FileNotFoundError:
-        return Checked(None, "missing", path)
+        return Checked(None, "missing", entry)
     except Truncated as error:
         return Checked(None, "truncated", str(error))
     except (UserError, OSError) as error:
         return Checked(None, "unreadable", str(error))
-    return Checked(header, size=status.st_size, inode=(status.st_dev, status.st_ino))
+    return Checked(header, size=content.size, inode=(status.st_dev, status.st_ino, *place))
 
 
 def oddities(header: Header) -> Iterator[tuple[str, str]]:
@@ -71,7 +73,7 @@ def same_content(checked: dict[str, Checked], jobs: int) -> dict[str, str]:
     Hard links to one file are recognised by their inode. Of the others, only files of equal size are read: a block from
     the middle, and the whole file where the blocks are equal.
     """
-    first: dict[tuple[int, int], str] = {}
+    first: dict[tuple[int, ...], str] = {}
     for path in sorted(path for path, result in checked.items() if result.header):
         first.setdefault(checked[path].inode, path)
     groups = repeated([sorted(first.values())], lambda path: checked[path].size)
@@ -92,13 +94,17 @@ def repeated(groups: Iterable[Sequence[str]], key: Callable[[str], object]) -> l
     return [group for group in divided.values() if len(group) > 1]
 
 
-def middle(path: str) -> bytes:
-    """A block of a file's middle: silence and headers at the start are the same in many files."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size // 2 - MIDDLE_BYTES // 2))
+def middle(entry: str) -> bytes:
+    """A block of a sound file's middle: silence and headers at the start are the same in many files."""
+    content = content_of(entry)
+    with content.open() as file:
+        file.seek(max(0, content.size // 2 - MIDDLE_BYTES // 2))
         return hashlib.blake2b(file.read(MIDDLE_BYTES), digest_size=16).digest()
 
 
-def whole(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+def whole(entry: str) -> bytes:
+    found = hashlib.blake2b(digest_size=16)
+    with content_of(entry).open() as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.digest()

@@ -30,6 +30,7 @@ from deepspeaker.atomic import atomic
 from deepspeaker.errors import UserError
 
 MAX_UNUSABLE_SHARE = 0.05  # of a data directory's utterances; with more unusable ones, stage 2 stops
+CHANNELS = ("A", "B")  # Kaldi's names of the channels of a telephone call, in reco2file_and_channel
 BLANKS = " \t\r\n\f\v"  # these separate fields; a no-break space, for one, may be part of a speaker's name
 
 
@@ -87,11 +88,12 @@ def archives(directory: Path) -> set[Path]:
 
 
 class Segment(NamedTuple):
-    """A part of a recording, in seconds; `end` None: up to the recording's."""
+    """A part of a recording, in seconds; `end` None: up to the recording's. channel: from 0; None: not said."""
 
     recording: str
     start: float = 0.0
     end: float | None = None
+    channel: int | None = None
 
 
 def read_segments(directory: str | os.PathLike[str]) -> dict[str, Segment]:
@@ -102,15 +104,26 @@ def read_segments(directory: str | os.PathLike[str]) -> dict[str, Segment]:
     found = {}
     for utterance, fields in sorted(read_lists(path).items()):
         try:
-            recording, start, end = fields[0], *map(float, fields[1:])
+            recording, start, end = fields[0], *map(float, fields[1:3])
+            channel = channel_number(*fields[3:]) if fields[3:] else None
             whole = end == -1
             if not 0 <= start < (float("inf") if whole else end):
                 raise ValueError
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"{path}: {utterance}: expected 'recording start end' with times in seconds, the end later "
-                            f"than the start (-1: the recording's), found {' '.join(fields)!r}") from None
-        found[utterance] = Segment(recording, start, None if whole else end)
+                            "than the start (-1: the recording's), and at most a channel (0, 1, ... or A, B) after "
+                            f"them, found {' '.join(fields)!r}") from None
+        found[utterance] = Segment(recording, start, None if whole else end, channel)
     return found
+
+
+def channel_number(name: str) -> int:
+    """A channel's number from 0, given as a number or, in Kaldi's way, as A or B. ValueError for anything else."""
+    if name in CHANNELS:
+        return CHANNELS.index(name)
+    if not name.isascii() or not name.isdigit():
+        raise ValueError(name)
+    return int(name)
 
 
 def write_table(path: str | os.PathLike[str], table: Mapping[str, object]) -> None:

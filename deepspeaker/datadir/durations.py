@@ -1,13 +1,11 @@
 """Seconds of utterances and recordings, from the headers of their audio: get_utt2dur.sh, get_reco2dur.sh."""
 
-import io
 import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from deepspeaker.audio import SAMPLE_RATE
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.tables import (
@@ -30,26 +28,13 @@ REPORTED = 5  # recordings named in a message
 
 
 def seconds(entry: str) -> float:
-    """Length of the audio of a wav.scp entry: a path, or a command with a | at its end."""
-    import soundfile  # here alone, and what imports it: the other tools start without it
+    """Length of the audio of a wav.scp entry."""
+    from deepspeaker.audio.reading import seconds  # here alone: the other tools start without libsndfile
 
-    from deepspeaker.audio import read_audio
-    from deepspeaker.audio.commands import pipe_output
-
-    is_command = entry.endswith("|")
-    if not is_command and not Path(entry).is_file():
-        raise UserError(f"no such file {entry}")
     try:
-        with soundfile.SoundFile(io.BytesIO(pipe_output(entry)) if is_command else entry) as sound:
-            found = float(sound.frames / sound.samplerate)
-    except soundfile.SoundFileError as error:
-        if is_command:
-            raise UserError(f"not audio that can be read: {entry}: {error}") from None
-        # what libsndfile does not know (M4A) is decoded
-        found = len(read_audio(entry, SAMPLE_RATE).samples) / SAMPLE_RATE
-    if not found:
-        raise UserError(f"no samples in {entry}")
-    return found
+        return seconds(entry)
+    except FileNotFoundError as error:
+        raise UserError(f"no such file {error.filename}") from None
 
 
 def written(length: float) -> bytes:

@@ -22,9 +22,18 @@ from deepspeaker.atomic import atomic
 from deepspeaker.audio import Audio, read_audio
 from deepspeaker.audio.augment import augment
 from deepspeaker.audio.commands import PIPE_TIMEOUT
+from deepspeaker.audio.content import is_command
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.config import FeatureConfig
-from deepspeaker.datadir import MAX_UNUSABLE_SHARE, archives, read_lists, read_segments, read_table, write_table
+from deepspeaker.datadir import (
+    CHANNELS,
+    MAX_UNUSABLE_SHARE,
+    archives,
+    read_lists,
+    read_segments,
+    read_table,
+    write_table,
+)
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
@@ -33,7 +42,6 @@ from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_f
 
 T = TypeVar("T")
 PIECE = 500  # utterances; a job that was stopped repeats at most these
-CHANNELS = {"A": 0, "B": 1}  # of reco2file_and_channel
 
 
 class Source(NamedTuple):
@@ -73,21 +81,22 @@ def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
     pipes False: UserError for a wav.scp with commands.
     """
     wav = read_table(data_dir / "wav.scp")
-    if not pipes and (commands := [recording for recording, entry in wav.items() if entry.endswith("|")]):
+    if not pipes and (commands := [recording for recording, entry in wav.items() if is_command(entry)]):
         raise UserError(f"{data_dir}/wav.scp: {len(commands)} entries are commands, such as that of {commands[0]}: "
                         f"{wav[commands[0]]!r}; --no-pipes runs none")
     changes = _optional(read_table, data_dir / "augment")
     channels = _optional(read_lists, data_dir / "reco2file_and_channel")
     found = {}
-    for utterance, (recording, start, end) in read_segments(data_dir).items():
+    for utterance, (recording, start, end, channel) in read_segments(data_dir).items():
         if recording not in wav:
             raise UserError(f"{data_dir}/segments: {utterance} is of recording {recording}, which is not in wav.scp")
-        channel = channels.get(recording, [None])[-1]
-        if channel is not None and channel not in CHANNELS:
-            raise UserError(f"{data_dir}/reco2file_and_channel: {recording}: expected channel "
-                            f"{' or '.join(CHANNELS)}, found {channel!r}")
-        found[utterance] = Source(wav[recording], start, end, CHANNELS[channel] if channel else None,
-                                  changes.get(utterance))
+        if channel is None and recording in channels:
+            name = channels[recording][-1]
+            if name not in CHANNELS:
+                raise UserError(f"{data_dir}/reco2file_and_channel: {recording}: expected channel "
+                                f"{' or '.join(CHANNELS)}, found {name!r}")
+            channel = CHANNELS.index(name)
+        found[utterance] = Source(wav[recording], start, end, channel, changes.get(utterance))
     return found
 
 

@@ -16,11 +16,11 @@ from deepspeaker.inference.model import Model
 GROUP_FILES, GROUP_BYTES = 16, 4_000_000  # most that a thread takes at once; a larger file is a group of its own
 
 
-def embed_all(model: Model, files: Sequence[str],
-              any_sound: bool = False) -> Iterator[tuple[int, np.ndarray | UserError]]:
+def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
+              channel: int | None = None) -> Iterator[tuple[int, np.ndarray | UserError]]:
     """(position in `files`, embedding (E,) or the file's error), in the order in which they are finished.
 
-    any_sound: accept noise and music, as in Model.embed_files.
+    any_sound, channel: as in Model.embed_files.
 
     One thread per core takes groups of files of similar size, the largest first, so that no thread is left with long
     files at the end.
@@ -35,7 +35,7 @@ def embed_all(model: Model, files: Sequence[str],
             groups.append([i])
 
     def work(which: list[int]) -> list[tuple[int, np.ndarray | UserError]]:
-        return list(zip(which, model.embed_files([files[i] for i in which], any_sound), strict=True))
+        return list(zip(which, model.embed_files([files[i] for i in which], any_sound, channel), strict=True))
 
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

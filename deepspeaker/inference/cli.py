@@ -11,7 +11,7 @@ from deepspeaker import __version__
 from deepspeaker.errors import UserError, one_line
 
 EPILOG = """exit status: 0 same speaker, or done; 1 different or unknown speaker; 2 error
-audio: WAV, FLAC, OGG and MP3; with PyAV also M4A and whatever else FFmpeg reads; '-' is standard input
+audio: WAV, FLAC, MP3, M4A, WebM and whatever else libsndfile or FFmpeg reads; '-' is standard input
 decisions: a log-likelihood ratio is compared with the threshold that follows from --prior and the two costs"""
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepspeaker.audio.reading import Audio
 from deepspeaker.checkpoint import Trained, load_network
 from deepspeaker.datadir.archive import as_stored
 from deepspeaker.errors import UserError, first_line
@@ -133,24 +134,28 @@ class Model:
         fbank, energy = self._features(as_samples(samples, rate, self.rate))
         return self._embed(self._as_stored(fbank, energy))
 
-    def embed_files(self, paths: Sequence[File], any_sound: bool = False) -> list[np.ndarray | UserError]:
+    def embed_files(self, paths: Sequence[File], any_sound: bool = False,
+                    channel: int | None = None) -> list[np.ndarray | UserError]:
         """For each file its embedding (E,), or a UserError that names it and is returned, not raised.
 
         Refused are files that cannot be read, silence and, unless `any_sound`, noise and music. Files of similar length
-        pass the network together, padded.
+        pass the network together, padded. channel: as in `listen`.
         """
-        heard = [self._try(path, any_sound) for path in paths]
+        heard = [self._try(path, any_sound, channel) for path in paths]
         embeddings = iter(embed_together(self.network, [found for found in heard if isinstance(found, Tensor)],
                                          self.config.features.normalize, self.config.embedding))
         return [self._finite(next(embeddings)) if isinstance(found, Tensor) else found for found in heard]
 
-    def listen(self, sound: Sound) -> Heard:
-        """Embed a sound and judge it. UserError, which names the file, if it cannot be read or has no speech."""
+    def listen(self, sound: Sound, channel: int | None = None) -> Heard:
+        """Embed a sound and judge it. UserError, which names the file, if it cannot be read or has no speech.
+
+        channel: which to take of a file with several, from 0; None: their mean.
+        """
         if isinstance(sound, tuple):
-            return self._recording(as_samples(*sound, self.rate))
-        samples = read_file(sound, self.rate)
+            return self._recording(Audio(as_samples(*sound, self.rate), sound[1], 0, ""))
+        audio = read_file(sound, self.rate, channel)
         with _naming(sound):
-            return self._recording(samples)
+            return self._recording(audio)
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """The back-end's score of two embeddings (E,), as stage 6 computes it, not calibrated; a cosine is -1..1."""
@@ -173,9 +178,9 @@ class Model:
         return threshold(prior, cost_miss, cost_false_accept)
 
     def verify(self, first: Sound, second: Sound, prior: float | None = None, cost_miss: float = 1.0,
-               cost_false_accept: float = 1.0) -> Verdict:
-        """Decide whether two sounds have the same speaker. UserError as `listen`, `threshold` and `llr`."""
-        return self.compare(self.listen(first), self.listen(second),
+               cost_false_accept: float = 1.0, channel: int | None = None) -> Verdict:
+        """Decide whether two sounds have the same speaker. Arguments and UserError as `listen`, `threshold`, `llr`."""
+        return self.compare(self.listen(first, channel), self.listen(second, channel),
                             self.threshold(prior, cost_miss, cost_false_accept))
 
     def compare(self, first: Heard, second: Heard, threshold: float) -> Verdict:
@@ -184,10 +189,11 @@ class Model:
         llr = float(self._llr(compared, scores)[0])
         return Verdict(llr >= threshold, llr, threshold, float(scores[0]), first.trust, second.trust)
 
-    def _recording(self, samples: np.ndarray) -> Heard:
-        fbank, energy = self._features(samples)
-        trust = judge(torch.from_numpy(samples), self.rate, energy)
-        return Heard(self._embed(self._as_stored(fbank, energy)), len(samples) / self.rate, trust)
+    def _recording(self, audio: Audio) -> Heard:
+        fbank, energy = self._features(audio.samples)
+        trust = judge(torch.from_numpy(audio.samples), self.rate, energy)._replace(
+            rate=audio.rate, upsampled=audio.rate < self.rate, mixed=audio.mixed)
+        return Heard(self._embed(self._as_stored(fbank, energy)), len(audio.samples) / self.rate, trust)
 
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
@@ -198,9 +204,9 @@ class Model:
             raise UserError(f"shorter than one frame: {len(samples)} samples at {self.rate} Hz")
         return found
 
-    def _hear(self, path: File, any_sound: bool) -> Tensor:
+    def _hear(self, path: File, any_sound: bool, channel: int | None) -> Tensor:
         """Features (T, F) of a file. UserError for silence and, unless `any_sound`, for noise and music."""
-        samples = read_file(path, self.rate)
+        samples = read_file(path, self.rate, channel).samples
         with _naming(path):
             fbank, energy = self._features(samples)
             sound = torch.from_numpy(samples), self.rate, voiced_frames(energy)
@@ -209,9 +215,9 @@ class Model:
                 check_voice(*sound)
             return self._as_stored(fbank, energy)
 
-    def _try(self, path: File, any_sound: bool) -> Tensor | UserError:
+    def _try(self, path: File, any_sound: bool, channel: int | None) -> Tensor | UserError:
         try:
-            return self._hear(path, any_sound)
+            return self._hear(path, any_sound, channel)
         except UserError as error:
             return error
         except Exception as error:  # one bad file must not stop the others

@@ -35,6 +35,9 @@ class Trust(NamedTuple):
     speech: float  # seconds that the energy VAD finds voiced
     level: float  # root mean square of the voiced frames, in dB relative to full scale
     clipped: float  # share of clipped samples, 0..1
+    rate: int = 0  # Hz, sampling rate of what was given
+    upsampled: bool = False  # it is lower than the model's
+    mixed: int = 0  # channels that are not alike and were mixed; 0: none were
 
     @property
     def warnings(self) -> list[str]:
@@ -45,6 +48,11 @@ class Trust(NamedTuple):
             found.append(f"{100 * self.clipped:.1f} % of the samples are clipped: record at a lower level")
         if self.level < QUIET:
             found.append(f"quiet: {self.level:.0f} dB relative to full scale: record at a higher level")
+        if self.upsampled:
+            found.append(f"a sampling rate of {self.rate} Hz, lower than the model's: nothing lies above "
+                         f"{self.rate // 2} Hz, and decisions are less reliable")
+        if self.mixed:
+            found.append(f"{self.mixed} different channels were mixed: if each is another speaker, choose a channel")
         return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepspeaker.audio import probe
+from deepspeaker.audio.content import is_command
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.datadir import read_segments, read_table
 from deepspeaker.errors import UserError
@@ -31,22 +32,24 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
     if needed > free + replaced:
         raise UserError(f"{ark_dir}: the features need about {_size(needed)}, the disk has {_size(free)} left: make "
                         "room, or choose another --dir")
-    return f"Expect about {_number(frames)} frames in {_size(needed)}; {_size(free)} are free"
+    unknown = ", ".join(str(directory) for directory in sorted(hours) if not hours[directory])
+    without = f", not counting {unknown}, where only commands are: how much they give is not known" if unknown else ""
+    return f"Expect about {_number(frames)} frames in {_size(needed)}{without}; {_size(free)} are free"
 
 
 def hours_of(directory: Path) -> float:
     """Hours of audio in a data directory: from its segments, else estimated from the lengths of some recordings."""
     if (directory / "segments").exists():
-        return sum(max(0.0, end - start) for _, start, end in read_segments(directory).values() if end) / 3600
+        return sum(max(0.0, end - start) for _, start, end, _ in read_segments(directory).values() if end) / 3600
     entries = list(read_table(directory / "wav.scp").values())
-    files = [entry for entry in entries if not entry.endswith("|")]  # the length of a command's output is unknown
+    files = [entry for entry in entries if not is_command(entry)]  # the length of a command's output is unknown
     found = [seconds for entry in files[::max(1, len(files) // SAMPLED)] if (seconds := _seconds(entry))]
     return len(entries) * sum(found) / max(1, len(found)) / 3600
 
 
 def _seconds(entry: str) -> float | None:
     try:
-        return probe(Path(entry)).seconds
+        return probe(entry).seconds
     except (UserError, OSError):  # stage 2 reports it
         return None
 

@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from deepspeaker.audio.content import is_file
 from deepspeaker.config import Config
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import read_vectors
@@ -87,5 +88,5 @@ def _minutes(seconds: int) -> str:
 
 
 def _link(recording: str) -> str:
-    """The file:// address of a recording; "" if it is a command or its path is relative."""
-    return f"file://{quote(recording)}" if recording.startswith("/") and not recording.endswith("|") else ""
+    """The file:// address of a recording; "" if it is no file or its path is relative."""
+    return f"file://{quote(recording)}" if recording.startswith("/") and is_file(recording) else ""

@@ -135,10 +135,11 @@ def _recording(utterance: str, wav: Mapping[str, str], segments: Mapping[str, Se
                changes: Mapping[str, str]) -> tuple[str, str]:
     if utterance not in segments:
         return utterance, ""
-    recording, start, end = segments[utterance]
+    recording, start, end, channel = segments[utterance]
     until = "" if end is None else f" to {end:g} s"
     part = f"from {start:g} s{until}" if start or until else ""
-    return wav.get(recording, recording), " ".join(filter(None, (part, changes.get(utterance))))
+    side = "" if channel is None else f"channel {channel}"
+    return wav.get(recording, recording), " ".join(filter(None, (part, side, changes.get(utterance))))
 
 
 def _table(path: Path) -> dict[str, str]:
