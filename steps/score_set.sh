@@ -17,7 +17,7 @@ calibration the log-likelihood ratios, llr/SET/TRIALS.BACKEND.
   --conf FILE            configuration whose [scoring] is used
   --backends NAMES       back-ends, of 'cosine asnorm plda' ([scoring] backends of the conf)
   --cohort SCP           spk_embedding.scp of the training set, for asnorm and cohort_mean
-  --plda DIR             PLDA of train_plda.py, for plda
+  --plda DIR             PLDA of train_plda.py or of Kaldi, for plda
   --calibrate true|false fit the calibrations on these trials ($calibrate)"
 . "$here/../path.sh"
 . parse_options.sh

@@ -10,6 +10,10 @@ With --all-pairs, TRIALS is a file of speaker models as for --enroll (spk2utt is
 EMBEDDING_SCP that belongs to none of them is compared with all: SCORES has the --top most similar models of each
 utterance, the best first.
 
+A PLDA is a directory of train_plda.py or adapt_plda.py, or one with Kaldi's files mean.vec, transform.mat and plda. Its
+file normalize_length says `true` or `false`: whether the length is normalised in the PLDA's space, as Kaldi's scoring
+does by default. Without that file it is.
+
     steps/score_trials.py data/test/trials exp/small/triplet/embeddings/test/embedding.scp trials.cosine
 """
 
@@ -43,7 +47,7 @@ def main() -> None:
                         help="ids of the cohort speakers to use, one per line (default: all)")
     parser.add_argument("--cohort-top", type=int, metavar="N", default=COHORT_TOP,
                         help="number of most similar cohort speakers, for asnorm (default %(default)s)")
-    parser.add_argument("--plda", type=Path, metavar="DIR", help="PLDA of train_plda.py, for plda")
+    parser.add_argument("--plda", type=Path, metavar="DIR", help="PLDA, for plda")
     parser.add_argument("--all-pairs", action="store_true", help="compare every utterance with all models of TRIALS")
     parser.add_argument("--top", type=int, metavar="K",
                         help="number of models to write per utterance, with --all-pairs")
@@ -51,8 +55,11 @@ def main() -> None:
     if args.all_pairs != bool(args.top) or args.all_pairs and args.enroll:
         raise UserError("--all-pairs goes with --top K, at least 1, and without --enroll")
 
+    plda = args.plda and read_plda(args.plda)
     means = {"cohort": args.cohort and read_embeddings(args.cohort, args.cohort_list), "cohort_top": args.cohort_top,
-             "plda": args.plda and read_plda(args.plda)}
+             "plda": plda}
+    if plda and args.backend == "plda":
+        print(f"{args.plda}: normalize_length {'true' if plda.normalize_length else 'false'}")
     args.scores.parent.mkdir(parents=True, exist_ok=True)
     if args.all_pairs:
         compared = read_identification(args.trials, args.embedding_scp)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, ROOT, environment, write_wav
+from conftest import RATE, ROOT, environment, tiny_conf, write_wav
 from tools import model_file, voice
 
 import deepspeaker
@@ -20,8 +20,13 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_embeddings import embed_share
 from deepspeaker.extraction.make_features import Places, join_features, make_share
 from deepspeaker.inference.model import Heard, Recording
+from deepspeaker.inference.model_file import gather
 from deepspeaker.inference.speech_check import Trust
+from deepspeaker.scoring.backends import make_scorer
+from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.plda import train
+from deepspeaker.scoring.plda_files import write_plda
+from deepspeaker.scoring.scorer import score_pairs
 
 RNG = np.random.default_rng(0)
 
@@ -109,14 +114,25 @@ def test_asnorm_with_qualities(tmp_path):
         assert llr == pytest.approx(1.5 + np.dot(list(weights.values()), values), rel=1e-4)
 
 
-def test_plda(tmp_path):
+@pytest.mark.parametrize("normalize_length", [True, False, None])
+def test_plda(tmp_path, normalize_length):
+    """Scores are those of stage 6, whichever way the length is normalised; None: a file from before it said which."""
     speakers = np.repeat(np.arange(20), 10)
     x = unit(RNG.standard_normal((20, 8))[speakers] + 0.5 * RNG.standard_normal((200, 8)))
-    plda = train(x, speakers, "lda", 4)
-    path = model_file(tmp_path / "m.pt", {"scoring.backends": ["plda"]}, plda={
-        name: torch.from_numpy(array) for name, array in plda._asdict().items()}, calibration={
-            "plda": {"prior": 0.01, "offset": 1.0, "weights": {"score": 2.0}}})
+    phase = tmp_path / "triplet"
+    plda = train(x, speakers, "lda", 4)._replace(normalize_length=bool(normalize_length))
+    write_plda(phase / "plda", plda)
+    config = load_config(tiny_conf(tmp_path / "conf.toml", {"scoring.backends": ["plda"]}))
+    learnt = gather(phase, config.scoring, None, [])
+    if normalize_length is None:
+        del learnt["plda"]["normalize_length"]
+    path = model_file(tmp_path / "m.pt", {"scoring.backends": ["plda"]}, **learnt | {"calibration": {
+        "plda": {"prior": 0.01, "offset": 1.0, "weights": {"score": 2.0}}}})
     model = deepspeaker.load(path)
+    scorer = make_scorer("plda", x, Models(np.arange(3), np.array([1, 2])), plda=plda)
+    scores = score_pairs(scorer, np.arange(2), np.array([150, 150]))
+    one, two, three, other = (Recording(x[row], 1.0) for row in (0, 1, 2, 150))
+    np.testing.assert_allclose(model.llr([[one], [two, three]], other), 1 + 2 * scores, rtol=1e-4)
     assert model.score(x[0], x[1]) > model.score(x[0], x[150])
     assert model.llr([[Recording(x[0], 1.0)]], Recording(x[1], 1.0))[0] == pytest.approx(
         1 + 2 * model.score(x[0], x[1]), rel=1e-5)

@@ -23,15 +23,16 @@ def gather(phase_dir: Path, scoring: ScoringConfig, train_dir: Path | None,
     """Read from a phase's folder, after stages 5 and 6, what the back-ends and qualities of [scoring] need.
 
     calibration: back-end -> prior, offset, weights, as deepspeaker.scoring.calibration.Calibration has them; cohort:
-    training speakers' embeddings (C, E) or None; plda: name -> array of deepspeaker.scoring.plda.Plda, or None;
-    summary: date, version, speakers, utterances and hours of `train_dir`, and those of `results` that are the phase's.
+    training speakers' embeddings (C, E) or None; plda: field of deepspeaker.scoring.plda.Plda -> tensor, or
+    None; summary: date, version, speakers, utterances and hours of `train_dir`, and those of `results` that are the
+    phase's.
     """
     needs = needed(scoring.backends, scoring.qualities)
     cohort = plda = None
     if "cohort" in needs:
         cohort = torch.from_numpy(read_embeddings(phase_dir / "embeddings/train/spk_embedding.scp"))
     if "plda" in needs:
-        plda = {name: torch.from_numpy(array) for name, array in read_plda(phase_dir / "plda")._asdict().items()}
+        plda = {name: torch.as_tensor(value) for name, value in read_plda(phase_dir / "plda")._asdict().items()}
     files = {name: phase_dir / f"calibration/{name}.json" for name in scoring.backends}
     calibration = {name: read_calibration(path)._asdict() for name, path in files.items() if path.exists()}
     return {"calibration": calibration, "cohort": cohort, "plda": plda, "summary": {

@@ -23,10 +23,11 @@ class Plda(NamedTuple):
     """A trained PLDA, in double precision."""
 
     centre: np.ndarray  # (E,) of the embeddings
-    projection: np.ndarray  # (D, E)
+    projection: np.ndarray  # (D, E), or (D, E + 1) with an offset in the last column, as Kaldi's transform.mat
     mean: np.ndarray  # (D,) of the projected embeddings
     transform: np.ndarray  # (D, D)
     psi: np.ndarray  # (D,) descending
+    normalize_length: bool = False  # score as Kaldi does by default; model.pt of earlier versions lacks this field
 
 
 class Covariances(NamedTuple):
@@ -44,13 +45,20 @@ def plda(embeddings: np.ndarray, models: Models, *, plda: Plda) -> Scorer:
     v = 1 + psi / (n psi + 1); a stranger's has mean 0 and variance t = 1 + psi. The ratio of the two densities is
     linear in x and x^2; its weights of x^2 depend on n alone, so each different n adds one dimension to the inner
     product.
+
+    With plda.normalize_length, x and m are what Kaldi's recipes make of them: n embeddings are averaged before all
+    else, and the lengths of x and m are normalised a second time, as `standardised` says.
     """
     utterances = standardised(plda, embeddings)
+    if plda.normalize_length:
+        enrolled = standardised(plda, averaged(embeddings, models), models.counts)
+    else:
+        enrolled = averaged(utterances, models)
     sizes, which = np.unique(models.counts, return_inverse=True)
     spread = sizes[:, None] * plda.psi + 1  # (sizes, D), as all that follow
     variance, total = 1 + plda.psi / spread, 1 + plda.psi
     weights, constant = (1 / total - 1 / variance) / 2, np.log(total / variance).sum(1) / 2
-    expected = averaged(utterances, models) * (1 - 1 / spread)[which]
+    expected = enrolled * (1 - 1 / spread)[which]
     first = np.hstack([expected / variance[which], np.eye(len(sizes))[which]])
     second = np.hstack([utterances, utterances**2 @ weights.T])
     own = constant[which] - (expected**2 / variance[which]).sum(1) / 2
@@ -60,16 +68,31 @@ def plda(embeddings: np.ndarray, models: Models, *, plda: Plda) -> Scorer:
 
 def projected(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
     """(n, E) -> (n, D) of length sqrt(D). UserError for another dimension."""
-    size, expected = plda.projection.shape
-    if embeddings.shape[1] != expected:
-        raise UserError(f"embeddings of {embeddings.shape[1]} dimensions, but the PLDA was trained on {expected}")
-    found: np.ndarray = unit((embeddings - plda.centre) @ plda.projection.T) * np.sqrt(size)
+    refuse_other_dimensions(plda, embeddings)
+    size = len(plda.centre)
+    linear, offset = plda.projection[:, :size], plda.projection[:, size:].sum(1)  # 0 without that column
+    found: np.ndarray = unit((embeddings - plda.centre) @ linear.T + offset) * np.sqrt(len(linear))
     return found
 
 
-def standardised(plda: Plda, embeddings: np.ndarray) -> np.ndarray:
-    """(n, E) -> (n, D) with covariance 1 within and psi between speakers."""
+def refuse_other_dimensions(plda: Plda, embeddings: np.ndarray) -> None:
+    """UserError for embeddings (n, E) of another dimension than those that the PLDA was trained on."""
+    if embeddings.shape[1] != len(plda.centre):
+        raise UserError(f"embeddings of {embeddings.shape[1]} dimensions, but the PLDA was trained on "
+                        f"{len(plda.centre)}")
+
+
+def standardised(plda: Plda, embeddings: np.ndarray, counts: np.ndarray | int = 1) -> np.ndarray:
+    """(n, E) -> (n, D) with covariance 1 within and psi between speakers.
+
+    counts (n,): of how many utterances each embedding is the mean. It matters only with plda.normalize_length: each u
+    is then scaled so that u' (psi + 1 / count)^-1 u = D, its expected value: the length normalisation of Kaldi's
+    ivector-plda-scoring.
+    """
     found: np.ndarray = (projected(plda, embeddings) - plda.mean) @ plda.transform.T
+    if plda.normalize_length:
+        deviation = np.sqrt(plda.psi + 1 / np.reshape(counts, (-1, 1)))
+        found = unit(found / deviation) * deviation * np.sqrt(len(plda.psi))
     return found
 
 
@@ -188,16 +211,24 @@ def with_covariances(plda: Plda, model: Covariances) -> Plda:
     return plda._replace(mean=model.mean, transform=transform, psi=psi)
 
 
-def adapt(plda: Plda, embeddings: np.ndarray, within: float, between: float) -> Plda:
-    """A model for another domain, from embeddings (n, E) of unknown speakers there.
+def adapt(plda: Plda, embeddings: np.ndarray, within: float, between: float, mean_diff_scale: float) -> Plda:
+    """A model for another domain, from embeddings (n, E) of unknown speakers there, as Kaldi's ivector-adapt-plda.
 
-    The domain's mean replaces the centre. Where the domain's variance exceeds the model's, W + B, fractions of the
-    excess are added: `within` to W, `between` to B. This is done in the directions that diagonalise both
-    covariances; in directions where the domain's variance is smaller, the model stays as it is.
+    The domain's mean replaces the centre. The model's mean changes, too: `mean_diff_scale` times the outer product of
+    this change with itself is added to the domain's variance. Where the sum exceeds the model's variance, W + B,
+    fractions of the excess are added: `within` to W, `between` to B. This is done in the directions that diagonalise
+    both covariances; in directions where the domain's variance is smaller, the model stays as it is. UserError for a
+    scale or fraction below 0.
     """
+    if not min(within, between, mean_diff_scale) >= 0:
+        raise UserError(f"adapting a PLDA: expected at least 0, found within {within}, between {between}, "
+                        f"mean_diff_scale {mean_diff_scale}")
+    refuse_other_dimensions(plda, embeddings)
     plda = plda._replace(centre=embeddings.mean(0, dtype=np.float64))
     x, model = projected(plda, embeddings), covariances(plda)
-    transform, variance = diagonalised(model.within + model.between, _covariance(x))
+    change = x.mean(0) - model.mean
+    domain = _covariance(x) + mean_diff_scale * np.outer(change, change)
+    transform, variance = diagonalised(model.within + model.between, domain)
     back = np.linalg.inv(transform)
     excess = back * (variance - 1).clip(min=0) @ back.T
     return with_covariances(plda, Covariances(x.mean(0), model.within + within * excess,
