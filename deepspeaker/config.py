@@ -160,6 +160,7 @@ class ScoringConfig(Table):
     cohort_top: Annotated[int, at_least(2, "a deviation needs")]
     plda_transform: Literal["lda", "whiten"]
     plda_dim: Count
+    plda_normalize_length: bool = False  # the default is for older checkpoints and files, which lack this key
     calibration_prior: Annotated[float, AfterValidator(probability)]
     qualities: list[Annotated[str, AfterValidator(known_quality)]]
 

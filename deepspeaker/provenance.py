@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0
+LENGTH = "plda_normalize_length"  # [scoring] key that, where false, scores do not depend on: older files lack it
 WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own
 
@@ -17,6 +18,11 @@ def stored(features: Mapping[str, object]) -> dict[str, object]:
 def embedded_with(embedding: Mapping[str, object]) -> dict[str, object]:
     """The keys of [embedding] that embeddings depend on."""
     return {key: value for key, value in embedding.items() if embedding.get("crops") or key not in CROPPED}
+
+
+def scored_with(scoring: Mapping[str, object]) -> dict[str, object]:
+    """The keys of [scoring] that scores depend on."""
+    return {key: value for key, value in scoring.items() if value or key != LENGTH}
 
 
 def trained_with(tables: Mapping[str, Mapping[str, object]], phase: str) -> dict[str, Mapping[str, object]]:

@@ -255,6 +255,17 @@ def test_crops_are_off_unless_set(tmp_path):
     assert explained == EmbeddingConfig(min_frames=160)  # what it says of the defaults holds
 
 
+def test_lengths_are_not_normalised_in_the_space_of_a_plda_unless_set(tmp_path, call):
+    path = changed(tmp_path, "^plda_normalize_length = .*$", "")  # as files of earlier versions are
+    explained = ROOT / "egs/voxceleb/conf/deep_speaker.toml"
+    for each in (path, explained):
+        assert load_config(each).scoring.plda_normalize_length is False
+        assert call("conf_value.py", each, "scoring", "plda_normalize_length", "false").stdout == "false\n"
+    path = changed(tmp_path, "^plda_normalize_length = .*$", "plda_normalize_length = true")
+    assert load_config(path).scoring.plda_normalize_length is True
+    assert call("conf_value.py", path, "scoring", "plda_normalize_length", "false").stdout == "true\n"
+
+
 def test_steps_have_the_defaults_of_the_explained_configuration():
     scoring = load_config(ROOT / "egs/voxceleb/conf/deep_speaker.toml").scoring
     assert (scoring.cohort_top, scoring.plda_dim, scoring.calibration_prior) == (COHORT_TOP, DIMENSIONS, PRIOR)

@@ -8,7 +8,7 @@ from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.corpus.augmented_copies import training_set
 from deepspeaker.datadir import archives
 from deepspeaker.errors import UserError
-from deepspeaker.provenance import embedded_with, stored, trained_with
+from deepspeaker.provenance import embedded_with, scored_with, stored, trained_with
 from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
@@ -127,13 +127,14 @@ def _scores(recipe: Recipe) -> Iterator[Part]:
              for path in _there(recipe.data / name, "trials*", "enroll", "spk2gender", "utt2*")]
     made = [*_there(recipe.exp, "results.tsv", "model.pt"), *_there(recipe.exp, "*/scores/*/*.json")]
     yield recipe.part("6", [*read, *phases.values()],
-                      {"scoring": recipe.tables["scoring"], "backends": recipe.backends}, made,
+                      {"scoring": scored_with(recipe.tables["scoring"]), "backends": recipe.backends}, made,
                       *(recipe.exp / phase for phase in phases))
 
 
 def _report(recipe: Recipe) -> Iterator[Part]:
     read = _there(recipe.exp, "results.tsv", "*/train.jsonl", "*/scores/*/*", "*/llr/*/*")
-    conf = recipe.tables | {"embedding": embedded_with(recipe.tables["embedding"])}
+    conf = recipe.tables | {"embedding": embedded_with(recipe.tables["embedding"]),
+                            "scoring": scored_with(recipe.tables["scoring"])}
     yield recipe.part("7", read, {"conf": conf}, _there(recipe.exp, "report.html"))
 
 

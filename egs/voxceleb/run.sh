@@ -190,8 +190,9 @@ if stage_due 6; then
     if [[ $needs == *cohort* ]]; then scoring+=(--cohort "$phase/embeddings/train/spk_embedding.scp"); fi
     if [[ $needs == *plda* ]]; then
       run steps/train_plda.py --transform "$(conf_value.py "$conf" scoring plda_transform)" \
-        --dim "$(conf_value.py "$conf" scoring plda_dim)" "$phase/embeddings/train/embedding.scp" \
-        "$data/train/utt2spk" "$phase/plda"
+        --dim "$(conf_value.py "$conf" scoring plda_dim)" \
+        --normalize-length "$(conf_value.py "$conf" scoring plda_normalize_length false)" \
+        "$phase/embeddings/train/embedding.scp" "$data/train/utt2spk" "$phase/plda"
       scoring+=(--plda "$phase/plda")
     fi
     if [ -d "$data/dev" ]; then run steps/score_set.sh --calibrate true "${scoring[@]}" "$data/dev" "$phase"; fi
