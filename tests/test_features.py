@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import RATE, noise
 
-from deepspeaker.extraction.fbank import compute_fbank, frame_sizes, normalize, num_frames, voiced_frames
+from deepspeaker.audio.frames import frame_sizes
+from deepspeaker.extraction.fbank import compute_fbank, normalize, num_frames, voiced_frames
 
 rng = np.random.default_rng(0)
 SIGNALS = {
@@ -48,6 +49,33 @@ def test_fbank_is_kaldis(name, rate, bins, snip_edges):
     near = expected > expected.max(1, keepdims=True) - np.log(1e6)  # within 60 dB of the frame's strongest
     difference = np.abs(fbank.numpy() - expected)[near]
     assert difference.max() <= 0.01 and difference.mean() <= 1e-3
+
+
+RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000]
+
+
+@pytest.mark.parametrize("rate", [*RATES, 1160, 8200, 9280, 32120])  # of the last four, binary fractions come out short
+def test_frames_and_steps_are_whole_samples_truncated(rate):
+    assert frame_sizes(rate) == (rate * 25 // 1000, rate * 10 // 1000)
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = rate
+    options.mel_opts.num_bins, options.mel_opts.low_freq = 4, 100
+    for samples in (sum(frame_sizes(rate)) - 1, sum(frame_sizes(rate))):
+        fbank = kaldi_native_fbank.OnlineFbank(options)
+        fbank.accept_waveform(rate, [0.0] * samples)
+        fbank.input_finished()
+        assert num_frames(samples, rate, True) == fbank.num_frames_ready
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("snip_edges", [True, False])
+def test_fbank_at_every_rate_is_kaldis(rate, snip_edges):
+    samples = SIGNALS["gated noise"].astype(np.float32)
+    expected = reference(samples, rate, 40, snip_edges)
+    fbank, _ = compute_fbank(torch.from_numpy(samples), rate, 40, 20.0, 0.0, snip_edges)
+    assert fbank.shape == expected.shape
+    near = expected > expected.max(1, keepdims=True) - np.log(1e6)
+    assert np.abs(fbank.numpy() - expected)[near].max() <= 0.01
 
 
 @pytest.mark.parametrize("low_freq, high_freq", [(0, 0), (150, 0), (20, 3400), (300, 3900)])

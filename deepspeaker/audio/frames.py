@@ -1,4 +1,15 @@
-"""The length of a frame and the step between frames, in a file that needs no torch."""
+"""The length of a frame, the step between frames and the size of the FFT, in a file that needs no torch."""
 
-FRAME_LENGTH = 0.025  # seconds
-FRAME_SHIFT = 0.010  # seconds
+LENGTH_MS, SHIFT_MS = 25, 10
+FRAME_LENGTH = LENGTH_MS / 1000  # seconds
+FRAME_SHIFT = SHIFT_MS / 1000  # seconds
+
+
+def frame_sizes(sample_rate: int) -> tuple[int, int]:
+    """(samples a frame, samples from one frame to the next), truncated to whole samples as Kaldi does."""
+    return sample_rate * LENGTH_MS // 1000, sample_rate * SHIFT_MS // 1000
+
+
+def fft_size(length: int) -> int:
+    """The power of two to which a frame of `length` samples is padded."""
+    return 1 << (length - 1).bit_length()

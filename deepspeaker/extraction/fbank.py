@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepspeaker.audio.frames import FRAME_LENGTH, FRAME_SHIFT
+from deepspeaker.audio.frames import fft_size, frame_sizes
 
 PREEMPHASIS = 0.97
 FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers, ours lie within -1..1
@@ -19,11 +19,6 @@ LOG_FLOOR = torch.finfo(torch.float32).eps
 VAD_THRESHOLD, VAD_MEAN_SCALE = 5.5, 0.5  # energy threshold = 5.5 + 0.5 * mean log energy
 VAD_CONTEXT = 2  # voiced: 12 % of the frames t-2..t+2 above the threshold, which is any one of them
 FRAMES_AT_ONCE = 512  # bounds memory, and the block stays in the processor's cache
-
-
-def frame_sizes(sample_rate: int) -> tuple[int, int]:
-    """(samples a frame, samples from one frame to the next)."""
-    return round(FRAME_LENGTH * sample_rate), round(FRAME_SHIFT * sample_rate)
 
 
 def num_frames(num_samples: int, sample_rate: int, snip_edges: bool) -> int:
@@ -48,7 +43,7 @@ def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq
     if frames.shape[-2] == 0:
         return samples.new_zeros(*frames.shape[:-1], num_mel_bins), samples.new_zeros(frames.shape[:-1])
     window = _window(length, samples.device)
-    mel = _mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
+    mel = mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, samples.device)
     pieces = [frames] if torch.compiler.is_compiling() else frames.split(FRAMES_AT_ONCE, -2)  # an exported T is any T
     blocks = [_fbank_block(piece, window, mel) for piece in pieces]
     if len(blocks) == 1:
@@ -62,7 +57,7 @@ def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor) -> tuple[Tensor, T
     length = window.numel()
     frames = frames - frames.mean(-1, keepdim=True)
     energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(LOG_FLOOR).log_()
-    emphasised = frames.new_empty(*frames.shape[:-1], _fft_size(length))
+    emphasised = frames.new_empty(*frames.shape[:-1], fft_size(length))
     # From the second sample on: the window takes away the first, and power does not depend on where a frame begins.
     torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., :length - 1])
     emphasised[..., :length - 1].mul_(window[1:])
@@ -86,10 +81,6 @@ def _frames(samples: Tensor, length: int, shift: int, sample_rate: int, snip_edg
     return samples.unfold(-1, length, shift)
 
 
-def _fft_size(length: int) -> int:
-    return 1 << (length - 1).bit_length()
-
-
 @lru_cache
 def _window(length: int, device: torch.device) -> Tensor:
     """The Povey window, a Hann window raised to 0.85, that also brings samples to Kaldi's scale. (length,)"""
@@ -98,10 +89,9 @@ def _window(length: int, device: torch.device) -> Tensor:
 
 
 @lru_cache
-def _mel_banks(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float,
-               device: torch.device) -> Tensor:
+def mel_banks(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float, device: torch.device) -> Tensor:
     """Triangles linear in mel, (FFT bins below half the rate, F)."""
-    size = _fft_size(frame_sizes(sample_rate)[0])
+    size = fft_size(frame_sizes(sample_rate)[0])
     mel = _mel(torch.arange(size // 2, dtype=torch.float64) * (sample_rate / size)).unsqueeze(1)
     ends = _mel(torch.tensor([low_freq, high_freq or sample_rate / 2], dtype=torch.float64))
     step = (ends[1] - ends[0]) / (num_mel_bins + 1)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deepspeaker.audio.frames import FRAME_SHIFT
+from deepspeaker.audio.frames import FRAME_SHIFT, frame_sizes
 from deepspeaker.errors import UserError
-from deepspeaker.extraction.fbank import FULL_SCALE, frame_sizes, voiced_frames
+from deepspeaker.extraction.fbank import FULL_SCALE, voiced_frames
 
 LEAST_SPEECH, LITTLE_SPEECH = 0.5, 2.0  # seconds: below the first an error, below the second a warning
 CLIPPED = 0.999  # of full scale: samples from here on count as clipped
