@@ -26,6 +26,7 @@ from deepspeaker.config_checks import (
     known_quality,
     network_options,
     probability,
+    refuse_empty_filters,
     rising_schedule,
     try_to_build,
 )
@@ -56,6 +57,11 @@ class FeatureConfig(Table):
         if not 0 <= self.low_freq < (self.high_freq or nyquist) <= nyquist:
             raise ValueError(f"low_freq {self.low_freq} and high_freq {self.high_freq} must rise within "
                              f"0..{nyquist} Hz")
+        return self
+
+    @model_validator(mode="after")
+    def _no_filter_is_empty(self) -> Self:
+        refuse_empty_filters(self.sample_rate, self.num_mel_bins, self.low_freq, self.high_freq)
         return self
 
 

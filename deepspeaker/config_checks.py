@@ -2,6 +2,7 @@
 tables of networks, losses and back-ends."""
 
 import inspect
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
+from deepspeaker.audio.frames import fft_size, frame_sizes
 from deepspeaker.corpus.augmented_copies import KINDS
 from deepspeaker.errors import UserError, examples, first_line, one_line
 from deepspeaker.losses.triplet import MINING
@@ -94,6 +96,43 @@ def distinct(values: list[T]) -> list[T]:
     if twice := [value for number, value in enumerate(values) if value in values[:number]]:
         raise ValueError(f"expected each value once, found {twice[0]!r} twice")
     return values
+
+
+def refuse_empty_filters(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float) -> None:
+    """ValueError for a mel filter without an FFT bin strictly between its ends: its value would never change.
+
+    low_freq, high_freq: Hz, as compute_fbank takes them.
+    """
+    size = fft_size(frame_sizes(sample_rate)[0])
+    width = sample_rate / size  # Hz from one FFT bin to the next
+    low, high = _mel(low_freq), _mel(high_freq or sample_rate / 2)
+
+    def empty(filters: int) -> tuple[float, float] | None:
+        """The ends of the first of so many filters that is empty, in mel."""
+        step = (high - low) / (filters + 1)
+        ends = ((low + step * place, low + step * (place + 2)) for place in range(filters))
+        return next((pair for pair in ends if not covers(*pair)), None)
+
+    def covers(left: float, right: float) -> bool:
+        nearest = math.floor(_hertz(left) / width)
+        return any(left < _mel(number * width) < right for number in range(nearest, min(nearest + 3, size // 2)))
+
+    if not (found := empty(num_mel_bins)):
+        return
+    # an FFT bin lies in at most two filters
+    most = next((filters for filters in range(min(num_mel_bins - 1, size), 0, -1) if not empty(filters)), 0)
+    band = f"{low_freq:g}..{_hertz(high):g} Hz"
+    advice = f"at most {most} bins" if most else f"widen low_freq..high_freq, {band}"
+    raise ValueError(f"num_mel_bins = {num_mel_bins}: no FFT bin ({width:g} Hz apart) lies within the filter from "
+                     f"{_hertz(found[0]):.1f} to {_hertz(found[1]):.1f} Hz; {advice}")
+
+
+def _mel(hertz: float) -> float:
+    return 1127.0 * math.log1p(hertz / 700.0)
+
+
+def _hertz(mel: float) -> float:
+    return 700.0 * math.expm1(mel / 1127.0)
 
 
 def known_copy(kind: str) -> str:

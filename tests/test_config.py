@@ -5,12 +5,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT
 from pydantic import ValidationError
 
 from deepspeaker.conf_files import read_tables
 from deepspeaker.config import EmbeddingConfig, PhaseConfig, load_config, set_values, write_config
+from deepspeaker.config_checks import refuse_empty_filters
 from deepspeaker.errors import UserError
+from deepspeaker.extraction.fbank import mel_banks
 from deepspeaker.losses import TripletArguments
 from deepspeaker.provenance import differences
 from deepspeaker.scoring.asnorm import COHORT_TOP
@@ -105,9 +108,10 @@ def test_refused_by_name(tmp_path, pattern, replacement, message):
 
 
 @pytest.mark.parametrize("good, bad", [
-    (["features.low_freq=0", "features.low_freq=7600"], ["features.low_freq=-1", "features.low_freq=8000"]),
-    (["features.high_freq=8000", "features.high_freq=0", "features.high_freq=21"],
-     ["features.high_freq=8001", "features.high_freq=20", "features.high_freq=-1"]),
+    (["features.low_freq=0", "features.low_freq=7400"],
+     ["features.low_freq=-1", "features.low_freq=7600", "features.low_freq=8000"]),
+    (["features.high_freq=8000", "features.high_freq=0", "features.high_freq=150"],
+     ["features.high_freq=8001", "features.high_freq=20", "features.high_freq=21", "features.high_freq=-1"]),
     (["features.num_mel_bins=1"], ["features.sample_rate=0"]), (["embedding.min_frames=1"], ["embedding.min_frames=0"]),
     (["scoring.cohort_top=2", "scoring.plda_dim=1"], ["scoring.cohort_top=1"]),
     (["scoring.calibration_prior=0.001"], ["scoring.calibration_prior=0", "scoring.calibration_prior=1"]),
@@ -126,6 +130,34 @@ def test_the_bounds_of_values(good, bad):
     set_values(config, [f"triplet.max_frames={frames}"])
     with pytest.raises(UserError):
         set_values(config, [f"triplet.max_frames={frames - 1}"])
+
+
+def filters_that_work(sample_rate, most, low_freq, high_freq):
+    """How many filters, up to `most`, leave none empty: from the filters themselves."""
+    return [count for count in range(1, most + 1)
+            if (mel_banks(sample_rate, count, low_freq, high_freq, torch.device("cpu")) > 0).any(0).all()]
+
+
+@pytest.mark.parametrize("sample_rate, low_freq, high_freq", [
+    (16000, 40, 7000), (16000, 20, 0), (16000, 0, 7600), (8000, 300, 3400), (11025, 20, 0), (16000, 500, 600),
+    (44100, 33, 1000), (16000, 1000, 2000), (1000, 0, 0), (100, 0, 0), (99, 0, 0)])
+def test_as_many_filters_as_the_fft_has_bins_for(sample_rate, low_freq, high_freq):
+    work = filters_that_work(sample_rate, 140, low_freq, high_freq)
+    for count in range(1, 141):
+        if count in work:
+            refuse_empty_filters(sample_rate, count, low_freq, high_freq)
+            continue
+        most = max((fewer for fewer in work if fewer < count), default=0)
+        with pytest.raises(ValueError, match=f"at most {most} bins$" if most else "widen low_freq..high_freq"):
+            refuse_empty_filters(sample_rate, count, low_freq, high_freq)
+
+
+def test_a_filter_without_an_fft_bin_is_named():
+    band = ["features.low_freq=40", "features.high_freq=7000"]
+    set_values(DEMO, [*band, "features.num_mel_bins=127"])
+    for count in (128, 10**13):
+        with pytest.raises(UserError, match=rf"\[features\] num_mel_bins = {count}: no FFT bin .* at most 127 bins$"):
+            set_values(DEMO, [*band, f"features.num_mel_bins={count}"])
 
 
 def test_all_mistakes_stand_in_one_line(tmp_path):
