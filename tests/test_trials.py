@@ -42,10 +42,14 @@ def test_trials_come_back_as_written(tmp_path):
     write_trials(tmp_path / "trials", trials)
     assert (tmp_path / "trials").read_text("utf-8") == "b a target\na ä\u00a0ö nontarget\n"
     assert read_trials(tmp_path / "trials") == trials
+    with (tmp_path / "trials").open("a") as file:
+        file.write("\n \t\r\n\n")
+    assert read_trials(tmp_path / "trials") == trials
 
 
 @pytest.mark.parametrize(("text", "message"), [
     ("a b target\na b\n", "trials:2: expected"), ("a b tgt\n", "trials:1: expected"), ("", "holds no trials"),
+    ("\n\n", "holds no trials"), ("a b target\n\nc b target\n\n", "trials:2: expected 'id1 id2 .*, found ''"),
     ("a b target\nc b target\nc b target\na b nontarget\n",
      "1 trials are both target and nontarget: a b .lines 1 and 4.; leave"),
 ])

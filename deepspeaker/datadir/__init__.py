@@ -35,13 +35,20 @@ BLANKS = " \t\r\n\f\v"  # these separate fields; a no-break space, for one, may 
 
 
 def lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end) of a UTF-8 text file; a byte-order mark and CRs are dropped.
+    """(line number from 1, line without its end) of a UTF-8 text file; a byte-order mark, CRs and blank lines at the
+    end of the file are dropped.
 
     Raises UserError for a missing file and for bytes that are not UTF-8.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="\n") as file:
+            blank = []
             for number, line in enumerate(file, 1):
+                if not line.strip(BLANKS):
+                    blank.append((number, line.rstrip("\r\n")))
+                    continue
+                yield from blank
+                blank.clear()
                 yield number, line.rstrip("\r\n")
     except FileNotFoundError:
         raise UserError(f"no such file {path}") from None

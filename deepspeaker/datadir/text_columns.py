@@ -14,7 +14,8 @@ import numpy as np
 from deepspeaker.datadir import BLANKS, undecodable
 from deepspeaker.errors import UserError
 
-BLANK = np.isin(np.arange(256), list(BLANKS.encode()))
+BLANK_BYTES = BLANKS.encode()
+BLANK = np.isin(np.arange(256), list(BLANK_BYTES))
 BYTES_AT_ONCE = 1 << 18  # few enough to stay in the processor's cache
 WORD = 8  # bytes hashed at once
 MASKS = np.array([(1 << 8 * n) - 1 for n in range(WORD + 1)], np.uint64)  # the first n bytes of a word
@@ -47,7 +48,7 @@ class Block(NamedTuple):
 
 
 def read_blocks(path: str | os.PathLike[str], fields: int, expected: str) -> Iterator[Block]:
-    """The lines of a file, in blocks.
+    """The lines of a file, in blocks, without blank lines at its end.
 
     Raises UserError for a missing file, for bytes that are not UTF-8, and for the first line with more or fewer
     fields; `expected` describes a line in its message.
@@ -67,13 +68,17 @@ def read_blocks(path: str | os.PathLike[str], fields: int, expected: str) -> Ite
 
 
 def _pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """The file in pieces of whole lines, without a byte-order mark; the last line may lack its end."""
+    """The file in pieces of whole lines, without a byte-order mark and blank lines at its end; the last line may lack
+    its end. No piece ends in a blank line."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(BYTES_AT_ONCE).removeprefix(b"\xef\xbb\xbf")
             while data:
                 data += file.readline()
-                yield data if data.endswith(b"\n") else data + b"\n"
+                while not data[data.rfind(b"\n", 0, -1) + 1:].strip(BLANK_BYTES) and (line := file.readline()):
+                    data += line
+                if filled := data.rstrip(BLANK_BYTES):
+                    yield filled + b"\n"
                 data = file.read(BYTES_AT_ONCE)
     except FileNotFoundError:
         raise UserError(f"no such file {path}") from None
