@@ -110,7 +110,7 @@ def test_segments_that_are_malformed():
     make_segments()
     write("d/segments", read("d/segments").replace("r1 1 1.5", "r1 1"))
     for command in ("fix_data_dir.sh d", "get_utt2dur.sh d", "subset_data_dir.sh d 9 e"):
-        assert "d/segments:2: expected 4 fields, found 3" in tool(*command.split(), fails=True)[1]
+        assert "d/segments:2: expected 4 fields, or 5 with a channel, found 3" in tool(*command.split(), fails=True)[1]
     assert "d/segments: a-2: expected 'recording start end'" in tool("check_data.py", "d", fails=True)[1]
 
 
@@ -118,10 +118,10 @@ def test_lengths_of_features_without_audio():
     make_dir("d", "abc", 1, utt2num_frames="200")
     Path("d/wav.scp").unlink()
     tool("get_utt2dur.sh", "d")
-    assert read("d/utt2dur") == "a-1 2\nb-1 2\nc-1 2\n"
+    assert read("d/utt2dur") == "a-1 2.015\nb-1 2.015\nc-1 2.015\n"
     Path("d/utt2dur").unlink()
     tool("get_utt2dur.sh", "--frame-shift", "0.02", "d")
-    assert read("d/utt2dur").startswith("a-1 4\n")
+    assert read("d/utt2dur").startswith("a-1 4.03\n")
     Path("d/utt2dur").unlink()
     write("d/frame_shift", "ten\n")
     assert "d/frame_shift: expected seconds above 0, found 'ten'" in tool("get_utt2dur.sh", "d", fails=True)[1]

@@ -13,7 +13,7 @@ from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.datadir.durations import utterance_durations, written
 from deepspeaker.datadir.options import parse
 from deepspeaker.datadir.split import boundaries, split_evenly, subset
-from deepspeaker.datadir.subset import shortest
+from deepspeaker.datadir.subset import every_nth, shortest
 from deepspeaker.datadir.tables import fields, refuse_repeated, split_lines
 from deepspeaker.errors import UserError
 
@@ -114,8 +114,24 @@ def test_boundaries(weights, parts, cuts):
 def test_parts_and_subsets_of_lines():
     lines = [b"%d" % n for n in range(8)]
     assert [len(part) for part in split_evenly(lines, 3)] == [3, 3, 2] and split_evenly(lines, 8)[7] == [b"7"]
-    assert subset(lines, 3) == [b"0", b"2", b"5"] and subset(lines, 8, "last") == lines
+    assert subset(lines, 3) == [b"3", b"5", b"7"] and subset(lines, 8, "last") == lines
     assert subset(lines, 0, "last") == [] and subset(lines, 8) == lines
+
+
+@pytest.mark.parametrize("count, numbers", [
+    (1, "10"), (2, "5 10"), (3, "5 7 10"), (4, "2 5 7 10"), (5, "2 5 7 8 10"), (7, "2 3 5 6 7 8 10"),
+    (9, "1 2 3 5 6 7 8 9 10"), (10, "1 2 3 4 5 6 7 8 9 10")])
+def test_a_subset_is_kaldis(count, numbers):
+    assert subset([b"%d" % n for n in range(1, 11)], count) == numbers.encode().split()
+
+
+def test_a_subset_of_many_lines_is_spread_over_them():
+    lines = [b"%d" % n for n in range(1000)]
+    for count in (1, 7, 100, 999):
+        chosen = subset(lines, count)
+        assert len(chosen) == count and chosen == sorted(set(chosen), key=int)
+        halves = len([line for line in chosen if int(line) < 500]), count // 2
+        assert halves[0] == halves[1]
 
 
 @pytest.mark.parametrize("line", ["a-1", "a-1 a x", ""])
@@ -134,8 +150,8 @@ def test_filter_scp():
     write("ids", "\ufeffb\r\nd x\n")
     write("in 1", "a 1\nb  2\t\r\n")
     write("in2", "d b\nc d")
-    assert tool("filter_scp.pl", "ids", "in 1", "in2")[0] == "b  2\t\r\nd b\n"
-    assert tool("filter_scp.pl", "--exclude", "ids", "in 1", "in2")[0] == "a 1\nc d"
+    assert tool("filter_scp.pl", "ids", "in 1")[0] == "b  2\t\r\n"
+    assert tool("filter_scp.pl", "--exclude", "ids", "in2")[0] == "c d"
     assert tool("filter_scp.pl", "-f", 2, "ids", stdin="x d\ny e\n")[0] == "x d\n"
     assert tool("filter_scp.pl", "--exclude", "-f", 2, "-", "in2", stdin="b\n")[0] == "c d"
     assert tool("filter_scp.pl", "ids", "-", stdin="d\ne\n")[0] == "d\n"
@@ -154,6 +170,8 @@ def test_filter_scp_errors():
     assert "none" in tool("filter_scp.pl", "ids", "none", fails=True)[1]
     assert "in:2" in (write("in", "a b\nc\n"), tool("filter_scp.pl", "-f", 2, "ids", "in", fails=True))[1][1]
     assert "invalid option --foo" in tool("filter_scp.pl", "--foo", "ids", fails=True)[1]
+    out, err = tool("filter_scp.pl", "ids", "ids", "ids", fails=True)
+    assert out == "" and "3 arguments; usage: filter_scp.pl" in err
 
 
 def test_a_reader_that_stops_is_no_error_of_ours():
@@ -243,12 +261,16 @@ def test_split_scp_errors_leave_nothing():
 
 def test_subset_scp():
     write("in", "".join(f"{i}\n" for i in range(10)))
-    assert tool("subset_scp.pl", 2, "in")[0] == "0\n5\n"
+    assert tool("subset_scp.pl", 2, "in")[0] == "4\n9\n"
     assert tool("subset_scp.pl", "--first", 2, "in")[0] == "0\n1\n"
     assert tool("subset_scp.pl", "--last", 2, "in")[0] == "8\n9\n"
     assert tool("subset_scp.pl", "--quiet", 11, "in")[0] == read("in")
     assert "11 > 10" in tool("subset_scp.pl", 11, "in", fails=True)[1]
-    assert "'x'" in tool("subset_scp.pl", "x", "in", fails=True)[1]
+    assert tool("subset_scp.pl", "--quiet", "--last", 11, "in")[0] == read("in")
+    for count in ("x", "0", "1.5"):
+        assert f"found '{count}'" in tool("subset_scp.pl", "--quiet", count, "in", fails=True)[1]
+    for option in ("--first", "--last"):
+        assert "11 > 10" in tool("subset_scp.pl", option, 11, "in", fails=True)[1]
 
 
 def test_make_absolute(folder):
@@ -290,6 +312,9 @@ def test_extend_segment_times():
     out, _ = tool("extend_segment_times.py", *options, stdin=segments)
     assert out == "u1 r 0 6.7\nu2 r 6.2 9.8\nu0 q 0.9 2\n"
     assert "standard input:1" in tool("extend_segment_times.py", stdin="u r 2 1\n", fails=True)[1]
+    out, err = tool("extend_segment_times.py", stdin="u1 r 1 2 A\nu2 r 1.5 2.5 B\nu3 r 2.1 3 A\nu4 s 1 2 1\n")
+    assert out == "u1 r 0.9 2.05 A\nu2 r 1.4 2.6 B\nu3 r 2.05 3.1 A\nu4 s 0.9 2.1 1\n" and "cut 1 overlaps" in err
+    assert "found 'C'" in tool("extend_segment_times.py", stdin="u r 1 2 C\n", fails=True)[1]
 
 
 def test_tables_as_text():
@@ -444,8 +469,9 @@ def test_validate_segments():
 @pytest.mark.parametrize("name, good, bad", [
     ("utt2dur", ["0.01", "1e3"], ["0", "-1", "inf", "nan", "1 2", "x"]),
     ("utt2num_frames", ["1", "20"], ["0", "-1", "1.5", "1 2"]),
-    ("segments", ["r1 0 0.1", "r1 2 3", "r1 0 -1", "r1 2.5 -1"],
-     ["r1 1 1", "r1 2 1", "r1 -1 1", "r1 -2 -1", "r1 0 -2", "r1 0", "r1 0 1 A"]),
+    ("segments", ["r1 0 0.1", "r1 2 3", "r1 0 -1", "r1 2.5 -1", "r1 0 1 0", "r1 0 1 1", "r1 0 -1 A", "r1 0 1 B"],
+     ["r1 1 1", "r1 2 1", "r1 -1 1", "r1 -2 -1", "r1 0 -2", "r1 0", "r1 0 1 C", "r1 0 1 -1", "r1 0 1 0.5",
+      "r1 0 1 A B"]),
     ("reco2file_and_channel", ["f A", "f B", "f 1"], ["f C", "f 2", "f", "f A A"]),
     ("text", ["", "<s", "h\ti", "~"], ["\x00", "h\x7fi", "h\u009fi", "a </s> b"]),
     ("wav.scp", ["/x~", "cat ~/x |"], ["~/x"]),
@@ -710,11 +736,12 @@ def chosen(*args):
 def test_subset():
     make_dir(spk2gender="m", utt2num_frames="100", vad="/v:1")
     everything = ids("d/utt2spk")
-    assert chosen("d", 3, "e") == ["a-1", "b-1", "c-1"]
+    assert chosen("d", 3, "e") == ["b-1", "b-3", "c-3"]
     assert chosen("--first", "d", 4, "e") == everything[:4]
     assert read("e/spk2gender") == "a m\nb m\n" and ids("e/vad.scp") == everything[:4]
     assert chosen("--last", "d", 4, "e") == everything[-4:]
     assert chosen("--per-spk", "d", 2, "e") == ["a-1", "a-2", "b-1", "b-2", "c-1", "c-2"]
+    assert chosen("--per-spk", "d", 1, "e") == ["a-1", "b-1", "c-1"]
     assert chosen("--per-spk", "d", 20, "e") == everything
     assert len(chosen("--speakers", "d", 4, "e")) == 6 and len(ids("e/spk2utt")) == 2
     write(
@@ -725,6 +752,13 @@ def test_subset():
     assert chosen("--utt-list", "list", "d", "e") == ["b-1", "b-2"]
     write("list", "c\na\n")
     assert chosen("--spk-list", "list", "d", "e") == everything[:3] + everything[6:]
+
+
+@pytest.mark.parametrize("size, count, numbers", [
+    (3, 2, "1 2"), (4, 2, "1 3"), (5, 2, "1 3"), (6, 2, "1 4"), (7, 3, "1 3 5"), (9, 3, "1 4 7"), (5, 1, "1"),
+    (2, 3, "1 2")])
+def test_utterances_of_a_speaker_are_kaldis(size, count, numbers):
+    assert every_nth([b"%d" % n for n in range(1, size + 1)], count) == numbers.encode().split()
 
 
 def test_speakers_out_of_order_are_kept_where_they_are_allowed():
@@ -846,15 +880,65 @@ def test_durations_skip_when_complete():
 def test_durations_of_frames():
     make_dir(speakers="a", utt2num_frames="150")
     Path("d/wav.scp").unlink()
-    assert set(utterance_durations(Path("d"), 1).values()) == {1.5}
+    assert set(utterance_durations(Path("d"), 1).values()) == {151.5 * 0.01}
+    assert set(utterance_durations(Path("d"), 1, 0.03).values()) == {151.5 * 0.03}
     write("d/frame_shift", "0.02\n")
-    assert set(utterance_durations(Path("d"), 1).values()) == {3.0}
-    assert set(utterance_durations(Path("d"), 1, 0.03).values()) == {4.5}
+    assert set(utterance_durations(Path("d"), 1, 0.03).values()) == {151.5 * 0.02}
     for text in ("0", "x", "inf"):
         write("d/frame_shift", text)
         with pytest.raises(UserError, match="expected seconds above 0"):
             utterance_durations(Path("d"), 1)
     assert [written(seconds) for seconds in (100.0, 0.5, 1 / 3, 2.0000001)] == [b"100", b"0.5", b"0.333333", b"2"]
+
+
+def test_frames_and_their_shift_spare_the_audio():
+    make_dir(speakers="a", utt2num_frames="150")
+    write("d/frame_shift", "0.01\n")
+    tool("get_utt2dur.sh", "d")  # there is none of the audio
+    assert read("d/utt2dur") == "a-1 1.515\na-2 1.515\na-3 1.515\n"
+    tool("get_reco2dur.sh", "d")
+    assert read("d/reco2dur") == read("d/utt2dur")
+    for name in ("utt2dur", "reco2dur"):
+        Path("d", name).unlink()
+    write("d/utt2num_frames", drop_line(read("d/utt2num_frames")))
+    assert "3 of 3 failed" in tool("get_utt2dur.sh", "d", fails=True)[1]
+    write("d/utt2dur", "a-1 1\na-2 1\n")
+    assert "3 of 3 failed" in tool("get_reco2dur.sh", "d", fails=True)[1]
+
+
+def test_recordings_are_not_utterances_where_there_are_segments():
+    make_segments()
+    make_audio("x.wav", 20)
+    write("d/wav.scp", "r1 x.wav\nr2 x.wav\n")
+    write("d/frame_shift", "0.01\n")
+    write("d/utt2num_frames", "".join(f"{u} 100\n" for u in ids("d/utt2spk")))
+    tool("get_utt2dur.sh", "d")
+    assert read("d/utt2dur").startswith("a-1 0.5\na-2 0.5\n")
+    tool("get_reco2dur.sh", "d")
+    assert read("d/reco2dur") == "r1 20\nr2 20\n"
+
+
+def test_frames_are_counted_in_feats_scp(folder):
+    kaldiio, numpy = pytest.importorskip("kaldiio"), pytest.importorskip("numpy")
+    make_dir(speakers="a", utt2dur="1")
+    frames = {"a-1": 150, "a-2": 20, "a-3": 90}
+    matrices = {utterance: numpy.zeros((count, 2), numpy.float32) for utterance, count in frames.items()}
+    kaldiio.save_ark("f.ark", matrices, scp="d/feats.scp")
+    assert shortest(Path("d"), [b"a-1", b"a-2", b"a-3"], 2) == [b"a-2", b"a-3"]
+    Path("d/wav.scp").unlink()
+    Path("d/utt2dur").unlink()
+    tool("get_utt2dur.sh", "d")
+    assert read("d/utt2dur") == "a-1 1.515\na-2 0.215\na-3 0.915\n"
+
+
+def test_segments_of_combined_recordings_reach_to_their_ends():
+    make_segments()
+    make_dir("d2", "ef", utt2num_frames="248")
+    write("d2/frame_shift", "0.01\n")
+    make_audio("x.wav", 2.5)
+    write("d2/wav.scp", "".join(f"{u} x.wav\n" for u in ids("d2/utt2spk")))
+    tool("combine_data.sh", "all", "d", "d2")
+    assert "e-1 e-1 0 2.5\n" in read("all/segments")
 
 
 def test_the_shortest_utterances():
@@ -882,6 +966,35 @@ def test_utt2dur_of_segments_up_to_the_end():
     write("d/segments", read("d/segments").replace(" 0.5\n", " -1\n"))
     tool("get_utt2dur.sh", "d")
     assert read("d/utt2dur").startswith("a-1 20\na-2 0.5\n")
+
+
+def test_every_tool_passes_on_the_channel_of_a_segment():
+    make_segments()
+    write("d/segments", "".join(f"{line} {'01AB'[n % 4]}\n" for n, line in enumerate(read("d/segments").splitlines())))
+    lines = read("d/segments").splitlines(True)
+    tool("validate_data_dir.sh", "--no-text", "--no-feats", "d")
+    write("d/segments", "".join(reversed(lines)))
+    tool("fix_data_dir.sh", "d")
+    assert read("d/segments") == "".join(lines)
+    tool("copy_data_dir.sh", "--utt-suffix", "-x", "d", "copy")
+    assert read("copy/segments").startswith("a-1-x r1 0 0.5 0\na-2-x r1 1 1.5 1\na-3-x r1 2 2.5 A\n")
+    tool("combine_data.sh", "all", "d", "copy")
+    assert sorted(read("all/segments").split("\n")[:-1]) == sorted([*read("d/segments").split("\n")[:-1],
+                                                                   *read("copy/segments").split("\n")[:-1]])
+    tool("subset_data_dir.sh", "--last", "d", 3, "e")
+    assert read("e/segments") == "".join(lines[6:]) and read("e/wav.scp") == "r2 /y\n"
+    tool("split_data.sh", "d", 3)
+    assert read("d/split3/1/segments") == "".join(lines[:3]) and read("d/split3/1/wav.scp") == "r1 /x\n"
+    tool("get_utt2dur.sh", "d")
+    assert read("d/utt2dur") == "".join(f"{u} 0.5\n" for u in ids("d/utt2spk"))
+
+
+def test_a_channel_that_is_none():
+    make_segments()
+    write("d/segments", read("d/segments").replace("0.5\n", "0.5 left\n", 1))
+    for command in ("fix_data_dir.sh d", "get_utt2dur.sh d", "subset_data_dir.sh d 9 e", "split_data.sh d 2"):
+        err = tool(*command.split(), fails=True)[1]
+        assert "d/segments:1: expected a channel (0, 1, A or B) as field 5, found 'left'" in err
 
 
 def test_durations_name_what_fails():

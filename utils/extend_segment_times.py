@@ -3,7 +3,7 @@
 
 utils/data/extend_segment_times.py [options] < data/train/segments > segments
 
-Reads lines `utterance recording start end`, in seconds, and writes them in the same order with other times.
+Reads lines `utterance recording start end [channel]`, in seconds, and writes them in the same order with other times.
 
     --start-padding S, --end-padding S        seconds added before and after each segment (0.1)
     --last-segment-end-padding S              seconds by which a recording's last segment may grow at most (0.1)
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepspeaker.datadir.durations import written
 from deepspeaker.datadir.options import door, expect, parse
-from deepspeaker.datadir.tables import fields, read_bytes, shown, split_lines, write_output
+from deepspeaker.datadir.tables import read_bytes, segment_rows, shown, split_lines, write_output
 from deepspeaker.errors import UserError
 
 USAGE = (
@@ -35,20 +35,20 @@ def seconds(text, what):
 
 
 def read_segments():
-    """[utterance, recording, start, end] of each line of standard input."""
+    """[utterance, recording, start, end, and the channel where there is one] of each line of standard input."""
     segments = []
-    for number, row in enumerate(fields(split_lines(read_bytes("-")[0]), 4, "standard input"), 1):
-        start, end = (seconds(shown(time), f"standard input:{number}") for time in row[2:])
+    for number, row in enumerate(segment_rows(split_lines(read_bytes("-")[0]), "standard input"), 1):
+        start, end = (seconds(shown(time), f"standard input:{number}") for time in row[2:4])
         if end <= start:
             raise UserError(
                 f"standard input:{number}: {shown(row[0])} ends at {end}, not after its start {start}"
             )
-        segments.append([row[0], row[1], start, end])
+        segments.append([row[0], row[1], start, end, *row[4:]])
     return segments
 
 
 def extend(segments, before, after, at_end, fix_overlaps):
-    """Change the times of one recording's segments; returns how many overlaps were cut."""
+    """Change the times of the segments of one channel of a recording; returns how many overlaps were cut."""
     segments = sorted(segments, key=lambda segment: segment[2] + segment[3])
     latest = max(segment[3] for segment in segments) + at_end
     for segment in segments:
@@ -70,11 +70,12 @@ def main():
     segments = read_segments()
     recordings = {}
     for segment in segments:
-        recordings.setdefault(segment[1], []).append(segment)
+        recordings.setdefault((segment[1], *segment[4:]), []).append(segment)
     fix = values["--fix-overlapping-segments"] == "true"
     overlaps = sum(extend(own, *padding, fix) for own in recordings.values())
     good = [segment for segment in segments if segment[2] < segment[3]]
-    write_output("-", (b" ".join([*ids, written(start), written(end)]) for *ids, start, end in good))
+    write_output("-", (b" ".join([name, recording, written(start), written(end), *channel])
+                       for name, recording, start, end, *channel in good))
     print(
         f"extend_segment_times.py: extended {len(good)} segments, cut {overlaps} overlaps, "
         f"left out {len(segments) - len(good)} segments without length",

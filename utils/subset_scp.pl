@@ -3,8 +3,8 @@
 
 utils/subset_scp.pl [--quiet] [--first|--last] N in.scp > out.scp
 
-Reads in.scp. Prints N lines at even distances, or the first or last N. It is an error if the list has fewer than N
-lines; with --quiet, all are printed.
+Reads in.scp. Prints N lines from all over it, the same ones as Kaldi's tool, or the first or last N. It is an error if
+the list has fewer than N lines; with --quiet, all are printed.
 """
 
 import sys

@@ -13,6 +13,7 @@ from deepspeaker.datadir.tables import (
     SPEAKER_FILES,
     UTTERANCE_FILES,
     fields,
+    is_channel,
     keys,
     require_values,
     rising,
@@ -114,8 +115,10 @@ def positive(row: list[bytes]) -> bool:
 
 
 def segment(row: list[bytes]) -> bool:
-    start, end = map(float, row[2:])
-    return 0 <= start < end or (start >= 0 and end == -1)  # -1: up to the end of the recording
+    _, _, start, end, *channel = row
+    if len(channel) > 1 or not all(map(is_channel, channel)):
+        return False
+    return 0 <= float(start) < float(end) or (float(start) >= 0 and float(end) == -1)  # -1: the recording's end
 
 
 # file -> (what each row must be, the message of the one that is not)
@@ -127,7 +130,7 @@ ROWS = {
         "Bad line in utt2num_frames (expected a whole number above 0)",
     ),
     "spk2gender": (lambda row: len(row) == 2 and row[1] in (b"m", b"f"), "Mal-formed spk2gender file"),
-    "segments": (segment, "badly formatted segments file (expected: utterance recording start end)"),
+    "segments": (segment, "badly formatted segments file (expected: utterance recording start end [channel])"),
     "reco2file_and_channel": (
         lambda row: len(row) == 3 and row[2] in (b"A", b"B", b"1"),
         "badly formatted reco2file_and_channel file (expected: recording file A or B)",

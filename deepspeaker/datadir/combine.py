@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from deepspeaker.atomic import replacing
-from deepspeaker.datadir.durations import utterance_durations, written
+from deepspeaker.datadir.durations import recording_durations, utterance_durations, written
 from deepspeaker.datadir.fix import fixed
 from deepspeaker.datadir.options import expect, parse, shell_door
 from deepspeaker.datadir.tables import (
@@ -33,7 +33,8 @@ def made_up(directory: Path, name: str) -> list[bytes]:
     """Lines of segments or utt2uniq for a directory that has no such file; none for `augment`."""
     if name == "segments":
         say(f"[info]: making the missing segments of {directory} from the lengths of its recordings")
-        found = utterance_durations(directory, os.cpu_count() or 1)
+        exact = (directory / "wav.scp").is_file()  # the frames of an utterance do not reach to its end
+        found = (recording_durations if exact else utterance_durations)(directory, os.cpu_count() or 1)
         return [b"%b %b 0 %b" % (key, key, written(length)) for key, length in sorted(found.items())]
     if name == "utt2uniq":
         return [b"%b %b" % (key, key) for key in read_keys(directory / "utt2spk")]

@@ -1,4 +1,5 @@
-"""Seconds of utterances and recordings, from the headers of their audio: get_utt2dur.sh, get_reco2dur.sh."""
+"""Seconds of utterances and recordings, from their features or the headers of their audio: get_utt2dur.sh,
+get_reco2dur.sh."""
 
 import os
 import sys
@@ -9,13 +10,13 @@ from pathlib import Path
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.tables import (
-    fields,
     lengths,
     read_keys,
     read_lines,
     refuse_repeated,
     require,
     require_values,
+    segment_rows,
     shown,
     write_files,
 )
@@ -25,6 +26,7 @@ from deepspeaker.errors import UserError
 # jobs, and a command's output is always read to its end.
 OPTIONS = {"--nj": "", "--frame-shift": "", "--cmd": "", "--read-entire-file": ""}
 REPORTED = 5  # recordings named in a message
+OVERLAP = 1.5  # shifts by which frames last longer than their shifts: (25 ms - 10 ms) / 10 ms, as Kaldi assumes
 
 
 def seconds(entry: str) -> float:
@@ -69,16 +71,16 @@ def recording_durations(directory: Path, jobs: int) -> dict[bytes, float]:
 def segment_durations(directory: Path, jobs: int) -> dict[bytes, float]:
     """Utterance -> seconds, from segments; audio is opened only for segments up to the end of a recording (-1)."""
     path = directory / "segments"
-    rows = fields(read_lines(path), 4, path)
+    rows = segment_rows(read_lines(path), path)
     try:
-        times = [(float(start), float(end)) for _, _, start, end in rows]
+        times = [(float(start), float(end)) for _, _, start, end, *_ in rows]
     except ValueError as error:
         raise UserError(f"badly formatted segments file {path}: {error}") from None
     whole: Mapping[bytes, float] = {}
     if any(end == -1 for _, end in times):
         whole = recording_durations(directory, jobs)
     found = {}
-    for line, ((utterance, recording, _, _), (start, end)) in enumerate(zip(rows, times, strict=True), 1):
+    for line, ((utterance, recording, *_), (start, end)) in enumerate(zip(rows, times, strict=True), 1):
         length = (whole.get(recording, 0.0) if end == -1 else end) - start
         if length <= 0:
             raise UserError(
@@ -88,19 +90,35 @@ def segment_durations(directory: Path, jobs: int) -> dict[bytes, float]:
     return found
 
 
-def utterance_durations(directory: Path, jobs: int, frame_shift: float = 0.0) -> dict[bytes, float]:
-    """Utterance -> seconds, from segments, else wav.scp, else utt2num_frames (frame_shift 0: its file's)."""
+def frame_counts(directory: Path) -> dict[bytes, float]:
+    """Utterance -> frames, from utt2num_frames, else feats.scp. UserError where there is neither."""
+    path, feats = directory / "utt2num_frames", directory / "feats.scp"
+    if path.is_file():
+        return lengths(read_lines(path), path)
+    if not feats.is_file():
+        raise UserError(f"expected segments, wav.scp, utt2num_frames or feats.scp in {directory}, found none of them")
+    import numpy as np  # here alone, and what imports it: the other tools start without it
+
+    from deepspeaker.datadir.archive import MatrixTable
+
+    table = MatrixTable(feats)
+    rows = table.layout(np.arange(len(table.keys)))["rows"].tolist()
+    return {key.encode(): float(count) for key, count in zip(table.keys, rows, strict=True)}
+
+
+def utterance_durations(directory: Path, jobs: int, frame_shift: float = FRAME_SHIFT) -> dict[bytes, float]:
+    """Utterance -> seconds, from the first of these that is there: segments; the frames of all utterances and their
+    shift (utt2num_frames, frame_shift); wav.scp; frames, `frame_shift` seconds apart where no file says it."""
     if (directory / "segments").is_file():
         return segment_durations(directory, jobs)
-    if (directory / "wav.scp").is_file():
-        return recording_durations(directory, jobs)
-    path = directory / "utt2num_frames"
-    if not path.is_file():
-        raise UserError(f"expected wav.scp, segments or utt2num_frames in {directory}, found none of them")
     shift = directory / "frame_shift"
-    if not frame_shift:
-        frame_shift = positive(shift.read_text(), shift) if shift.is_file() else FRAME_SHIFT
-    return {utterance: count * frame_shift for utterance, count in lengths(read_lines(path), path).items()}
+    counted = shift.is_file() and complete(directory / "utt2num_frames", directory / "utt2spk")
+    if not counted and (directory / "wav.scp").is_file():
+        return recording_durations(directory, jobs)
+    counts = frame_counts(directory)
+    if shift.is_file():
+        frame_shift = positive(shift.read_text(), shift)
+    return {utterance: (count + OVERLAP) * frame_shift for utterance, count in counts.items()}
 
 
 def positive(text: str, what: str | os.PathLike[str]) -> float:
@@ -129,11 +147,14 @@ def main() -> None:
     if complete(directory / name, require(directory / source)):
         print(f"{tool}.sh: {directory / name} already exists and is complete")
         return
-    if of_recordings:
-        found = recording_durations(directory, jobs)
-    else:
+    known = directory / "utt2dur"
+    if not of_recordings:
         shift = values["--frame-shift"]
-        found = utterance_durations(directory, jobs, positive(shift, "--frame-shift") if shift else 0.0)
+        found = utterance_durations(directory, jobs, positive(shift, "--frame-shift") if shift else FRAME_SHIFT)
+    elif not (directory / "segments").is_file() and complete(known, directory / source):
+        found = lengths(read_lines(known), known)  # an utterance is a recording
+    else:
+        found = recording_durations(directory, jobs)
     write_files(directory, {name: [key + b" " + written(found[key]) for key in sorted(found)]})
     print(
         f"{tool}.sh: computed {directory / name}: {len(found)} lines, {sum(found.values()) / 3600:.2f} hours"

@@ -18,6 +18,7 @@ from deepspeaker.datadir.tables import (
     read_lines,
     require_values,
     rising,
+    segment_rows,
     shown,
     spk2utt_lines,
     write_files,
@@ -54,8 +55,10 @@ def ordered(lines: list[bytes], path: Path) -> list[bytes]:
 def read_file(path: Path) -> list[bytes]:
     """A file's lines, checked, sorted and unique."""
     lines = [line for line in read_lines(path) if line.strip()]
-    if path.name in ("utt2spk", "segments"):
-        fields(lines, 2 if path.name == "utt2spk" else 4, path)
+    if path.name == "utt2spk":
+        fields(lines, 2, path)
+    elif path.name == "segments":
+        segment_rows(lines, path)
     elif path.name != "text":
         require_values(lines, path)
     return ordered(lines, path)

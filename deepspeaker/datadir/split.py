@@ -19,6 +19,7 @@ from deepspeaker.datadir.tables import (
     read_lines,
     refuse_repeated,
     require,
+    segment_rows,
     shown,
     spk2utt_lines,
     write_files,
@@ -82,14 +83,23 @@ def split_by_speaker(
 
 
 def subset(lines: list[bytes], count: int, which: str = "") -> list[bytes]:
-    """`count` of the lines: the "first", the "last", or from all over the list at even distances."""
+    """`count` of the lines: the "first", the "last", or from all over the list, the same ones as Kaldi."""
     if count > len(lines):
         raise UserError(f"more lines requested than available: {count} > {len(lines)}")
     if which == "first":
         return lines[:count]
     if which == "last":
         return lines[len(lines) - count :]
-    return [lines[i * len(lines) // count] for i in range(count)]
+    return spread(lines, count)
+
+
+def spread(lines: list[bytes], count: int) -> list[bytes]:
+    """`count` lines from all over the list: half of them, rounded down, from its first half, rounded down, and so on in
+    both halves. This is how Kaldi's subset_scp.pl chooses, so that subsets are the same everywhere."""
+    if count in (0, len(lines)):
+        return lines[:count]
+    middle, first = len(lines) // 2, count // 2
+    return spread(lines[:middle], first) + spread(lines[middle:], count - first)
 
 
 def hand_out(
@@ -132,8 +142,8 @@ def parts_of(directory: Path, pieces: list[list[bytes]]) -> list[dict[str, list[
     add(SPEAKER_FILES, owners([{speaker for _, speaker in rows} for rows in pairs]))
     if "segments" in parts[0]:
         path = directory / "segments"
-        segments = [fields(part["segments"], 4, path) for part in parts]
-        add(RECORDING_FILES, owners([{recording for _, recording, _, _ in own} for own in segments]))
+        segments = [segment_rows(part["segments"], path) for part in parts]
+        add(RECORDING_FILES, owners([{recording for _, recording, *_ in own} for own in segments]))
     else:
         add(RECORDING_FILES, by_utterance)
     for name in DIRECTORY_FILES:

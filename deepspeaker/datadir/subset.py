@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deepspeaker.datadir.durations import frame_counts, utterance_durations
 from deepspeaker.datadir.options import expect, number, parse, shell_door
 from deepspeaker.datadir.split import parts_of, subset
 from deepspeaker.datadir.tables import (
@@ -29,12 +30,11 @@ USAGE = (
 
 
 def known_lengths(directory: Path) -> dict[bytes, float]:
-    """Utterance -> length: in frames if utt2num_frames is there, in seconds otherwise."""
-    for name in ("utt2num_frames", "utt2dur"):
-        if (directory / name).is_file():
-            return lengths(read_lines(directory / name), directory / name)
-    from deepspeaker.datadir.durations import utterance_durations  # reads audio
-
+    """Utterance -> length: in frames if there are features, in seconds otherwise."""
+    if (directory / "utt2num_frames").is_file() or (directory / "feats.scp").is_file():
+        return frame_counts(directory)
+    if (directory / "utt2dur").is_file():
+        return lengths(read_lines(directory / "utt2dur"), directory / "utt2dur")
     return utterance_durations(directory, os.cpu_count() or 1)
 
 
@@ -44,6 +44,12 @@ def shortest(directory: Path, utterances: list[bytes], count: int) -> list[bytes
     if missing := next((utterance for utterance in utterances if utterance not in length), None):
         raise UserError(f"no length of {shown(missing)} in {directory}; run utils/get_utt2dur.sh {directory}")
     return sorted(utterances, key=lambda utterance: (length[utterance], utterance))[:count]
+
+
+def every_nth(utterances: list[bytes], count: int) -> list[bytes]:
+    """`count` of a speaker's utterances, or all if there are fewer: the first, and each n-th after it, n as large as
+    possible."""
+    return utterances[::max(1, len(utterances) // count)][:count]
 
 
 def whole_speakers(speakers: dict[bytes, list[bytes]], count: int) -> list[bytes]:
@@ -80,7 +86,7 @@ def choose(directory: Path, values: dict[str, Any], lines: list[bytes], count: s
         wanted = number(count, "number of utterances")
         rows = [line.split() for line in spk2utt_lines(pairs)]
         if values["--per-spk"]:
-            chosen = {item for _, *own in rows for item in subset(own, min(wanted, len(own)))}
+            chosen = {item for _, *own in rows for item in every_nth(own, wanted)}
         elif wanted > len(lines):
             raise UserError(f"cannot subset to more utterances than {directory} has: {wanted} > {len(lines)}")
         elif values["--speakers"]:

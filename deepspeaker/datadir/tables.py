@@ -101,6 +101,23 @@ def fields(lines: Iterable[bytes], count: int, path: str | os.PathLike[str]) -> 
     return rows
 
 
+def segment_rows(lines: Iterable[bytes], path: str | os.PathLike[str]) -> list[list[bytes]]:
+    """Utterance, recording, start, end and, where the line has it, channel of each line of segments."""
+    rows = [line.split() for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) not in (4, 5):
+            line = shown(b" ".join(row))
+            raise UserError(f"{path}:{number}: expected 4 fields, or 5 with a channel, found {len(row)}: {line!r}")
+        if len(row) == 5 and not is_channel(row[4]):
+            raise UserError(f"{path}:{number}: expected a channel (0, 1, A or B) as field 5, found {shown(row[4])!r}")
+    return rows
+
+
+def is_channel(text: bytes) -> bool:
+    """Whether a channel is named: by its number from 0, as Kaldi's extract-segments does, or as A or B."""
+    return text.isdigit() or text in (b"A", b"B")
+
+
 def require_values(lines: Iterable[bytes], path: str | os.PathLike[str]) -> None:
     """Raises UserError for a line that has no second field."""
     for number, line in enumerate(lines, 1):
