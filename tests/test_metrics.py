@@ -1,9 +1,11 @@
 """Error rates and likelihood-ratio costs: hand-worked, by a slow second opinion, and by scikit-learn."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
@@ -139,6 +141,57 @@ def test_min_cllr_by_pooling_adjacent_violators(pair):
     expected = sum((t * math.log2(1 + n / t) if t else 0) + (n * math.log2(1 + t / n) if n else 0)
                    for t, n in pooled(scores, labels)) / 2
     assert min_cllr(rank(scores, labels)) == pytest.approx(expected, abs=1e-9)
+
+
+def crossing(points):
+    """Where the line through points (miss, false accept) has both alike, in percent."""
+    for (miss, false_accept), (next_miss, next_false_accept) in pairwise(points):
+        if next_miss >= next_false_accept:
+            gap, next_gap = false_accept - miss, next_miss - next_false_accept
+            return 100 * (miss + gap / (gap + next_gap) * (next_miss - miss))
+
+
+def eer_of_steps(steps):
+    """EER of shares (of the targets, of the nontargets) that are rejected one after another."""
+    return crossing([(0, 1), *((miss, 1 - rejected) for miss, rejected in np.cumsum(steps, axis=0))])
+
+
+def eer_of_hull(scores, labels):
+    """On the convex hull of the ROC, which pooling adjacent violators leaves."""
+    return eer_of_steps(pooled(scores, labels))
+
+
+def eer_line_by_line(scores, labels):
+    """Of equal scores, the line that comes first is rejected first."""
+    labels = labels[np.argsort(scores, kind="stable")]
+    return eer_of_steps(np.stack([labels / labels.sum(), ~labels / (~labels).sum()], 1))
+
+
+@given(lists)
+def test_a_hull_is_never_worse_and_splitting_ties_lies_around(pair):
+    scores, labels = trials(*pair)
+    assert eer_of_hull(scores, labels) <= describe.eer(scores, labels) * 100 + 1e-9
+    split = eer_line_by_line(scores[::-1], labels[::-1]), eer_line_by_line(scores, labels)  # nontargets first, targets
+    assert split[0] - 1e-9 <= describe.eer(scores, labels) * 100 <= split[1] + 1e-9
+
+
+drawn = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("name, targets, nontargets", [
+    ("targets 3, 2, 0.5; nontargets 1, 0.7, -1", [3, 2, 0.5], [1, 0.7, -1]),
+    ("targets 3, 2, 1, 1; nontargets 2, 1, 1, 0, 0", [3, 2, 1, 1], [2, 1, 1, 0, 0]),
+    ("four targets and five nontargets, all scores equal", [0] * 4, [0] * 5),
+    ("2,000 targets at 1 and 20,000 nontargets at -1, normal, deviation 1", drawn.normal(1, 1, 2000),
+     drawn.normal(-1, 1, 20000))])
+def test_eers_of_other_tools_are_those_of_the_table(name, targets, nontargets):
+    """Kaldi's interpolates nothing, Hyperion and PYLLR take the hull, WeSpeaker and 3D-Speaker go line by line."""
+    scores, labels = trials(targets, nontargets)
+    found = compute_metrics(scores, labels)
+    split = [f"{eer_line_by_line(scores[order], labels[order]):.2f}" for order in (slice(None, None, -1), slice(None))]
+    row = [name, f"{found['eer']:.2f}", f"{found['eer_kaldi']:.2f}", f"{eer_of_hull(scores, labels):.2f}",
+           " to ".join(dict.fromkeys(split))]
+    assert f"\n| {' | '.join(row)} |\n" in (ROOT / "egs/voxceleb/README.md").read_text()
 
 
 @given(lists, st.floats(0.1, 3), st.floats(-2, 2))
