@@ -18,9 +18,9 @@ from deepspeaker.audio.ffmpeg_frames import Opened, opened, samples_of, stamp
 from deepspeaker.errors import UserError
 
 INDEXED = "mov"  # M4A, MP4: the index says when the last packet is played
-STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds whose stated length is no guess -> seconds by which it may be wrong
-STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds that state no guess -> seconds by which their length may be wrong
-# file in which timestamps grow from beginning to end, also where several were joined: a time is to be found by seeking
+STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds whose stated length is true -> seconds by which it may be wrong
+# kinds in which timestamps grow from beginning to end, also where files were joined, so that seeking finds a time:
+ONE_CLOCK = ("aac", "aiff", "amr", "au", "caf", "flac", "matroska", "mov", "mp3", "nistsphere", "w64", "wav")
 BEGINNING = 3  # frames
 PREROLL = 1.0  # seconds decoded before a segment: a codec's first frames may not be exact
 LEAST_HOLE, MOST_HOLE = 0.1, 60.0  # seconds without samples: less is rounding, more is a clock that was set anew
