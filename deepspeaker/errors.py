@@ -1,7 +1,7 @@
 """How every command of the recipe fails: one sentence on standard error, and an exit status."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +10,17 @@ EXAMPLES = 5  # names that a message lists
 
 class UserError(Exception):
     """A failure that the user can act on: the message says where, what was found, what was expected, what to do."""
+
+
+class AllFailed(UserError):
+    """None of several files or utterances could be used.
+
+    failed: name of each -> its reason.
+    """
+
+    def __init__(self, message: str, failed: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.failed = failed
 
 
 def one_line(message: object) -> str:

@@ -45,6 +45,7 @@ def sounds(tmp_path):
     model_file(tmp_path / "model.pt")
     for name, speaker, utterance in (("ann1", 1, 0), ("ann2", 1, 1), ("bob1", 2, 0)):
         write_wav(tmp_path / f"{name}.wav", voice(speaker, utterance))
+    (tmp_path / "wav.scp").write_text("ann ann1.wav\nbob bob1.wav\n")
     return tmp_path
 
 
@@ -62,7 +63,8 @@ def test_commands_of_a_trained_model(paper, sounds, call):
     done = call("bash", "-c", command + example(paper, "deepspeaker verify"), cwd=sounds, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     if paper == PACKAGE:
-        assert "2 speakers" in done.stdout and (sounds / "all.scp").exists()
+        assert "2 speakers" in done.stdout
+        assert all((sounds / name).exists() for name in ("all.scp", "all.npy", "embedding.scp"))
 
 
 def test_the_threshold_on_scores(tmp_path, call):

@@ -26,7 +26,7 @@ from tools import model_file, voice
 import deepspeaker
 from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.errors import UserError
-from deepspeaker.inference import bulk
+from deepspeaker.inference import bulk, commands
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.cli import main
 from deepspeaker.inference.model import Heard
@@ -183,8 +183,10 @@ def test_bad_sound(tool, bad, place, name, reason):
     for words in (["verify", "model.pt", "a.wav", name], ["enroll", "model.pt", "bad.db", "Ann", name],
                   ["identify", "model.pt", "good.db", name], ["embed", "model.pt", name, "-o", "bad.npy"]):
         status, found, error = tool(*words)
-        assert status == 2 and found is None and "Traceback" not in error
+        assert status == 2 and "Traceback" not in error
         assert name in error and reason in error, error
+        told = found["failed"][name] if words[0] == "embed" else found["error"]
+        assert name in told and reason in told and found["error"] in error
     assert not any((place / made).exists() for made in ("bad.db", "bad.npy", "ran"))
 
 
@@ -218,9 +220,11 @@ def test_a_name_that_is_not_utf8(tool, place):
 def test_closed_and_full_streams(tool, place, call):
     words = f"{sys.executable} -m deepspeaker verify {place}/model.pt {place}/a.wav"
     for end, status, reason in (("- <&-", 2, "standard input is empty"),
-                                (f"{place}/b.wav >&-", 1, ""), (f"{place}/b.wav >/dev/full", 2, "No space left")):
+                                (f"{place}/b.wav >&-", 1, ""), (f"{place}/b.wav >/dev/full", 2, "No space left"),
+                                (f"{place}/b.wav --json >/dev/full", 2, "No space left")):
         done = call("bash", "-c", f"{words} {end}")
         assert done.returncode == status and reason in done.stderr and "defect" not in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_full_disk_leaves_nothing_half(tool, place):
@@ -314,7 +318,7 @@ def test_damaged_rows_of_a_database(tool, tmp_path, change):
     with closing(sqlite3.connect(path)) as file, file:
         file.execute(f"UPDATE recording SET {change}")
     status, found, error = tool("identify", "model.pt", path, "a.wav")
-    assert status == 2 and found is None and error.count("\n") == 1, error
+    assert status == 2 and set(found) == {"error"} and error.count("\n") == 1, error
     assert "rows.db: not a usable database of enrolled speakers" in error, error
 
 
@@ -392,6 +396,94 @@ def test_embed_checks_what_it_shall_write_before_any_work(tool, place):
         status, _, error = tool("embed", "no-model-is-read.pt", *words)
         assert status == 2 and reason in error and error.count("\n") == 1, error
     assert not [*place.glob("folder.ark"), *place.glob("twice.*"), *place.glob("o*l.*")]
+
+
+def listing(place, name: str, text: str | bytes) -> str:
+    (place / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def test_embed_takes_a_list(tool, place, monkeypatch):
+    tool("embed", "model.pt", "a.wav", "nix.wav", "b.wav", "-o", "words.npy")
+    expected = np.load(place / "words.npy")
+    write_wav(place / "with blanks/b b.wav", voice(2))
+    text = "\ufeffa.wav\r\n\n  nix.wav\nwith blanks/b b.wav \n"
+    status, found, error = tool("embed", "model.pt", "--list", listing(place, "some.txt", text), "-o", "list.npy")
+    assert status == 2 and found["failed"] == {"nix.wav": "nix.wav: no such file"}
+    np.testing.assert_array_equal(np.load(place / "list.npy"), expected)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    assert tool("embed", "-o", "list.scp", "--list=-", "model.pt")[1]["embedded"] == 2
+    found = read_vectors(place / "list.scp")
+    np.testing.assert_array_equal([found["a"], found["b_b"]], expected[[0, 2]])
+
+
+def test_embed_takes_a_wav_scp(tool, place):
+    text = "utt-é\tb.wav\nutt-1  a.wav\ncommand touch ran |\nmissing nix.wav\nlike-the-first a.wav\n"
+    status, found, error = tool("embed", "model.pt", "-o", "ids.scp", "--scp", listing(place, "wav.scp", text))
+    assert status == 2 and found["embedded"] == 3 and list(found["failed"]) == ["command", "missing"]
+    assert "commands are not run" in found["failed"]["command"] and not (place / "ran").exists()
+    assert "missing: nix.wav: no such file\n" in error
+    found = read_vectors(place / "ids.scp")
+    tool("embed", "model.pt", "a.wav", "b.wav", "-o", "words.npy")
+    expected = np.load(place / "words.npy")
+    assert list(found) == ["like-the-first", "utt-1", "utt-é"]
+    np.testing.assert_allclose(list(found.values()), expected[[0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("option, text, reason", [
+    ("--list", "", "l.txt: expected a list of sound files, found nothing"), ("--scp", "\n \n", "found nothing"),
+    ("--list", b"a.wav\n\xff.wav\n", "l.txt:2: not UTF-8 text"), ("--list", b"RIFF\0\0", "l.txt:1: not UTF-8 text"),
+    ("--scp", b"a a.wav\nb \xff\n", "l.txt:2: not UTF-8 text"),
+    ("--scp", "a a.wav\nb\n", "l.txt:2: expected 'ID PATH', found 'b'"),
+    ("--scp", "a a.wav\nb b.wav\na c.wav", "l.txt:3: a stands here for the second time"),
+    ("--list", "a.wav\na.wav\n", "an id for each file"), ("--list", None, "no such file l.txt"),
+    ("--scp", None, "no such file l.txt")])
+def test_a_list_that_cannot_be_used(tool, place, option, text, reason):
+    if text is None:
+        (place / "l.txt").unlink(missing_ok=True)
+    else:
+        listing(place, "l.txt", text)
+    status, found, error = tool("embed", "no-model-is-read.pt", option, "l.txt", "-o", "unmade.scp")
+    assert status == 2 and reason in found["error"] and error == f"deepspeaker: {found['error']}\n"
+
+
+def test_embed_takes_either_files_or_one_list(tool):
+    for words in ([], ["a.wav", "--list", "l.txt"], ["--scp", "l.txt", "a.wav"], ["--scp", "l.txt", "--list", "l.txt"]):
+        status, found, error = tool("embed", "no-model-is-read.pt", *words, "-o", "unmade.scp")
+        assert status == 2 and "expected either sound files, or --list FILE, or --scp FILE" in error, error
+
+
+def test_a_long_list(place, tmp_path, monkeypatch):
+    """100,000 utterances, of which every second fails."""
+    def embed_files(paths, any_sound):
+        return [UserError(f"{path}: odd") if int(path) % 2 else np.full(2, float(path), np.float32) for path in paths]
+
+    monkeypatch.setattr(commands, "load", lambda *_: SimpleNamespace(embed_files=embed_files))
+    count = 100_000
+    (tmp_path / "wav.scp").write_text("".join(f"utt{n:06d} {n}\n" for n in range(count)))
+    assert main(["embed", "model.pt", "--scp", f"{tmp_path}/wav.scp", "-o", f"{tmp_path}/all.scp"]) == 2
+    lines = (tmp_path / "all.scp").read_text().splitlines()
+    assert len(lines) == count / 2 and lines[-1].startswith("utt099998 ")
+
+
+@pytest.mark.parametrize("words, reason", [
+    (["verify", "model.pt", "a.wav"], "the following arguments are required: B.wav"),
+    (["verify", "model.pt", "a.wav", "b.wav", "--prior", "x"], "argument --prior: invalid float value: 'x'"),
+    (["embed", "model.pt", "a.wav"], "required: -o"), (["sing"], "invalid choice: 'sing'"), ([], "COMMAND"),
+    (["verify", "model.pt", "a.wav", "b.wav", "--prior", "2"], "expected a prior between 0 and 1"),
+    (["verify", "model.pt", "a.wav", os.fsdecode(b"\xff.wav")], "expected a name in UTF-8")])
+def test_errors_are_json_too(tool, capsys, words, reason):
+    status, found, error = tool(*words)
+    assert status == 2 and list(found) == ["error"] and reason in found["error"]
+    assert error.endswith(f"deepspeaker: {found['error']}\n")
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == error
+
+
+def test_json_may_be_abbreviated(tool, capsys):
+    assert main(["list", "model.pt", "none.db", "--js"]) == 2
+    assert "no such file" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_embed_loses_no_file_to_another(tool, place, monkeypatch):

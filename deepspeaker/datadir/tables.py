@@ -57,7 +57,7 @@ def require(path: str | os.PathLike[str]) -> Path:
 def read_bytes(name: str) -> tuple[bytes, str]:
     """(contents, name for messages) of a file named on a command line, `-` for standard input."""
     if name == "-":
-        return sys.stdin.buffer.read(), "standard input"
+        return sys.stdin.buffer.read() if sys.stdin else b"", "standard input"  # None where it is closed
     path = Path(name)
     if not path.exists() or path.is_dir():  # a pipe of bash's <(...) is no regular file, but a file
         raise UserError(f"no such file {name}")

@@ -1,4 +1,5 @@
-"""Embeddings of many files: computed by several threads, written as .npy or as Kaldi's .scp and .ark."""
+"""Embeddings of many files, named one by one or in a list: computed by several threads, written as .npy or as Kaldi's
+.scp and .ark."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,17 +11,59 @@ import torch
 
 from deepspeaker.atomic import atomic
 from deepspeaker.datadir.archive import write_vectors
+from deepspeaker.datadir.tables import read_bytes, split_lines
 from deepspeaker.errors import UserError
 from deepspeaker.inference.model import Model
 
 GROUP_FILES, GROUP_BYTES = 16, 4_000_000  # most that a thread takes at once; a larger file is a group of its own
 
 
+def read_list(path: str) -> list[str]:
+    """The files that a text file names, one a line; "-" is standard input.
+
+    UserError for a missing file, for one that is not UTF-8 text, and for one without names.
+    """
+    return [name for _, (name,) in _rows(path, 1)]
+
+
+def read_scp(path: str) -> dict[str, str]:
+    """Id -> file, from lines `ID PATH` of a text file as Kaldi's wav.scp; "-" is standard input.
+
+    UserError as read_list, for a line without a path, and for an id that comes twice.
+    """
+    found: dict[str, str] = {}
+    for place, row in _rows(path, 2):
+        if len(row) < 2:
+            raise UserError(f"{place}: expected 'ID PATH', found {row[0]!r}: --list takes files without ids")
+        if row[0] in found:
+            raise UserError(f"{place}: {row[0]} stands here for the second time: give each file an id of its own")
+        found[row[0]] = row[1]
+    return found
+
+
+def _rows(path: str, most: int) -> list[tuple[str, list[str]]]:
+    """(place for messages, at most `most` fields) of each line that is not blank."""
+    content, name = read_bytes(path)
+    found = []
+    for number, line in enumerate(split_lines(content), 1):
+        try:
+            row = [field.decode() for field in line.strip().split(None, most - 1)]
+        except UnicodeDecodeError:
+            row = ["\0"]
+        if any("\0" in field for field in row):
+            raise UserError(f"{name}:{number}: not UTF-8 text: expected a list of sound files")
+        if row:
+            found.append((f"{name}:{number}", row))
+    if not found:
+        raise UserError(f"{name}: expected a list of sound files, found nothing")
+    return found
+
+
 def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
               channel: int | None = None) -> Iterator[tuple[int, np.ndarray | UserError]]:
     """(position in `files`, embedding (E,) or the file's error), in the order in which they are finished.
 
-    any_sound, channel: as in Model.embed_files.
+    any_sound, channel: as in Model.embed_files. The commands that a wav.scp may have are not run.
 
     One thread per core takes groups of files of similar size, the largest first, so that no thread is left with long
     files at the end.
@@ -28,7 +71,10 @@ def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
     workers = torch.get_num_threads()
     size = [os.path.getsize(file) if os.path.isfile(file) else 0 for file in files]
     groups: list[list[int]] = []
-    for i in sorted(range(len(files)), key=lambda i: -size[i]):
+    commands = [i for i, file in enumerate(files) if file.endswith("|") and not os.path.exists(file)]
+    yield from ((i, UserError(f"{files[i]}: no such file, and commands are not run: save what it prints in a file"))
+                for i in commands)
+    for i in sorted(set(range(len(files))) - set(commands), key=lambda i: (-size[i], i)):
         if groups and len(groups[-1]) < GROUP_FILES and size[i] + sum(size[j] for j in groups[-1]) < GROUP_BYTES:
             groups[-1].append(i)
         else:
@@ -45,7 +91,7 @@ def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
         torch.set_num_threads(workers)
 
 
-def check_output(path: Path, files: Sequence[str]) -> None:
+def check_output(path: Path) -> None:
     """UserError, before any work is done, if write_embeddings could not write to `path`."""
     if path.suffix not in (".npy", ".scp"):
         raise UserError(f"{path}: expected a name that ends in .npy or .scp")
@@ -53,25 +99,22 @@ def check_output(path: Path, files: Sequence[str]) -> None:
         raise UserError(f"{path}: there is no folder {path.absolute().parent}")
     if path.is_dir():
         raise UserError(f"{path} is a folder")
-    if path.suffix == ".scp":
-        ids(files)
-        if not str(path.absolute()).isprintable():
-            raise UserError(f"{path}: the name has characters that an .scp file cannot hold; choose another name")
+    if path.suffix == ".scp" and not str(path.absolute()).isprintable():
+        raise UserError(f"{path}: the name has characters that an .scp file cannot hold; choose another name")
 
 
-def write_embeddings(path: Path, files: Sequence[str], embeddings: dict[int, np.ndarray]) -> None:
-    """Write to .npy, (files, E) float32 with NaN in the rows of files that failed, or to .scp with its .ark beside it.
+def write_embeddings(path: Path, names: Sequence[str], embeddings: dict[int, np.ndarray]) -> None:
+    """Write to .npy, (names, E) float32 with NaN in the rows of files that failed, or to .scp with its .ark beside it.
 
-    embeddings: position in `files` -> embedding (E,).
+    names: the ids of an .scp. embeddings: position in `names` -> embedding (E,).
     """
     if path.suffix == ".npy":
-        rows = np.full((len(files), len(next(iter(embeddings.values())))), np.nan, np.float32)
+        rows = np.full((len(names), len(next(iter(embeddings.values())))), np.nan, np.float32)
         for i, embedding in embeddings.items():
             rows[i] = embedding
         with atomic(path, "wb") as file:
             np.save(file, rows)
     else:
-        names = ids(files)
         write_vectors(path.with_suffix(""), {names[i]: embedding for i, embedding in embeddings.items()})
 
 

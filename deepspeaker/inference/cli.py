@@ -5,37 +5,63 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from deepspeaker import __version__
-from deepspeaker.errors import UserError, one_line
+from deepspeaker.errors import AllFailed, UserError, one_line
 
 EPILOG = """exit status: 0 same speaker, or done; 1 different or unknown speaker; 2 error
 audio: WAV, FLAC, MP3, M4A, WebM and whatever else libsndfile or FFmpeg reads; '-' is standard input
 decisions: a log-likelihood ratio is compared with the threshold that follows from --prior and the two costs"""
 
 
+class _UsageError(Exception):
+    """Arguments that do not parse."""
+
+    def __init__(self, usage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises, so that main says what is wrong with the arguments as it says everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self.format_usage(), message)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
-    args = parser().parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    as_json, debug = "--json" in words, "--debug" in words
     try:
-        _check_encoding(sys.argv[1:] if words is None else words)
+        args = parser().parse_args(words)
+        as_json, debug = args.json, args.debug
+        _check_encoding(words)
         from deepspeaker.gpu import explained
         from deepspeaker.inference import commands
 
         with explained("work on the CPU (--device cpu)", "nothing was written"):
             answer: commands.Answer = getattr(commands, args.run)(args)
-        print(json.dumps(answer.json, ensure_ascii=False) if args.json else answer.text, flush=True)
+        print(json.dumps(answer.json, ensure_ascii=False) if as_json else answer.text, flush=True)
         return answer.status
     except KeyboardInterrupt:
         print("deepspeaker: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if args.debug:
+        if debug:
             traceback.print_exc()
-        expected = isinstance(error, (UserError, OSError))
-        reason = error if expected else f"{type(error).__name__}: {error} (a bug; --debug shows a traceback)"
-        print(f"deepspeaker: {one_line(reason)}", file=sys.stderr)
+        if isinstance(error, _UsageError):
+            print(error.usage, end="", file=sys.stderr)
+        expected = isinstance(error, (UserError, OSError, _UsageError))
+        reason = one_line(error if expected else f"{type(error).__name__}: {error} (a bug; --debug shows a traceback)")
+        print(f"deepspeaker: {reason}", file=sys.stderr)
+        if as_json:
+            failed = {"failed": error.failed} if isinstance(error, AllFailed) else {}
+            with suppress(OSError):  # the error may be that standard output cannot be written
+                print(json.dumps({"error": reason, **failed}, ensure_ascii=False), flush=True)
         return 2
 
 
@@ -48,25 +74,25 @@ def _check_encoding(words: Sequence[str]) -> None:
             raise UserError(f"{ascii(word)}: expected a name in UTF-8: rename it") from None
 
 
-def parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def parser() -> _Parser:
+    common = _Parser(add_help=False)
     common.add_argument("model", type=Path, metavar="MODEL", help="model file, exp/NAME/model.pt of the recipe")
     common.add_argument("--json", action="store_true", help="print the result as JSON")
     common.add_argument("--debug", action="store_true", help="print a traceback when an error occurs")
-    device = argparse.ArgumentParser(add_help=False)
+    device = _Parser(add_help=False)
     device.add_argument("--device", default="cpu", help="device that runs the network, such as cuda (default: cpu)")
-    decisions = argparse.ArgumentParser(add_help=False, parents=[device])
+    decisions = _Parser(add_help=False, parents=[device])
     decisions.add_argument("--prior", type=float, help="prior probability that the speakers are the same, "
                            "0 to 1 (default: the one that the model was calibrated for)")
     decisions.add_argument("--cost-miss", type=float, default=1.0, help="cost of rejecting the speaker (default: 1)")
     decisions.add_argument("--cost-fa", type=float, default=1.0, help="cost of accepting another speaker (default: 1)")
 
-    top = argparse.ArgumentParser(prog="deepspeaker", description=__doc__, epilog=EPILOG,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = _Parser(prog="deepspeaker", description=__doc__, epilog=EPILOG,
+                  formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
     sub = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: str, about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def command(name: str, run: str, about: str, *parents: _Parser) -> _Parser:
         made = sub.add_parser(name, parents=[common, *parents], help=about, description=about, epilog=EPILOG,
                               formatter_class=argparse.RawDescriptionHelpFormatter)
         made.set_defaults(run=run)
@@ -89,7 +115,12 @@ def parser() -> argparse.ArgumentParser:
                           help="number of speakers to print, the likeliest first (default: 5)")
     embed = command("embed", "embed", "Write the embeddings of files. A .npy file is an array with a row per file, NaN "
                     "if it fails; an .scp file, Kaldi's, has an .ark beside it and omits files that fail.", device)
-    embed.add_argument("wavs", nargs="+", metavar="WAV")
+    embed.add_argument("wavs", nargs="+", default=[], metavar="WAV",
+                       help="sound files, unless --list or --scp names them").required = False
+    embed.add_argument("--list", metavar="FILE", help="embed the files that a text file names, one a line, instead of "
+                                                      "WAVs; '-' is standard input")
+    embed.add_argument("--scp", metavar="FILE", help="the same with lines 'ID PATH', as in Kaldi's wav.scp; the output "
+                                                     "has these ids")
     embed.add_argument("--any-sound", action="store_true",
                        help="embed noise and music as well, which are refused by default")
     embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.errors import UserError, one_line
+from deepspeaker.errors import AllFailed, UserError, one_line
 from deepspeaker.inference import bulk
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.model import Model, load
@@ -74,8 +74,8 @@ def identify(args: Namespace) -> Answer:
 def embed(args: Namespace) -> Answer:
     from tqdm import tqdm
 
-    wavs = _distinct(args.wavs)
-    bulk.check_output(args.output, wavs)
+    bulk.check_output(args.output)
+    names, wavs = _to_embed(args)
     model = _model(args)
     found: dict[int, np.ndarray] = {}  # by position in wavs
     failures: dict[int, str] = {}
@@ -86,15 +86,27 @@ def embed(args: Namespace) -> Answer:
             else:
                 found[i] = result
             bar.update()
-    for i in sorted(failures):
-        print(one_line(failures[i]), file=sys.stderr)
+    failed = {names[i] if args.scp else wavs[i]: failures[i] for i in sorted(failures)}
+    for name, reason in failed.items():
+        print(one_line(f"{name}: {reason}" if args.scp else reason), file=sys.stderr)
     if not found:
-        raise UserError(f"none of {len(wavs)} files could be embedded: nothing was written")
-    bulk.write_embeddings(args.output, wavs, found)
+        raise AllFailed(f"none of {len(wavs)} files could be embedded: nothing was written", failed)
+    bulk.write_embeddings(args.output, names, found)
     size = len(next(iter(found.values())))
     return Answer(f"{args.output}: {len(found)} embeddings of {size} dimensions; {len(failures)} files failed", {
-        "output": str(args.output), "dimensions": size, "embedded": len(found),
-        "failed": {wavs[i]: failures[i] for i in sorted(failures)}}, FAILED if failures else YES)
+        "output": str(args.output), "dimensions": size, "embedded": len(found), "failed": failed},
+        FAILED if failures else YES)
+
+
+def _to_embed(args: Namespace) -> tuple[list[str], list[str]]:
+    """Ids and files; a .npy file needs no ids, so the files stand for them."""
+    if sum(map(bool, (args.wavs, args.list, args.scp))) != 1:
+        raise UserError("expected either sound files, or --list FILE, or --scp FILE")
+    if args.scp:
+        table = bulk.read_scp(args.scp)
+        return list(table), _distinct([*table.values()])
+    wavs = _distinct(bulk.read_list(args.list) if args.list else args.wavs)
+    return bulk.ids(wavs) if args.output.suffix == ".scp" else wavs, wavs
 
 
 def export(args: Namespace) -> Answer:
