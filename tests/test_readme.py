@@ -63,7 +63,7 @@ def test_commands_of_a_trained_model(paper, sounds, call):
     done = call("bash", "-c", command + example(paper, "deepspeaker verify"), cwd=sounds, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     if paper == PACKAGE:
-        assert "2 speakers" in done.stdout
+        assert "2 speakers" in done.stdout and "Bob O'Brien: 1 recordings" in done.stdout
         assert all((sounds / name).exists() for name in ("all.scp", "all.npy", "embedding.scp"))
 
 

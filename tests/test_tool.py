@@ -27,10 +27,7 @@ import deepspeaker
 from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.inference import bulk, commands
-from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.cli import main
-from deepspeaker.inference.model import Heard
-from deepspeaker.inference.speech_check import Trust
 
 ENVIRONMENT = environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
 
@@ -125,6 +122,27 @@ def test_enroll_list_identify(tool, place):
     assert sorted(p.name for p in place.glob("people.db*")) == ["people.db"]
 
 
+def test_remove_and_rename(tool, place):
+    for name, wav in (("Ann", "a.wav"), ("Bob", "b.wav"), ("Bob", "a.wav")):
+        tool("enroll", "model.pt", "gone.db", name, wav)
+    before = tool("list", "model.pt", "gone.db")[1]["speakers"]
+    status, found, _ = tool("rename", "model.pt", "gone.db", "Bob", "Robert")
+    assert status == 0 and found == {**before[1], "name": "Robert", "old": "Bob"}
+    status, found, _ = tool("remove", "model.pt", "gone.db", "Ann")
+    assert status == 0 and found == before[0]
+    assert tool("list", "model.pt", "gone.db")[1]["speakers"] == [{**before[1], "name": "Robert"}]
+    for words, reason in ((["remove", "model.pt", "gone.db", "Ann"], "nobody is enrolled as 'Ann'"),
+                          (["rename", "model.pt", "gone.db", "Ann", "X"], "nobody is enrolled as 'Ann'"),
+                          (["rename", "model.pt", "gone.db", "Robert", "a/b"], "cannot be used"),
+                          (["remove", "model.pt", "none.db", "Ann"], "no such file"),
+                          (["remove", "other.pt", "gone.db", "Robert"], "was enrolled with another model")):
+        status, found, error = tool(*words)
+        assert status == 2 and reason in found["error"] and error == f"deepspeaker: {found['error']}\n"
+    assert not (place / "none.db").exists() and len(tool("list", "model.pt", "gone.db")[1]["speakers"]) == 1
+    assert main(["remove", "model.pt", "gone.db", "Robert"]) == 0
+    assert "nobody is enrolled" in tool("identify", "model.pt", "gone.db", "a.wav")[2]
+
+
 def test_embed(tool, place):
     files = ["a.wav", "b.wav", "a.flac"]
     status, found, _ = tool("embed", "model.pt", *files, "-o", "out.npy")
@@ -190,7 +208,7 @@ def test_bad_sound(tool, bad, place, name, reason):
     assert not any((place / made).exists() for made in ("bad.db", "bad.npy", "ran"))
 
 
-@pytest.mark.parametrize("name", ["O'Brien", 'x"; DROP TABLE recording', "😀", "../etc", "", "a\nb", "x" * 101])
+@pytest.mark.parametrize("name", ['x"; DROP TABLE recording', "😀", "../etc", "", "a\nb", "x" * 101])
 def test_bad_name(tool, place, name):
     status, _, error = tool("enroll", "model.pt", "bad.db", name, "a.wav")
     assert status == 2 and "the name" in error and "cannot be used" in error
@@ -320,46 +338,6 @@ def test_damaged_rows_of_a_database(tool, tmp_path, change):
     status, found, error = tool("identify", "model.pt", path, "a.wav")
     assert status == 2 and set(found) == {"error"} and error.count("\n") == 1, error
     assert "rows.db: not a usable database of enrolled speakers" in error, error
-
-
-def heard(seconds: float, speech: float, *embedding: float) -> Heard:
-    trust = Trust(seconds, speech, -20.0, 0.0)
-    return Heard(np.array(embedding, np.float32), seconds, trust)
-
-
-def test_a_database_holds_every_recording_as_it_was(tmp_path):
-    path, model = tmp_path / "people.db", SimpleNamespace(fingerprint="f" * 64, dimensions=2)
-    first, second, third = heard(5.0, 3.0, 0.6, 0.8), heard(4.0, 2.25, 1.0, 0.0), heard(7.0, 6.0, 0.0, 1.0)
-    assert database.enroll(path, model, "Bob", [first, second])[:3] == ("Bob", 2, 5.25)
-    assert database.enroll(path, model, "Ann", [third])[:3] == ("Ann", 1, 6.0)
-    found = database.recordings(path, model)
-    assert {name: [r.seconds for r in rows] for name, rows in found.items()} == {"Bob": [5.0, 4.0], "Ann": [7.0]}
-    np.testing.assert_array_equal([r.embedding for r in found["Bob"]], [first.embedding, second.embedding])
-    assert [s[:3] for s in database.speakers(path, model)] == [("Ann", 1, 6.0), ("Bob", 2, 5.25)]
-    with closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE recording SET added = '2001-02-03 04:05:06' WHERE seconds = 4")
-    assert database.speakers(path, model)[1].added == "2001-02-03 04:05:06"
-
-
-def test_an_enrolment_that_fails_leaves_nothing(tmp_path):
-    path, model = tmp_path / "people.db", SimpleNamespace(fingerprint="f" * 64, dimensions=2)
-    database.enroll(path, model, "Ann", [heard(5.0, 3.0, 0.6, 0.8)])
-    with pytest.raises(UserError, match="NOT NULL"):
-        database.enroll(path, model, "Bob", [heard(5.0, 3.0, 0.6, 0.8), heard(5.0, None, 0.6, 0.8)])
-    with pytest.raises(UserError, match="another model"):
-        database.enroll(path, SimpleNamespace(fingerprint="0" * 64, dimensions=2), "Bob", [heard(5.0, 3.0, 0.6, 0.8)])
-    assert [s.name for s in database.speakers(path, model)] == ["Ann"]
-
-
-@pytest.mark.parametrize("name, good", {
-    "x": True, "x" * 100: True, "7 of 9": True, "_a": True, "a.": True, "J.-P. b": True, "-a": False, " a": False,
-    ".a": False, "\u0301a": False, "a-": False, "a ": False, "a/b": False, "a\u00a0b": False}.items())
-def test_names(name, good):
-    if good:
-        database.check_name(name)
-    else:
-        with pytest.raises(UserError, match="cannot be used"):
-            database.check_name(name)
 
 
 def test_files_are_embedded_a_few_at_once_the_largest_first(tmp_path):
@@ -503,7 +481,7 @@ def test_embed_loses_no_file_to_another(tool, place, monkeypatch):
 
 
 def test_names_are_letters_of_any_script(tool, place):
-    for name in ("Jose\u0301", "नमस्ते", "ไทยสี่", "_x.1"):
+    for name in ("Jos\u00e9", "नमस्ते", "ไทยสี่", "_x.1", "Conan O’Brien, Jr."):
         assert tool("enroll", "model.pt", "scripts.db", name, "a.wav")[1]["name"] == name
 
 
@@ -521,7 +499,11 @@ from deepspeaker.inference import speaker_database as database
 model = load("model.pt")
 heard = model.listen("a.wav")
 for n in range(int(sys.argv[2])):
-    database.enroll("many.db", model, f"p{sys.argv[1]}-{n}", [heard, heard])
+    database.enroll("many.db", model, f"new{sys.argv[1]}", [heard, heard])
+    if n % 2:
+        database.remove("many.db", model, f"new{sys.argv[1]}")
+        database.enroll("many.db", model, f"new{sys.argv[1]}", [heard, heard])
+    database.rename("many.db", model, f"new{sys.argv[1]}", f"p{sys.argv[1]}-{n}")
     assert f"p{sys.argv[1]}-{n}" in database.recordings("many.db", model)
     print(n, flush=True)
 """
@@ -534,7 +516,8 @@ def callers(place, count: int, calls: int) -> list[subprocess.Popen]:
 
 @pytest.mark.long
 def test_four_processes_lose_nothing(place, tool):
-    """100 enrolments and 100 look-ups at once; then enrolments killed at any moment leave two recordings or none."""
+    """100 enrolments, removals, new names and look-ups at once; then changes killed at any moment leave two recordings
+    or none."""
     processes = callers(place, 4, 25)
     assert [process.wait() for process in processes] == [0] * 4
     found = tool("list", "model.pt", "many.db")[1]["speakers"]

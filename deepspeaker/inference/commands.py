@@ -38,13 +38,25 @@ def verify(args: Namespace) -> Answer:
 
 
 def enroll(args: Namespace) -> Answer:
-    database.check_name(args.name)
+    database.check_name(args.name)  # before any work
     model = _model(args)
     found = [model.listen(wav) for wav in _distinct(args.wavs)]
     speaker = database.enroll(args.database, model, args.name, found)
     trusts = {wav: recording.trust for wav, recording in zip(args.wavs, found, strict=True)}
     return Answer("\n".join([f"{speaker.name}: {_amount(speaker)}", *_trust_lines(trusts)]),
                   {**speaker._asdict(), "files": {wav: _trust(trust) for wav, trust in trusts.items()}})
+
+
+def remove(args: Namespace) -> Answer:
+    speaker = database.remove(args.database, _model(args), args.name)
+    return Answer(f"{speaker.name}: removed {_amount(speaker)}", speaker._asdict())
+
+
+def rename(args: Namespace) -> Answer:
+    database.check_name(args.new)  # before any work
+    speaker = database.rename(args.database, _model(args), args.old, args.new)
+    return Answer(f"{speaker.name}: {_amount(speaker)}, enrolled as {args.old} before",
+                  {**speaker._asdict(), "old": args.old})
 
 
 def list_speakers(args: Namespace) -> Answer:

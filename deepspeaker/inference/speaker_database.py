@@ -1,10 +1,14 @@
 """Enrolled speakers in an SQLite file, which belongs to the model that made the embeddings.
 
-Every change is one transaction: after a kill a speaker is enrolled completely or not at all, and concurrent processes
-wait for each other.
+Every change is one transaction: after a kill it is made completely or not at all, and concurrent processes wait for
+each other. What is removed or renamed leaves no trace in the file.
+
+A name is one name however it is composed: "\u00e9" is also "e" with an accent after it. Names are stored and returned
+in Unicode's form NFC. Earlier versions stored them as they were typed; such rows are read as if they were in NFC.
 """
 
 import os
+import re
 import sqlite3
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -20,12 +24,17 @@ from deepspeaker.inference.model import Heard, Model, Recording
 APPLICATION = 0x44505350  # SQLite's application_id of these files
 PATIENCE = 60.0  # seconds to wait while another process writes
 LONGEST_NAME = 100  # characters
-TABLES = """
-    CREATE TABLE model (fingerprint TEXT NOT NULL);
-    CREATE TABLE recording (id INTEGER PRIMARY KEY, name TEXT NOT NULL, seconds REAL NOT NULL, speech REAL NOT NULL,
-                            embedding BLOB NOT NULL, added TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
-    CREATE INDEX by_name ON recording (name);
-"""
+HYPHENS = "-\u2010\u2011\u058a\u05be\u30a0"  # typewriter, Unicode, Unicode unbreakable, Armenian, Hebrew, Japanese
+APOSTROPHES = "'\u2019\u2018\u055a\u05f3\u05f4"  # typewriter, typographic (two), Armenian, Hebrew (two)
+DOTS = ".\u00b7\u2027\u30fb\u0f0b\u0970"  # full stop, middle dots (Latin, Unicode, Japanese), Tibetan, Devanagari
+JOINERS = "\u200c\u200d"  # of zero width
+VIRAMA = 9  # Unicode's combining class of the signs that take a consonant's vowel away
+Stored = str | bytes | int | float | None  # a value of SQLite's
+MODEL_TABLE = "CREATE TABLE model (fingerprint TEXT NOT NULL)"
+RECORDING_TABLE = (
+    "CREATE TABLE recording (id INTEGER PRIMARY KEY, name TEXT NOT NULL, seconds REAL NOT NULL, speech REAL NOT NULL, "
+    "embedding BLOB NOT NULL, added TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+    "CREATE INDEX by_name ON recording (name)")
 
 
 class Speaker(NamedTuple):
@@ -36,12 +45,12 @@ class Speaker(NamedTuple):
 
 
 def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Sequence[Heard]) -> Speaker:
-    """Add recordings to a speaker, new or enrolled; a missing file is created."""
-    check_name(name)
+    """Add recordings to a speaker, new or enrolled; a missing file is created. UserError as check_name."""
+    name = check_name(name)
     rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes()) for r in recordings]
-    with _transaction(path, "rwc") as database:
+    with _transaction(path, "rwc", "IMMEDIATE") as database:
         if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in filter(str.strip, TABLES.split(";")):
+            for statement in (MODEL_TABLE, *RECORDING_TABLE):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
             database.execute("INSERT INTO model VALUES (?)", (model.fingerprint,))
@@ -50,17 +59,45 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
         return _speakers(database, name)[0]
 
 
+def remove(path: str | os.PathLike[str], model: Model, name: str) -> Speaker:
+    """Forget a speaker and return who that was; neither the name nor an embedding is left in the file.
+
+    UserError for a name that is not enrolled.
+    """
+    with _opened(path, model, "IMMEDIATE") as database:
+        speaker = _enrolled(path, database, name)
+        database.execute("DELETE FROM recording WHERE nfc(name) = ?", (speaker.name,))
+        _forget_deleted(database)
+    return speaker
+
+
+def rename(path: str | os.PathLike[str], model: Model, old: str, new: str) -> Speaker:
+    """Give a speaker another name; the old one is not left in the file.
+
+    UserError as check_name of `new`, if `old` is not enrolled, and if `new` is the name of another speaker.
+    """
+    new = check_name(new)
+    with _opened(path, model, "IMMEDIATE") as database:
+        speaker = _enrolled(path, database, old)
+        if new != speaker.name and _speakers(database, new):
+            raise UserError(f"{os.fspath(path)}: {new!r} is another speaker: choose a name that nobody has")
+        database.execute("UPDATE recording SET name = ? WHERE nfc(name) = ?", (new, speaker.name))
+        _forget_deleted(database)
+    return speaker._replace(name=new)
+
+
 def speakers(path: str | os.PathLike[str], model: Model) -> list[Speaker]:
     """All enrolled speakers, sorted by name."""
-    with _reading(path, model) as database:
+    with _opened(path, model) as database:
         return _speakers(database)
 
 
 def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Recording]]:
     """Name of each enrolled speaker -> the recordings, in the order of enrolment."""
     found: dict[str, list[Recording]] = {}
-    with _reading(path, model) as database:
-        for name, seconds, stored in database.execute("SELECT name, seconds, embedding FROM recording ORDER BY id"):
+    with _opened(path, model) as database:
+        rows = database.execute("SELECT nfc(name), seconds, embedding FROM recording ORDER BY id")
+        for name, seconds, stored in rows:
             embedding = np.frombuffer(stored, "<f4")
             if len(embedding) != model.dimensions or not np.isfinite(embedding).all() or not isinstance(name, str):
                 raise ValueError(f"a recording of {name!r} is damaged")
@@ -68,39 +105,94 @@ def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Rec
     return found
 
 
-def check_name(name: str) -> None:
-    """UserError for a name that could not serve as an id in a table, as a file name or on a line of the terminal."""
-    kinds = [unicodedata.category(c)[0] for c in name.replace("_", "a")]  # L letters, M marks on them, N numbers
-    if (not 0 < len(name) <= LONGEST_NAME or kinds[0] not in "LN" or name[-1] in " -"
-            or any(kind not in "LMN" and c not in " .-" for kind, c in zip(kinds, name, strict=True))):
-        raise UserError(f"the name {name!r} cannot be used: expected at most {LONGEST_NAME} letters, digits, '_', '-', "
-                        "'.' and blanks, beginning with a letter or digit, not ending in a blank or '-'")
+def check_name(name: str) -> str:
+    """The name in NFC. UserError unless it is a name as people have them, in any script, on one line.
+
+    Letters, their marks and digits are allowed, and what stands between them: blanks, '_', ',', HYPHENS, APOSTROPHES
+    and DOTS. JOINERS are allowed only where they change how letters are written: between Arabic letters and beside a
+    virama; elsewhere they would make two names that look the same. Whatever could be taken for a part of a path, an
+    option or another line is refused.
+    """
+    found = unicodedata.normalize("NFC", name)
+    kinds = "".join(map(_kind, found))
+    joined = re.sub("vj|j(?=v)|(?<=a)j(?=a)", "", kinds.replace("m", ""))  # without the joiners that are in place
+    if (not 0 < len(found) <= LONGEST_NAME or not re.fullmatch("[la_'][lamvj_'., -]*", kinds) or kinds[-1] in " -,"
+            or "j" in joined):
+        raise UserError(f"the name {name!r} cannot be used: expected at most {LONGEST_NAME} letters, digits, blanks, "
+                        "hyphens, apostrophes, dots, commas and '_', beginning with a letter, a digit, '_' or an "
+                        "apostrophe, not ending in a blank, a hyphen or a comma")
+    return found
+
+
+def _kind(c: str) -> str:
+    """One character of a name: l letter or digit, a Arabic letter, m mark, v virama, j joiner, - ' . or itself."""
+    for kind, several in (("-", HYPHENS), ("'", APOSTROPHES), (".", DOTS), ("j", JOINERS)):
+        if c in several:
+            return kind
+    category = unicodedata.category(c)[0]
+    if category == "M":
+        return "v" if unicodedata.combining(c) == VIRAMA else "m"
+    if category in "LN":
+        return "a" if unicodedata.bidirectional(c) == "AL" else "l"
+    return c if c in " ,_" else "x"
+
+
+def _nfc(stored: Stored) -> Stored:
+    """A stored name in NFC; what is no text, in a damaged row, stays as it is."""
+    return unicodedata.normalize("NFC", stored) if isinstance(stored, str) else stored
 
 
 def _speakers(database: sqlite3.Connection, name: str | None = None) -> list[Speaker]:
-    return [Speaker(*row) for row in database.execute(
-        "SELECT name, count(*), round(sum(speech), 2), min(added) FROM recording WHERE ?1 IS NULL OR name = ?1 "
-        "GROUP BY name ORDER BY name", (name,))]
+    found = [Speaker(*row) for row in database.execute(
+        "SELECT nfc(name) AS person, count(*), round(sum(speech), 2), min(added) FROM recording "
+        "WHERE ?1 IS NULL OR nfc(name) = ?1 GROUP BY person ORDER BY person", (name,))]
+    if damaged := [speaker.name for speaker in found if not isinstance(speaker.name, str)]:
+        raise ValueError(f"a recording of {damaged[0]!r} is damaged")
+    return found
+
+
+def _enrolled(path: str | os.PathLike[str], database: sqlite3.Connection, name: str) -> Speaker:
+    found = _speakers(database, unicodedata.normalize("NFC", name))
+    if not found:
+        raise UserError(f"{os.fspath(path)}: nobody is enrolled as {name!r}: `deepspeaker list` shows all names")
+    return found[0]
+
+
+def _forget_deleted(database: sqlite3.Connection) -> None:
+    """Copy the table and overwrite the old one with zeros, which secure_delete does for whole pages.
+
+    secure_delete alone is not enough: where SQLite moved rows from page to page, it left copies of them.
+    """
+    database.execute("ALTER TABLE recording RENAME TO former")
+    database.execute("DROP INDEX by_name")
+    for statement in (*RECORDING_TABLE, "INSERT INTO recording SELECT * FROM former", "DROP TABLE former"):
+        database.execute(statement)
 
 
 @contextmanager
-def _reading(path: str | os.PathLike[str], model: Model) -> Iterator[sqlite3.Connection]:
+def _opened(path: str | os.PathLike[str], model: Model, kind: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
+    """A transaction on an existing database of the model."""
     if not os.path.isfile(path):
         raise UserError(f"{os.fspath(path)}: no such file: enrol a speaker first")
-    with _transaction(path, "rw") as database:
+    with _transaction(path, "rw", kind) as database:
         _check_owner(path, database, model)
         yield database
 
 
 @contextmanager
-def _transaction(path: str | os.PathLike[str], mode: str) -> Iterator[sqlite3.Connection]:
+def _transaction(path: str | os.PathLike[str], mode: str, kind: str) -> Iterator[sqlite3.Connection]:
     """The block's changes as a whole, or none if it raises. UserError for a file that cannot be opened or is not such a
-    database."""
+    database.
+
+    mode: SQLite's, rw or rwc (create). kind: DEFERRED to read, IMMEDIATE to write.
+    """
     name = os.fspath(path)
     try:
         uri = f"{Path(path).absolute().as_uri()}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
+            database.create_function("nfc", 1, _nfc, deterministic=True)
+            database.execute("PRAGMA secure_delete = ON")
+            database.execute(f"BEGIN {kind}")
             try:
                 yield database
                 database.execute("COMMIT")
