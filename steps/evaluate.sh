@@ -10,7 +10,8 @@ no_pipes=false
 
 help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
 Reads DATA_DIR/{wav.scp,utt2spk,trials} and writes nothing there. Writes OUT_DIR/metrics.json, and features, embeddings
-and scores beside it.
+and scores beside it. Trials are lines 'id1 id2 target|nontarget' or VoxCeleb's, '1|0 id1 id2' with ids or paths
+(id10270/x6uYqmx31kE/00001.wav is id10270-x6uYqmx31kE-00001).
   --nj N                 number of parallel jobs ($nj)
   --cmd CMD              engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
   --use-gpu true|false   compute embeddings on a GPU instead of CPUs ($use_gpu)
@@ -35,6 +36,7 @@ mkdir -p "$mine"
 for file in wav.scp segments reco2file_and_channel augment utt2spk trials enroll; do
   if [ -f "$data/$file" ]; then cp "$data/$file" "$mine/"; else rm -f "$mine/$file"; fi
 done
+run check_data.py --trials-only "$mine"
 enroll=()
 if [ -f "$mine/enroll" ]; then enroll=(--enroll "$mine/enroll"); fi
 utt2spk_to_spk2utt.pl "$mine/utt2spk" >"$mine/spk2utt"

@@ -231,6 +231,21 @@ def test_trials(good, call, old, new, kind, example):
     change(good / "trials", old, new)
     assert found(good) == {kind: (1, [example])}
     assert call("utils/check_data.py", good).returncode == 1
+    wav_of(good, "s00-u00").unlink()
+    done = call("utils/check_data.py", "--trials-only", good)
+    assert done.returncode == 1 and example in done.stdout and "1 kinds of errors, 0 kinds of warn" in done.stdout
+
+
+def test_lists_without_targets_or_nontargets(good):
+    for label in ("target", "nontarget"):
+        lines = [line for line in (good / "trials").open() if line.split()[2] == label]
+        (good / f"trials_{label}").write_text("".join(lines))
+    assert found(good) == {"one_label": (2, ["trials_nontarget: 250, all nontarget", "trials_target: 50, all target"])}
+
+
+def test_lists_as_voxceleb_has_them(good):
+    (good / "trials").write_text("1 s00/u00.wav s00/u01.wav\n0 s00/u00.wav s01/u01.wav\n0 s00/u00.wav s00/u02.wav\n")
+    assert found(good) == {"trial_label": (1, ["trials:3: s00-u00 s00-u02 nontarget: of s00 and s00"])}
 
 
 def test_every_list_of_trials_is_checked(good):
@@ -295,4 +310,5 @@ def test_malformed_files(good, call, name, text, message):
 
 def test_command_line(call):
     assert "expected a data directory" in call("utils/check_data.py").stderr
+    assert "goes without --train" in call("utils/check_data.py", "--trials-only", "--train", "a", "b").stderr
     assert "--nj" in call("utils/check_data.py", "--nj", 0, "data").stderr

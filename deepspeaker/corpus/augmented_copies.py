@@ -20,6 +20,7 @@ from deepspeaker.audio.simulated_rooms import ROOMS
 from deepspeaker.corpus import audio_files
 from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
+from deepspeaker.datadir.trials import read_trials, trial_lines
 from deepspeaker.errors import UserError
 
 KINDS = {"speed": "", "noise": "musan", "music": "musan", "babble": "musan", "reverb": "rirs"}  # kind -> what it needs
@@ -58,6 +59,14 @@ def copies(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -
 def copy_names(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -> list[str]:
     """The names of these copies: train_sp0.9, train_sp1.1, train_noise, ..."""
     return [copy.name for copy in copies(kinds, speeds, name)]
+
+
+def counts_with_copies(counts: Sequence[int], kinds: Sequence[str], speeds: Sequence[float]) -> list[int]:
+    """Utterances of each speaker of a training set joined with its copies, from those without: copies at other speeds
+    are of new speakers."""
+    made = copies(kinds, speeds)
+    whole = 1 + sum(copy.speed is None for copy in made)
+    return [whole * count for count in counts] + [*counts] * (len(made) - whole + 1)
 
 
 def training_set(train: Path, kinds: str) -> Path:
@@ -143,10 +152,13 @@ def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes
 
 def _trials(source: Path, utt: tuple[bytes, bytes], names: Iterable[bytes]) -> dict[str, list[bytes]]:
     """The trial lists and `enroll` of a test set, with the copy's utterances `names`; ids of speaker models stay."""
-    paths = [path for path in (*source.glob("trials*"), source / "enroll") if path.is_file()]
-    new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if paths else {}
-    return {path.name: [b" ".join(new.get(word, word) for word in line.split()) for line in read_lines(path)]
-            for path in paths}
+    lists = [path for path in source.glob("trials*") if path.is_file()]
+    found = {path.name: [line.encode() for line in trial_lines(read_trials(path))] for path in lists}
+    if (source / "enroll").is_file():
+        found["enroll"] = read_lines(source / "enroll")
+    new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if found else {}
+    return {file: [b" ".join(new.get(word, word) for word in line.split()) for line in lines]
+            for file, lines in found.items()}
 
 
 def _by_key(lines: Iterable[bytes]) -> dict[bytes, bytes]:

@@ -10,9 +10,9 @@ from deepspeaker.audio.frames import FRAME_LENGTH
 from deepspeaker.corpus.check_audio import Checked, check_file, oddities, parallel, same_content
 from deepspeaker.corpus.check_findings import KINDS, Findings
 from deepspeaker.corpus.check_lists import Lists, check_speakers, check_trials, read_directory
-from deepspeaker.datadir import MAX_UNUSABLE_SHARE
+from deepspeaker.datadir import MAX_UNUSABLE_SHARE, read_table
 
-__all__ = ["KINDS", "Findings", "check_data"]
+__all__ = ["KINDS", "Findings", "check_data", "check_trial_lists"]
 
 
 def check_data(directories: Sequence[Path], train: Path | None, jobs: int) -> Findings:
@@ -39,6 +39,16 @@ def check_data(directories: Sequence[Path], train: Path | None, jobs: int) -> Fi
         note_duplicates(directory, own.wav, same, findings)
         if trained and directory != trained:
             note_train_audio(directory, own.wav, lists[trained].wav, same, findings)
+    return findings
+
+
+def check_trial_lists(directories: Sequence[Path]) -> Findings:
+    """Check the trial lists and enroll of data directories alone. UserError for files that are missing or malformed."""
+    findings = Findings()
+    for directory in directories:
+        utt2spk = read_table(directory / "utt2spk")
+        findings.directories[directory] = {"utterances": len(utt2spk)}
+        check_trials(directory, utt2spk, findings)
     return findings
 
 

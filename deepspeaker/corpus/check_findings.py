@@ -53,6 +53,7 @@ KINDS = {
     "trial_unknown": Kind(True, "trials that name an id the data directory does not have",
                           "remove them, or complete the data directory; the first ids of trials are the models of "
                           "enroll where there is such a file"),
+    "one_label": Kind(True, "lists whose trials are all target, or all nontarget", "error rates need both: add some"),
     "trial_label": Kind(True, "trials whose label contradicts utt2spk", "correct the label, or utt2spk"),
 }
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from deepspeaker.corpus.check_findings import Findings
 from deepspeaker.datadir import Segment, read_lists, read_segments, read_table, spk2utt
-from deepspeaker.datadir.trials import NONTARGET, TARGET, read_trials
+from deepspeaker.datadir.trials import NONTARGET, TARGET, numbered_trials
 
 
 class Lists(NamedTuple):
@@ -48,14 +48,17 @@ def check_speakers(directory: Path, utt2spk: Mapping[str, str], train: Mapping[s
 
 
 def check_trials(directory: Path, utt2spk: Mapping[str, str], findings: Findings) -> None:
-    """Check every file trials* of a directory; with a file `enroll`, the first ids are its models."""
+    """Check enroll and every file trials* of a directory; with a file `enroll`, the first ids are its models."""
     first = utt2spk
     if (directory / "enroll").exists():
         first = model_speakers(directory, utt2spk, findings)
     count = 0
     for path in sorted(directory.glob("trials*")):
-        for number, trial in enumerate(read_trials(path), 1):
-            count += 1
+        listed = numbered_trials(path)
+        count += len(listed)
+        if len(labels := {trial.target for _, trial in listed}) < 2:
+            findings.add(directory, "one_label", f"{path.name}: {len(listed)}, all {_label(labels.pop())}")
+        for number, trial in listed:
             where = f"{path.name}:{number}: {trial.first} {trial.second}"
             unknown = [name for name, known in ((trial.first, first), (trial.second, utt2spk)) if name not in known]
             if unknown:
@@ -63,10 +66,14 @@ def check_trials(directory: Path, utt2spk: Mapping[str, str], findings: Findings
                 continue
             speakers = first[trial.first], utt2spk[trial.second]
             if (speakers[0] == speakers[1]) != trial.target and all(speakers):
-                label = TARGET if trial.target else NONTARGET
-                findings.add(directory, "trial_label", f"{where} {label}: of {' and '.join(speakers)}")
+                findings.add(directory, "trial_label",
+                             f"{where} {_label(trial.target)}: of {' and '.join(speakers)}")
     if count:
         findings.directories[directory]["trials"] = count
+
+
+def _label(target: bool) -> str:
+    return TARGET if target else NONTARGET
 
 
 def model_speakers(directory: Path, utt2spk: Mapping[str, str], findings: Findings) -> dict[str, str]:
