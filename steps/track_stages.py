@@ -4,8 +4,9 @@
 `plan` prints what would be made and why, a line or more for each stage up to --last. `begin` removes the records of the
 parts of --stage that are missing or stale (with --force, of all) and prints shell commands: echo lines that say why;
 `parts`, an array with a string for each part, its name and its paths separated by tabs; `lacks_inputs`; and `replace`,
-the value of train.py --replace. `end` writes the record of --part. Records lie in DIR/data/.stages (stages 1 and 2) and
-EXP/.stages.
+the value of train.py --replace. If a part is due, it fails where --conf is wrong, and where a stage up to --last would
+refuse the training set's size or a trial list. `sizes` fails where one would refuse the training set's size. `end`
+writes the record of --part. Records lie in DIR/data/.stages (stages 1 and 2) and EXP/.stages.
 
     steps/track_stages.py plan --dir . --exp exp/small --conf conf/small.toml --corpus voxceleb --root /db \\
         --start exp/small/softmax/final.pt
@@ -16,9 +17,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deepspeaker.errors import run
+from deepspeaker.errors import UserError, run
 from deepspeaker.recipe import plan
-from deepspeaker.recipe.stages import STAGES, read_recipe
+from deepspeaker.recipe.stages import STAGES, Recipe, read_recipe
 
 PATHS = {
     "dir": "folder of data/, fbank/ and exp/",
@@ -41,16 +42,18 @@ TEXTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["plan", "begin", "end"])
+    parser.add_argument("action", choices=["plan", "begin", "sizes", "end"])
     for name, what in PATHS.items():
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=what)
     for name, what in TEXTS.items():
         parser.add_argument(f"--{name}", default="", metavar="TEXT", help=what)
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random (default %(default)s)")
+    parser.add_argument("--processes", type=int, default=1,
+                        help="number of processes that share each batch of training (default %(default)s)")
     parser.add_argument("--stage", type=int, default=1, choices=STAGES,
-                        help="stage to begin, or first stage of the plan (default %(default)s)")
+                        help="stage to begin, or first stage that will run (default %(default)s)")
     parser.add_argument("--last", type=int, default=7, choices=STAGES,
-                        help="last stage of the plan (default %(default)s)")
+                        help="last stage that will run (default %(default)s)")
     parser.add_argument("--force", action="store_true", help="take all parts for stale")
     parser.add_argument("--strict", action="store_true",
                         help="take for stale what other versions of the programs made")
@@ -65,18 +68,29 @@ def main() -> None:
     if args.action == "plan":
         print(*plan.plan(recipe, args.stage, args.last, args.force, args.strict), sep="\n")
     elif args.action == "begin":
-        due = plan.begin(recipe, args.stage, args.force, args.strict, lambda: check(args))
+        due = plan.begin(recipe, args.stage, args.force, args.strict, lambda: check(recipe, args))
         print(*plan.as_shell(due), sep="\n")
+    elif args.action == "sizes":
+        check(recipe, args)
     else:
         plan.end(recipe, args.part.partition("\t")[0], args.seconds, args.command)
 
 
-def check(args: argparse.Namespace) -> None:
-    """UserError unless the configuration is good."""
-    from deepspeaker.config import load_config
+def check(recipe: Recipe, args: argparse.Namespace) -> None:
+    """UserError unless the configuration is good and, after stage 1, fits the data; `sizes` looks at no trials."""
+    from deepspeaker.recipe import early
 
     if not args.checked:
+        from deepspeaker.config import load_config
+
         load_config(args.conf)
+    if args.stage == 1:  # it makes the data
+        return
+    faults = [*early.sizes(recipe, args.stage, args.last)]
+    if args.action == "begin":
+        faults += early.trials(recipe, args.stage, args.last)
+    if faults:
+        raise UserError("; ".join(faults))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction import gpu_archive
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.gpu_archive import resident_bytes
+from deepspeaker.training.batch_needs import check_speakers
 from deepspeaker.training.batches import Ahead, TrainingSet, _choose
 
 CPU = torch.device("cpu")
@@ -109,8 +110,9 @@ def test_one_utterance_speakers_serve_the_softmax_only(features, tmp_path):
     data = TrainingSet(directory, config, min_utterances=2)
     for _ in range(20):
         assert set(data.draw(rng, of_size(2, 2)).labels.speakers.tolist()) == {0, 1}
-    with pytest.raises(UserError, match="a batch of 3 speakers was asked for, 2 of the 3 have enough utterances"):
-        data.draw(rng, of_size(3, 2))
+    with pytest.raises(UserError, match=r"\[triplet\] speakers = 3, but 2 of the 3 training speakers have 2 or more"):
+        check_speakers("triplet", 3, data.counts.tolist())
+    check_speakers("softmax", 3, data.counts.tolist())
 
 
 def test_speakers_in_proportion_to_their_utterances(features):
@@ -183,7 +185,7 @@ def test_batches_are_drawn_one_ahead(features):
         assert torch.equal(batch.features, data.draw(np.random.default_rng(3 + n), of_size(4, 1)).features)
         assert 3 + n in drawn and len(drawn) <= n + 2
     assert drawn == [3, 4, 5] and batches.waited > 0
-    with pytest.raises(UserError, match="a batch of 9 speakers"):
+    with pytest.raises(ValueError, match="larger sample"):
         list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), None))
 
 

@@ -341,8 +341,8 @@ def test_files_that_are_not_a_plda(tmp_path, name, content, message):
 
 @pytest.mark.parametrize("transform, dim, utterances, message", [
     ("lda", 9, 4, "plda_dim must lie in 1..8, found 9"), ("lda", 20, 4, "plda_dim must lie in 1..19, found 20"),
-    ("lda", 5, 1, "within speakers of 20 utterances is singular, of rank 0 in 8 dimensions"),
-    ("whiten", 5, 1, "within speakers is singular, of rank 0 in 5 dimensions"), ("whiten", 0, 4, "found 0")])
+    ("lda", 5, 1, "covariance within speakers has a rank of 0 at most, expected 8"),
+    ("whiten", 5, 1, "covariance within speakers has a rank of 0 at most, expected 5"), ("whiten", 0, 4, "found 0")])
 def test_too_little_to_train_on(transform, dim, utterances, message):
     rng = np.random.default_rng(5)
     size = 30 if dim == 20 else 8

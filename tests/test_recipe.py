@@ -298,10 +298,10 @@ def test_lost_utterance_loses_its_trials_and_an_unknown_one_is_an_error(copy):
     assert {row["n_lost"] for row in rows(copy / "exp/tiny/results.tsv")} == {str(len(trials))}
     with (copy / "data/test/trials").open("a") as file:
         file.write(f"{lost} nobody-at-all nontarget\n")
+    count = len((copy / "data/test/trials").read_text().splitlines())
     done = recipe(*options[:-1], 6)
     assert done.returncode == 1
-    assert "trials name 1 ids that the data directory does not have: nobody-at-all" in done.stderr
-    assert "stage 6 failed" in done.stderr
+    assert f"1 trials that name an id the data directory does not have (trials:{count}: {lost} nobody-" in done.stderr
 
 
 def test_a_back_end_without_calibration_gets_no_likelihood_ratios_of_another(copy, call):
@@ -557,14 +557,6 @@ def test_full_disk_in_stage_2(data_dir, conf, call):
     assert not (folder / "feats.scp").exists()
     assert not list((folder / "data").glob("*.ark")) and not list((folder / "data").glob(".*"))
     assert call(ROOT / "steps/make_fbank.sh", "--nj", 2, "--conf", conf(), folder).returncode == 0
-
-
-def test_a_failing_stage_names_its_log(copy):
-    wav = copy / "data/test/wav.scp"
-    wav.write_text("".join(f"{line.split()[0]} exit 3 |\n" for line in wav.open()))
-    done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 2, "--stop-stage", 2)
-    assert done.returncode == 1
-    assert f"run.sh: stage 2 failed, log: {copy}/data/test/log" in done.stderr
 
 
 @pytest.mark.long

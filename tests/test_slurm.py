@@ -367,7 +367,7 @@ def test_training_on_two_machines_by_srun(folder, ready):
     options = [*slurm_recipe("--stage", 3, "--stop-stage", 3), "--nnodes", "2"]
     done = recipe(*options, cwd=folder)
     assert done.returncode == 1 and "give $cuda_cmd --nodes 2" in log("out/exp/tiny/softmax/log/train.log")
-    assert "stage 3 failed, log: " in done.stderr
+    assert "slurm.pl: job failed, log is in " in done.stderr and "run.sh: stage 3 failed\n" in done.stderr
     options[options.index("--cuda-cmd") + 1] += " --nodes 2"
     done = recipe(*options, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr + log("out/exp/tiny/softmax/log/train.log")

@@ -50,7 +50,7 @@ def test_trials_come_back_as_written(tmp_path):
 @pytest.mark.parametrize(("text", "message"), [
     ("a b target\na b\n", "trials:2: expected"), ("a b tgt\n", "trials:1: expected"), ("", "holds no trials"),
     ("\n\n", "holds no trials"), ("a b target\n\nc b target\n\n", "trials:2: expected 'id1 id2 .*, found ''"),
-    ("a b target\na b\n", "trials:2: expected"), ("1 a b\n2 a c\n", "trials:2: expected '1|0 id1 id2', found '2 a c'"),
+    ("1 a b\n2 a c\n", "trials:2: expected '1|0 id1 id2', found '2 a c'"),
     ("1 a b\na c target\n", "trials:2: expected '1|0 id1 id2', found 'a c target'"),
     ("a b target\n1 a c\n", "trials:2: expected 'id1 id2 target|nontarget', found '1 a c'"),
     ("1 a b\n0 a b\n", "1 trials are both target and nontarget: a b .lines 1 and 2.; leave"),

@@ -4,23 +4,27 @@
 #                           string for each such part, its name and its paths separated by tabs (see
 #                           deepspeaker/recipe/stages.py)
 #   announce LINE...        print what the stage does, and start its clock
+#   check_sizes N           fail if one of the stages from N on would refuse the training set's size
 #   need N FILE...          fail unless these files, which stage N writes, are there
 #   part_done PART          write the record by which the next run knows that the part is up to date
 #   stage_done WHERE        print how long the stage took, and where its results lie
 # Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir locks
-# --dir against a second run.sh. fail MESSAGE ends run.sh.
+# --dir against a second run.sh. fail MESSAGE ends run.sh. A step that fails says why, an engine also names the job's log.
 
 now=0     # the stage that was announced last
-log=      # log of its steps, named when it fails
 parts=()  # parts of the stage that is due
 replace=  # train.py --replace: empty, "changed" or "always"
 checked=  # "true" once the configuration is known to be good
 temporary= # configuration made by --set, before --dir is claimed
 
 fail() {
+  echo "run.sh: $*" >&2
+  leave
+}
+
+leave() { # why has been said
   trap - EXIT
   rm -f "$temporary"
-  echo "run.sh: $*" >&2
   exit 1
 }
 
@@ -66,10 +70,15 @@ stage_due() {
   if [ "$1" -lt "${stage:-1}" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
   parts=("$1")
   if [ "$node_rank" -gt 0 ]; then return 0; fi # machine 0 keeps the records
-  commands=$(_track begin --stage "$1" ${checked:+--checked}) || exit 1
+  commands=$(_track begin --stage "$1" --last "$stop_stage" ${checked:+--checked}) || leave
   eval "$commands"
   if [ ${#parts[@]} -gt 0 ]; then checked=true; fi
   [ ${#parts[@]} -gt 0 ] || $lacks_inputs # the stage then fails and says which file it needs
+}
+
+# check_sizes N: fail if a stage from N on would refuse the training set's size
+check_sizes() {
+  if [ "$stop_stage" -ge "$1" ]; then _track sizes --stage "$1" --last "$stop_stage"; fi
 }
 
 announce() {
@@ -96,7 +105,6 @@ part_done() {
 }
 
 stage_done() {
-  log=
   echo "== stage $now done in $((SECONDS - _started)) s: $*"
 }
 
@@ -106,6 +114,6 @@ _on_exit() {
   if [ $status -eq 130 ] || [ $status -eq 143 ]; then
     echo "run.sh: stopped by a signal in stage $now; start it again to resume" >&2
   elif [ $status -ne 0 ] && [ "$now" -gt 0 ]; then
-    echo "run.sh: stage $now failed${log:+, log: $log}" >&2
+    echo "run.sh: stage $now failed" >&2
   fi
 }

@@ -58,7 +58,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     recipe_options = {
         "dir": folder, "exp": exp, "corpus": corpus, "corpus-opts": given["corpus_opts"], "root": root,
         "augment": augment, "musan": musan or "", "rirs": rirs or "", "seed": given["seed"], "init": init or "",
-        "start": start, "backends": backends, "learnt-from": "train" if needs & LEARNING else ""}
+        "start": start, "backends": backends, "learnt-from": "train" if needs & LEARNING else "",
+        "processes": max(1, gpus) * int(given["nnodes"])}
     tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
     return {

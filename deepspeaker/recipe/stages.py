@@ -36,6 +36,7 @@ class Recipe(NamedTuple):
     start: Path  # network that the triplet phase starts from
     backends: str
     learnt_from: str  # "train" if a back-end learns from the training set's embeddings, else ""
+    processes: int = 1  # that share each batch
 
     @property
     def data(self) -> Path:

@@ -31,6 +31,13 @@ def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort
     return Scorer(first, second, finish)
 
 
+def check_cohort(size: int, top: int) -> None:
+    """UserError for a cohort of `size` embeddings that is too small."""
+    if size < top or top < 2:
+        raise UserError(f"the cohort has {size} embeddings; the {top} most similar are asked for: set [scoring] "
+                        f"cohort_top between 2 and {size}, or take a larger cohort")
+
+
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """Means (n,) and standard deviations (n,) of the `top` highest cosines of unit-length vectors (n, E) with a cohort
     (C, E); the (n, C) cosines are computed block by block.
@@ -38,9 +45,7 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.nd
     UserError for a cohort that is empty, smaller than `top` or of another dimension, and where the highest cosines are
     all the same.
     """
-    if len(cohort) < top or top < 2:
-        raise UserError(f"the cohort has {len(cohort)} embeddings; the {top} most similar are asked for: set [scoring] "
-                        f"cohort_top between 2 and {len(cohort)}, or take a larger cohort")
+    check_cohort(len(cohort), top)
     if cohort.shape[1] != vectors.shape[1]:
         raise UserError(f"embeddings have {vectors.shape[1]} dimensions, the cohort's have {cohort.shape[1]}")
     strangers = unit(cohort).T

@@ -104,15 +104,25 @@ def train(embeddings: np.ndarray, speakers: np.ndarray, transform: Literal["lda"
     """
     embeddings = embeddings.astype(np.float64)
     centre = embeddings.mean(0)
-    largest = min(embeddings.shape[1], speakers.max()) if transform == "lda" else embeddings.shape[1]
-    if not 1 <= dim <= largest:
-        raise UserError(f"PLDA after {transform}, of {embeddings.shape[1]} dimensions and {speakers.max() + 1} "
-                        f"speakers: [scoring] plda_dim must lie in 1..{largest}, found {dim}")
+    check_counts(transform, dim, embeddings.shape[1], len(embeddings), speakers.max() + 1)
     find = {"lda": _discriminant, "whiten": _whitening}[transform]
     projection = find(embeddings - centre, speakers, dim)
     start = Plda(centre, projection, np.zeros(dim), np.eye(dim), np.ones(dim))
     found, _ = expectation_maximisation(projected(start, embeddings), speakers, iterations)
     return with_covariances(start, found)
+
+
+def check_counts(transform: Literal["lda", "whiten"], dim: int, size: int, utterances: int, speakers: int) -> None:
+    """UserError where embeddings of `size` dimensions, of so many utterances and speakers, cannot be projected to
+    `dim`, or have no covariance within speakers that can be inverted: its rank is utterances - speakers at most."""
+    what = f"PLDA after {transform}, of {size} dimensions, {utterances} utterances and {speakers} speakers"
+    largest = min(size, speakers - 1) if transform == "lda" else size
+    if not 1 <= dim <= largest:
+        raise UserError(f"{what}: [scoring] plda_dim must lie in 1..{largest}, found {dim}")
+    if utterances - speakers < (inverted := size if transform == "lda" else dim):
+        raise UserError(f"{what}: the covariance within speakers has a rank of {utterances - speakers} at most, "
+                        f"expected {inverted}: it needs more utterances of each speaker, or [scoring] plda_transform = "
+                        "\"whiten\" with a smaller plda_dim")
 
 
 def _discriminant(x: np.ndarray, speakers: np.ndarray, dim: int) -> np.ndarray:

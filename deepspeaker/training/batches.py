@@ -45,10 +45,10 @@ class TrainingSet:
                 raise UserError(f"{directory}: {utterance} is in feats.scp and not in utt2spk")
             by_speaker.setdefault(utt2spk[utterance], []).append(i)
         self.speakers = sorted(by_speaker)
-        self._counts = np.array([len(by_speaker[speaker]) for speaker in self.speakers])
+        self.counts = np.array([len(by_speaker[speaker]) for speaker in self.speakers])  # utterances of each
         self._order = np.array([i for speaker in self.speakers for i in by_speaker[speaker]])
-        self._begin = self._counts.cumsum() - self._counts  # where a speaker's utterances begin in _order
-        self._eligible = np.flatnonzero(self._counts >= min_utterances)
+        self._begin = self.counts.cumsum() - self.counts  # where a speaker's utterances begin in _order
+        self._eligible = np.flatnonzero(self.counts >= min_utterances)
         self.features.table.read_at_random()
         self._visible = VisibleFrames(self.features, features.vad)
         self._resident: Resident | None = None
@@ -84,21 +84,19 @@ class TrainingSet:
 
     def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames: the features
-        on the GPU where the archives are there, labels on the CPU, no masks.
+        on the GPU where the archives are there, labels on the CPU, no masks. There must be enough speakers
+        (batch_needs.py).
 
         No speaker is drawn twice. A speaker with fewer utterances than asked for gives some of them twice, in
         different windows. All windows of an utterance's visible frames (FeatureSet.frames) are equally likely; an
         utterance shorter than the window is repeated to its length. part: which of the windows to gather; the labels
         are always those of all windows.
         """
-        if config.speakers > self._eligible.size:
-            raise UserError(f"a batch of {config.speakers} speakers was asked for, {self._eligible.size} of the "
-                            f"{len(self.speakers)} have enough utterances: lower the phase's `speakers`")
         frames = int(rng.integers(config.min_frames, config.max_frames, endpoint=True))
-        weight = self._counts[self._eligible] if config.speaker_weight == "utterances" else None
+        weight = self.counts[self._eligible] if config.speaker_weight == "utterances" else None
         chance = None if weight is None else weight / weight.sum()
         drawn = rng.choice(self._eligible, config.speakers, replace=False, p=chance)
-        places = _choose(rng, self._counts[drawn], config.utterances)
+        places = _choose(rng, self.counts[drawn], config.utterances)
         chosen = self._order[self._begin[drawn, None] + places].ravel()
         counts = self._visible.counts(chosen)
         starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)

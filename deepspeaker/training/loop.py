@@ -28,6 +28,7 @@ from deepspeaker.extraction.fbank import normalize
 from deepspeaker.gpu import explained
 from deepspeaker.provenance import trained_with
 from deepspeaker.training import distributed
+from deepspeaker.training.batch_needs import MIN_UTTERANCES, check_share, check_speakers
 from deepspeaker.training.batches import Ahead, Batch, TrainingSet
 from deepspeaker.training.dev_set import DevelopmentSet
 from deepspeaker.training.gauges import CollapseAlarm
@@ -54,7 +55,7 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
     """
     cure, kept = f"lower [{phase}] speakers, utterances or max_frames", f"{out_dir} keeps what was trained"
     with _alone(out_dir), explained(cure, kept):
-        data = TrainingSet(train_dir, config.features, min_utterances=2 if phase == "triplet" else 1)
+        data = TrainingSet(train_dir, config.features, MIN_UTTERANCES[phase])
         dev = DevelopmentSet(dev_dir, config)
         identity = _identity(config, phase, data, dev, init, seed)
         final = out_dir / "final.pt"
@@ -119,9 +120,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
            init: Path | None, seed: int, device: torch.device) -> Run:
     """A new run, or one resumed from its last checkpoint."""
     settings = getattr(config, phase)
-    if settings.speakers * settings.utterances % distributed.size():
-        raise UserError(f"[{phase}]: {distributed.size()} processes cannot evenly share a batch of "
-                        f"{settings.speakers} x {settings.utterances} windows: change speakers or --gpus")
+    check_share(phase, settings.speakers, settings.utterances, distributed.size())
     if config.training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
         torch.use_deterministic_algorithms(True)
@@ -131,6 +130,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
     run = Run(config, phase, out_dir, seed, device, identity, learner, parallel=distributed.parallel(learner),
               optimizer=build_optimizer(learner, config.training), alarm=CollapseAlarm(settings.margin))
     run.restore()
+    check_speakers(phase, settings.speakers, data.counts.tolist())
     _refuse_constant(_draw(run, data, run.step), data)
     if run.step == 0:
         run.save_network("initial.pt")

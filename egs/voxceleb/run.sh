@@ -99,7 +99,7 @@ if stage_due 1; then
       directories+=("$each")
     fi
   done
-  run utils/check_data.py --nj "$nj" "${directories[@]}"
+  run utils/check_data.py --nj "$nj" "${directories[@]}" || { check_sizes 2 || true; exit 1; } # all faults at once
   part_done 1
   stage_done "$data"
 fi
@@ -118,13 +118,12 @@ if stage_due 2; then
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each <<<"$part"
     need 1 "$each/wav.scp"
-    log=$each/log
     if [ "$part" = 2/copies ]; then # of the training set: at other speeds, with noise, in rooms
       run steps/augment_training_set.sh --kinds "$augment" --musan "$musan" --rirs "$rirs" --seed "$seed" \
         --conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes" "$each" "$dir/fbank"
     else
-      run steps/make_fbank.sh --conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes" "$each" "$log" \
-        "$dir/fbank"
+      run steps/make_fbank.sh --conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes" "$each" \
+        "$each/log" "$dir/fbank"
     fi
     part_done "$part"
   done
@@ -139,7 +138,6 @@ if stage_due 3; then
   announce "3: softmax pre-training" \
     "The network learns to name the training speakers: from random weights the triplet loss would collapse." \
     "Expect dev EER to fall within a few epochs; the best epoch is kept."
-  log=$exp/softmax/${cuda_cmd:+log/}train.log
   run steps/train.sh --phase softmax --init "$init" --replace "$replace" "${training[@]}" \
     "$train" "$data/dev" "$exp/softmax"
   part_done 3
@@ -152,7 +150,6 @@ if stage_due 4; then
   announce "4: triplet training" \
     "Pulls same-speaker cosines above different-speaker cosines by at least the margin." \
     "Expect the share of active triplets to fall, and dev EER with it."
-  log=$exp/triplet/${cuda_cmd:+log/}train.log
   run steps/train.sh --phase triplet --init "$start" --replace "$replace" "${training[@]}" \
     "$train" "$data/dev" "$exp/triplet"
   part_done 4
@@ -168,7 +165,6 @@ if stage_due 5; then
     "best epoch; also of train where a back-end learns from it."
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part network each out <<<"$part"
-    log=$out/log
     run steps/extract_embeddings.sh --conf "$conf" --nj "$nj" --cmd "$train_cmd" --use-gpu "$use_gpu" \
       "$network" "$each" "$out"
     part_done "$part"

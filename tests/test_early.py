@@ -1,0 +1,204 @@
+"""What is told before hours are spent: sizes that the training set does not have, trial lists of other ids; and where
+the reason of a failure stands."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, environment, tiny_conf
+from tools import model_file
+
+from deepspeaker.conf_files import read_tables
+from deepspeaker.recipe import early
+from deepspeaker.recipe.stages import Recipe
+
+RUN = ROOT / "egs/voxceleb/run.sh"
+PLDA_OF_7 = ("PLDA after lda, of 8 dimensions, {} utterances and 7 speakers: [scoring] plda_dim must lie in 1..6, "
+             "found 7")
+
+
+def run(folder: Path, *options: object) -> subprocess.CompletedProcess:
+    words = [RUN, "--dir", folder / "out", "--conf", folder / "tiny.toml", "--gpus", 0, "--nj", 2, *options]
+    return subprocess.run([*map(str, words)], env=environment(), capture_output=True, text=True, timeout=100)
+
+
+@pytest.fixture
+def corpus(data_dir, tmp_path):
+    """Kaldi directories of 9 speakers, of whom 2 go to dev, and of another 3 for the test."""
+    data_dir("train", speakers=9, utterances=4, seconds=0.3)
+    test = data_dir("test", speakers=3, utterances=2, seconds=0.4)
+    for name in ("wav.scp", "utt2spk", "spk2utt", "trials"):
+        (test / name).write_text((test / name).read_text().replace("s0", "t0").replace("/t0", "/s0"))
+    return ["--corpus", "kaldi", "--root", tmp_path / "data"]
+
+
+SIZES = {"augment.copies": [], "triplet.speakers": 24, "scoring.backends": ["asnorm", "plda"],
+         "scoring.cohort_top": 100, "scoring.plda_dim": 7}
+TOO_LARGE = ("[triplet] speakers = 24, but 7 of the 7 training speakers have 2 or more utterances: lower it, or train "
+             "on more speakers; the cohort has 7 embeddings; the 100 most similar are asked for: set [scoring] "
+             f"cohort_top between 2 and 7, or take a larger cohort; {PLDA_OF_7.format(28)}\n")
+
+
+def test_sizes_are_told_after_stage_1(corpus, tmp_path):
+    """In one sentence, before features and training; stage 1 need not be run again."""
+    tiny_conf(tmp_path / "tiny.toml", SIZES)
+    done = run(tmp_path, *corpus)
+    assert (done.returncode, done.stderr) == (1, f"track_stages.py: {TOO_LARGE}")
+    assert "== stage 1 done" in done.stdout and "== stage 2" not in done.stdout
+    assert run(tmp_path, *corpus, "--dry-run", "true").stdout.startswith("stage 1: up to date\nstage 2: not run yet\n")
+
+
+def test_faults_of_data_and_sizes_are_told_at_once(corpus, tmp_path):
+    tiny_conf(tmp_path / "tiny.toml", SIZES)
+    trials = tmp_path / "data/test/trials"
+    trials.write_text(trials.read_text().replace("t00-u00 t01-u00", "nobody t01-u00"))
+    done = run(tmp_path, *corpus)
+    assert (done.returncode, done.stderr) == (1, f"track_stages.py: {TOO_LARGE}run.sh: stage 1 failed\n")
+    assert "trials:2: nobody t01-u00: no nobody" in done.stdout
+
+
+def recipe(folder: Path, counts: list[int], changes: dict | None = None, **options: object) -> Recipe:
+    """A recipe whose training set has speakers of so many utterances."""
+    conf = tiny_conf(folder / "tiny.toml", {"augment.copies": [], **(changes or {})})
+    (folder / "data/train").mkdir(parents=True, exist_ok=True)
+    (folder / "data/train/utt2spk").write_text("".join(
+        f"s{s}-{u} s{s}\n" for s, count in enumerate(counts) for u in range(count)))
+    return Recipe(folder, folder / "exp", read_tables(conf), "folder", "", folder, "", "", "", 0, "", folder / "x.pt",
+                  "cosine", "")._replace(**options)
+
+
+def test_only_stages_that_run_matter(tmp_path):
+    made = recipe(tmp_path, [4] * 3, {"triplet.speakers": 5}, backends="asnorm", learnt_from="train")
+    softmax, triplet = (f"[{phase}] speakers = {count}, but 3 of the 3 training speakers have {fewest} or more "
+                        "utterances: lower it, or train on more speakers" for phase, count, fewest in (
+                            ("softmax", 4, 1), ("triplet", 5, 2)))
+    assert [[*early.sizes(made, *stages)] for stages in ((2, 7), (3, 3), (4, 7), (2, 2), (5, 7), (7, 7))] == [
+        [softmax, triplet], [softmax], [triplet], [], [], []]
+    made = recipe(tmp_path, [4] * 2, backends="asnorm", learnt_from="train")
+    assert [len([*early.sizes(made, *stages)]) for stages in ((2, 7), (5, 7), (6, 6), (2, 5), (7, 7))] == [
+        3, 1, 1, 2, 0]
+    (tmp_path / "data/train/utt2spk").unlink()
+    assert [*early.sizes(made, 2, 7)] == []
+
+
+def test_what_the_training_set_must_have(tmp_path):
+    def found(counts, changes=None, stage=2, **options):
+        return [*early.sizes(recipe(tmp_path, counts, changes, **options), stage, 7)]
+
+    assert found([2] * 4) == [] and found([1] + [2] * 3) == [
+        "[triplet] speakers = 4, but 3 of the 4 training speakers have 2 or more utterances: lower it, or train on "
+        "more speakers"]
+    assert found([2, 1], {"augment.speeds": [0.9, 1.1]}, augment="speed noise") == []  # 6 speakers of 4 2 2 1 2 1
+    assert "but 4 of the 6 training speakers" in found(
+        [2, 1], {"augment.speeds": [0.9, 1.1], "triplet.speakers": 5}, augment="speed noise")[0]
+    assert found([2] * 4, processes=3) == [
+        f"[{phase}]: 3 processes cannot evenly share a batch of 4 x {count} windows: change speakers or --gpus"
+        for phase, count in (("softmax", 1), ("triplet", 2))]
+    quality = {"scoring.qualities": ["cohort_mean"], "scoring.cohort_top": 5}
+    assert "the cohort has 4 embeddings; the 5 most" in found([2] * 4, quality, learnt_from="train")[0]
+    learnt = {"backends": "plda", "learnt_from": "train"}
+    assert found([9] * 7, {"scoring.plda_dim": 7}, **learnt) == [PLDA_OF_7.format(63)]
+    assert "a rank of 7 at most, expected 8" in found([2] * 7, **learnt)[0] and found([2] * 8, **learnt) == []
+    whiten = {"scoring.plda_transform": "whiten", "scoring.plda_dim": 8}
+    assert found([3] * 4, whiten, **learnt) == [] and "expected 8" in found([2] * 5, whiten, **learnt)[0]
+    (tmp_path / "data/train/feats.scp").write_text("".join(f"s{n}-0 x\n" for n in range(4)))
+    assert found([2] * 4) == [] and len(found([2] * 4, stage=3)) == 1  # stage 2 could not read the others
+
+
+def test_lists_of_dev_and_of_the_sets_that_are_scored(tmp_path):
+    made = recipe(tmp_path, [4] * 4)
+    for name in ("dev", "test_a", "test_b", "test_empty"):
+        (tmp_path / "data" / name).mkdir()
+        (tmp_path / "data" / name / "utt2spk").write_text("a-1-1 a\na-1-2 a\nb-1-1 b\n")
+        (tmp_path / "data" / name / "trials").write_text("1 a/1/1.wav a/1/2.wav\n0 a/1/1.wav b/1/1.wav\n")
+    assert [*early.trials(made, 2, 7)] == []
+    (tmp_path / "data/dev/trials").rename(tmp_path / "data/dev/trials_other")
+    (tmp_path / "data/test_a/trials").write_text("1 a-1-1 c/1/2.wav\n0 a-1-1 c/1/3.wav\n0 a-1-1 a-1-2\n")
+    (tmp_path / "data/test_b/trials_E").write_text("1 a-1-1 a-1-2\n")
+    (tmp_path / "data/test_empty/trials").unlink()
+    dev, unknown, label, empty = early.trials(made, 2, 7)
+    assert dev.startswith(f"{tmp_path}/data/dev: no trials: make them, ")
+    assert unknown.startswith(
+        f"{tmp_path}/data/test_a: 2 trials that name an id the data directory does not have (trials:1: a-1-1 c/1/2.wav"
+        ": no c/1/2.wav, trials:2: a-1-1 c/1/3.wav: no c/1/3.wav): remove them")
+    assert "1 trials whose label contradicts utt2spk (trials:3: a-1-1 a-1-2 nontarget: of a and a)" in unknown
+    assert "test_b: 1 lists whose trials are all target, or all nontarget (trials_E: 1, all target): " in label
+    assert empty.startswith(f"{tmp_path}/data/test_empty: no trials")
+    assert [len([*early.trials(made, *stages)]) for stages in ((2, 3), (4, 5), (6, 6), (2, 2), (7, 7))] == [
+        1, 1, 4, 0, 0]
+
+
+def test_evaluate_takes_lists_as_voxceleb_has_them(call, data_dir, tmp_path):
+    """And says which ids are unknown before it makes features."""
+    model, test = model_file(tmp_path / "model.pt"), data_dir("test", speakers=3, utterances=2)
+    kaldi = [line.split() for line in (test / "trials").open()]
+    lines = [f"{int(label == 'target')} {a.replace('-', '/')}.wav {b.replace('-', '/')}.wav\n" for a, b, label in kaldi]
+    (test / "trials").write_text("".join([*lines, lines[0]]).replace("u01", "u09"))
+    words = [ROOT / "steps/evaluate.sh", "--nj", 1, model, test, tmp_path / "results"]
+    done = call(*words)
+    assert done.returncode == 1 and "trials:1: s00-u00 s00/u09.wav: no s00/u09.wav" in done.stdout
+    assert not (tmp_path / "results/fbank").exists()
+    (test / "trials").write_text("".join([*lines, lines[0]]))
+    done = call(*words)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "results/metrics.json").read_text())
+    assert (metrics["n_target"], metrics["n_nontarget"]) == (3, 12)
+    assert [line.split()[:2] for line in (tmp_path / "results/scores").open()] == [trial[:2] for trial in kaldi]
+
+
+def assert_named(done: subprocess.CompletedProcess, stage: int, program: str, message: str, in_log: bool) -> None:
+    """A stage failed, and said why: on standard error or, where it names logs, in these."""
+    assert done.returncode == 1 and done.stderr.endswith(f"\nrun.sh: stage {stage} failed\n")
+    logs = [path for named in re.findall(r"log is in (\S+)", done.stderr) for path in Path("/").glob(named[1:])]
+    said = "".join(path.read_text() for path in logs) if in_log else done.stderr
+    assert re.search(rf"(?m)^{program}: .*{message}", said), done.stderr
+    assert bool(logs) == in_log == ("log" in done.stderr), done.stderr
+
+
+@pytest.fixture
+def prepared(corpus, tmp_path):
+    """The corpus as stage 1 leaves it."""
+    (tmp_path / "out").mkdir()
+    shutil.move(tmp_path / "data", tmp_path / "out/data")
+    tiny_conf(tmp_path / "tiny.toml", {"augment.copies": []})
+    return tmp_path
+
+
+@pytest.mark.parametrize("entry, options, program, message, in_log", [
+    (r" cat \1 |", ["--no-pipes", "true"], "make_fbank.py", "--no-pipes runs none", True),
+    (" exit 3 |", [], "make_fbank.py", "36 of 36 utterances of .* cannot be used", False),
+    (r" \1", ["--augment", "noise", "--musan", "."], "augment_data_dir.py", "no sound files in .*/noise", False)])
+def test_a_stage_2_that_fails_says_where_the_reason_stands(prepared, entry, options, program, message, in_log):
+    """In the job's log, or on the line above; a log of what went well is not named."""
+    shutil.rmtree(prepared / "out/data/test")
+    wav = prepared / "out/data/train/wav.scp"
+    wav.write_text(re.sub(r"(?m) (.*)$", entry, wav.read_text()))
+    assert_named(run(prepared, "--stage", 2, "--stop-stage", 2, *options), 2, program, message, in_log)
+
+
+def test_a_disk_that_is_too_small(prepared):
+    """Told before features are made; sizes of batches do not matter to stage 2 alone."""
+    tiny_conf(prepared / "tiny.toml", SIZES)
+    (prepared / "out/data/test/segments").write_text("t00-u00 t00-u00 0 1e15\n")
+    done = run(prepared, "--stage", 2, "--stop-stage", 2)
+    assert_named(done, 2, "check_space.py", "choose another --dir", False)
+
+
+@pytest.mark.parametrize("stage, program, message, in_log", [
+    (3, "train.py", "no such file .*/vad.scp", False), (5, "extract_embeddings.py", "final.pt", True),
+    (6, "score_trials.py", "/none.ark", False)])
+def test_later_stages_that_fail_say_where_the_reason_stands(prepared, stage, program, message, in_log):
+    """Networks, features and embeddings that are not there."""
+    exp, data = prepared / "out/exp/tiny", prepared / "out/data"
+    if stage == 3:
+        shutil.copytree(data / "test", data / "dev")
+    for name, file in (("train", "data/train/feats.scp"), ("test", "data/dev/feats.scp"),
+                       ("test", "data/test/feats.scp"), ("test", "exp/tiny/triplet/embeddings/test/embedding.scp")):
+        if (path := prepared / "out" / file).parent.is_dir() or "exp" in file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(re.sub("(?m) .*$", " /none.ark:5", (data / name / "utt2spk").read_text()))
+    (exp / "triplet/final.pt").write_text("no network")
+    assert_named(run(prepared, "--stage", stage, "--stop-stage", stage), stage, program, message, in_log)
