@@ -46,7 +46,7 @@ def test_sizes_are_told_after_stage_1(corpus, tmp_path):
     """In one sentence, before features and training; stage 1 need not be run again."""
     tiny_conf(tmp_path / "tiny.toml", SIZES)
     done = run(tmp_path, *corpus)
-    assert (done.returncode, done.stderr) == (1, f"track_stages.py: {TOO_LARGE}")
+    assert (done.returncode, done.stderr) == (1, f"track_stages.py: {tmp_path}/tiny.toml: {TOO_LARGE}")
     assert "== stage 1 done" in done.stdout and "== stage 2" not in done.stdout
     assert run(tmp_path, *corpus, "--dry-run", "true").stdout.startswith("stage 1: up to date\nstage 2: not run yet\n")
 
@@ -56,7 +56,8 @@ def test_faults_of_data_and_sizes_are_told_at_once(corpus, tmp_path):
     trials = tmp_path / "data/test/trials"
     trials.write_text(trials.read_text().replace("t00-u00 t01-u00", "nobody t01-u00"))
     done = run(tmp_path, *corpus)
-    assert (done.returncode, done.stderr) == (1, f"track_stages.py: {TOO_LARGE}run.sh: stage 1 failed\n")
+    assert done.returncode == 1
+    assert done.stderr == f"track_stages.py: {tmp_path}/tiny.toml: {TOO_LARGE}run.sh: stage 1 failed\n"
     assert "trials:2: nobody t01-u00: no nobody" in done.stdout
 
 
