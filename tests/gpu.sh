@@ -30,6 +30,7 @@ if [ -d .whl ] && ! "${PYTHON:-python3}" utils/check_requirements.py requirement
   export PYTHONPATH=$WORK/site${PYTHONPATH:+:$PYTHONPATH}
 fi
 . ./path.sh || exit 1
+python3 tests/benchmarks/packages.py tests/gpu_parts.py tests/test_gpu.py || exit 1
 
 part() { # part NAME LIMIT COMMAND...; LIMIT in seconds
   local name=$1 limit=$(($2 * slower)) began=$SECONDS status=124

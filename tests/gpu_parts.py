@@ -23,6 +23,10 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/benchmarks")]
 
+from packages import require  # noqa: E402
+
+require(__file__)
+
 import gpu_speed  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

@@ -23,6 +23,10 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before numpy is imported
     os.environ[name] = "1"
 
+from packages import require  # noqa: E402
+
+require(__file__)
+
 import kaldi_native_fbank  # noqa: E402
 import kaldiio  # noqa: E402
 import numpy as np  # noqa: E402
@@ -30,7 +34,6 @@ import soundfile  # noqa: E402
 import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 from deepspeaker.audio import read_audio  # noqa: E402
 from deepspeaker.config import load_config  # noqa: E402
 from deepspeaker.datadir import write_table  # noqa: E402

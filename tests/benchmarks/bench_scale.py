@@ -29,10 +29,13 @@ from typing import NamedTuple
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ.update(ONE_CORE, PYTHON=sys.executable)  # before numpy is imported
 
+from packages import require  # noqa: E402
+
+require(__file__)
+
 import numpy as np  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 from deepspeaker.audio.frames import FRAME_SHIFT  # noqa: E402
 from deepspeaker.datadir import write_speakers, write_table  # noqa: E402
 

@@ -24,10 +24,13 @@ from pathlib import Path
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ.update(ONE_CORE)  # before numpy is imported
 
+from packages import require  # noqa: E402
+
+require(__file__)
+
 import numpy as np  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 from deepspeaker.datadir.archive import write_vectors  # noqa: E402
 from deepspeaker.metrics.bootstrap import RESAMPLES, draws, resampled  # noqa: E402
 from deepspeaker.metrics.describe import compute_metrics, score_metrics  # noqa: E402

@@ -23,12 +23,16 @@ from pathlib import Path
 THREADS = "2"
 os.environ["OMP_NUM_THREADS"] = THREADS  # before torch is imported
 
+from packages import require  # noqa: E402
+
+require(__file__)
+
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "tests"))
 from tools import voice  # noqa: E402
 
 from deepspeaker.checkpoint import save, write_model  # noqa: E402

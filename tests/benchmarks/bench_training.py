@@ -21,11 +21,13 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from packages import require
 
-import numpy as np
-import torch
-from training_steps import (
+require(__file__)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from training_steps import (  # noqa: E402
     CONF,
     ROOT,
     SPEAKERS,
@@ -38,11 +40,11 @@ from training_steps import (
     random_corpus,
 )
 
-from deepspeaker.config import BatchConfig, load_config
-from deepspeaker.datadir.archive import append
-from deepspeaker.losses.triplet import MINING
-from deepspeaker.training import distributed
-from deepspeaker.training.batches import TrainingSet
+from deepspeaker.config import BatchConfig, load_config  # noqa: E402
+from deepspeaker.datadir.archive import append  # noqa: E402
+from deepspeaker.losses.triplet import MINING  # noqa: E402
+from deepspeaker.training import distributed  # noqa: E402
+from deepspeaker.training.batches import TrainingSet  # noqa: E402
 
 BINS, FILES, UTTERANCES = 64, 32, 148_642
 WINDOWS = BatchConfig(speakers=64, utterances=1, min_frames=200, max_frames=200, speaker_weight="even")

@@ -15,8 +15,12 @@ wav.scp must name files: neither segments nor pipes are read.
 import sys
 from pathlib import Path
 
-from kaldiio import WriteHelper
-from resemblyzer import VoiceEncoder, preprocess_wav
+from packages import require
+
+require(__file__, "its first lines say how to install them")
+
+from kaldiio import WriteHelper  # noqa: E402
+from resemblyzer import VoiceEncoder, preprocess_wav  # noqa: E402
 
 
 def main():
