@@ -27,6 +27,7 @@ from deepspeaker.datadir.archive import as_stored
 from deepspeaker.errors import UserError, first_line
 from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
+from deepspeaker.inference.forks import survive_forks
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
 from deepspeaker.inference.speech_check import Trust, check_voice, judge, net_speech
 from deepspeaker.provenance import embedded_with
@@ -42,6 +43,7 @@ from deepspeaker.scoring.scorer import score_pairs
 
 File = str | os.PathLike[str]  # "-" is standard input
 Sound = File | tuple[np.ndarray, int]  # a file, or (samples (S,), sampling rate in Hz)
+survive_forks()
 
 
 @dataclass(frozen=True, eq=False)
