@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deepspeaker.corpus import DataSet, is_audio, preferred, refuse_missing, say_expected, write_corpus
 from deepspeaker.datadir import lines
-from deepspeaker.datadir.trials import Trial, utterance_of
+from deepspeaker.datadir.trials import Trial
 from deepspeaker.errors import UserError, run
 
 TRAIN = {"voxceleb1": ("voxceleb1",), "voxceleb2": ("voxceleb2",), "both": ("voxceleb1", "voxceleb2")}
@@ -127,7 +127,7 @@ def read_list(path: Path, audio: Mapping[str, str], corpus: Path) -> list[Trial]
     for label, *names in trial_fields(path):
         for name in names:
             if name not in utterances:
-                utterances[name] = utterance_of(name)
+                utterances[name] = name.rpartition(".")[0].replace("/", "-")
         trials.append(Trial(utterances[names[0]], utterances[names[1]], label == "1"))
     missing = [name for name, utterance in utterances.items() if utterance not in audio]
     refuse_missing(path, "files", missing, utterances, corpus)

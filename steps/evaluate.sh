@@ -10,8 +10,7 @@ no_pipes=false
 
 help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
 Reads DATA_DIR/{wav.scp,utt2spk,trials} and writes nothing there. Writes OUT_DIR/metrics.json, and features, embeddings
-and scores beside it. Trials are lines 'id1 id2 target|nontarget' or VoxCeleb's, '1|0 id1 id2' with ids or paths
-(id10270/x6uYqmx31kE/00001.wav is id10270-x6uYqmx31kE-00001).
+and scores beside it. Checks the trials, lines 'id1 id2 target|nontarget', before it computes anything.
   --nj N                 number of parallel jobs ($nj)
   --cmd CMD              engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
   --use-gpu true|false   compute embeddings on a GPU instead of CPUs ($use_gpu)

@@ -151,12 +151,10 @@ def test_copy_of_a_test_set_keeps_its_trials(data_dir, sounds, tmp_path):
     source, target = data_dir(speakers=2, utterances=2), tmp_path / "noisy"
     (source / "trials").write_text("s00-u00 s00-u01 target\ns00-u00 s01-u00 nontarget\n")
     (source / "trials_models").write_text("anna s01-u01 nontarget\n")
-    (source / "trials_paths").write_text("1 s00/u00.wav s00/u01.wav\n")
     (source / "enroll").write_text("anna s00-u00 s00-u01\n")
     noisy_copy(source, target, "noise", sounds[0], 0)
     assert (target / "trials").read_text() == (
         "s00-u00-noise s00-u01-noise target\ns00-u00-noise s01-u00-noise nontarget\n")
-    assert (target / "trials_paths").read_text() == "s00-u00-noise s00-u01-noise target\n"
     assert (target / "trials_models").read_text() == "anna s01-u01-noise nontarget\n"
     assert (target / "enroll").read_text() == "anna s00-u00-noise s00-u01-noise\n"
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -243,9 +245,24 @@ def test_lists_without_targets_or_nontargets(good):
     assert found(good) == {"one_label": (2, ["trials_nontarget: 250, all nontarget", "trials_target: 50, all target"])}
 
 
-def test_lists_as_voxceleb_has_them(good):
-    (good / "trials").write_text("1 s00/u00.wav s00/u01.wav\n0 s00/u00.wav s01/u01.wav\n0 s00/u00.wav s00/u02.wav\n")
-    assert found(good) == {"trial_label": (1, ["trials:3: s00-u00 s00-u02 nontarget: of s00 and s00"])}
+def test_a_list_that_cannot_be_read_is_told_with_the_rest(good):
+    (good / "trials").write_text("s00-u00 s00-u01 1\n")
+    wav_of(good, "s00-u00").unlink()
+    listed = found(good)
+    assert listed.keys() == {"missing", "trial_list"}
+    assert "trials:1: expected 'id1 id2 target|nontarget', found 's00-u00 s00-u01 1'" in listed["trial_list"][1][0]
+
+
+def test_lists_as_voxceleb_has_them_are_told_with_the_rest(good):
+    (good / "trials").write_text("1 s00-u00 s00-u01\n0 s00-u00 s01-u01\n")
+    (good / "trials_models").write_text("nobody s00-u01 target\ns00-u00 s01-u01 nontarget\n")
+    listed = found(good)
+    assert listed.keys() == {"trial_list", "trial_unknown"}
+    convert = re.search(r"convert it with (.*)", listed["trial_list"][1][0])[1]
+    (good / "old").write_bytes((good / "trials").read_bytes())
+    subprocess.run(["bash", "-c", convert.replace(" LIST ", " old ")], cwd=good, check=True)
+    assert (good / "trials").read_text() == "s00-u00 s00-u01 target\ns00-u00 s01-u01 nontarget\n"
+    assert found(good).keys() == {"trial_unknown"}
 
 
 def test_every_list_of_trials_is_checked(good):
@@ -296,7 +313,6 @@ def test_report(good, call):
 @pytest.mark.parametrize("name, text, message", [
     ("utt2spk", "s00-u00\n", "utt2spk:1: expected 'key value', found 's00-u00'"),
     ("wav.scp", "s00-u00 x\ns00-u00 y\n", "wav.scp:2: s00-u00 stands here for the second time"),
-    ("trials", "s00-u00 s00-u01 1\n", "trials:1: expected 'id1 id2 target|nontarget'"),
     ("segments", "s00-u00 s00-u00 2 1\n", "segments: s00-u00: expected 'recording start end'"),
     ("utt2spk", None, "no such file ")])
 def test_malformed_files(good, call, name, text, message):

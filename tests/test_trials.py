@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deepspeaker.atomic import replacing
 from deepspeaker.corpus.holdout import choose_dev, choose_test, dev_size, split_dev
 from deepspeaker.datadir import read_lists, read_table, write_speakers, write_table
-from deepspeaker.datadir.trials import make_trials, numbered_trials, read_trials, share_evenly, write_trials
+from deepspeaker.datadir.trials import make_trials, read_trials, share_evenly, write_trials
 from deepspeaker.errors import UserError
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
@@ -50,11 +50,6 @@ def test_trials_come_back_as_written(tmp_path):
 @pytest.mark.parametrize(("text", "message"), [
     ("a b target\na b\n", "trials:2: expected"), ("a b tgt\n", "trials:1: expected"), ("", "holds no trials"),
     ("\n\n", "holds no trials"), ("a b target\n\nc b target\n\n", "trials:2: expected 'id1 id2 .*, found ''"),
-    ("1 a b\n2 a c\n", "trials:2: expected '1|0 id1 id2', found '2 a c'"),
-    ("1 a b\na c target\n", "trials:2: expected '1|0 id1 id2', found 'a c target'"),
-    ("a b target\n1 a c\n", "trials:2: expected 'id1 id2 target|nontarget', found '1 a c'"),
-    ("1 a b\n0 a b\n", "1 trials are both target and nontarget: a b .lines 1 and 2.; leave"),
-    ("a b target\na b target\n", "1 trials stand twice"),
     ("a b target\nc b target\nc b target\na b nontarget\n",
      "1 trials are both target and nontarget: a b .lines 1 and 4.; leave"),
 ])
@@ -62,21 +57,6 @@ def test_malformed_trials_name_file_and_line(tmp_path, text, message):
     (tmp_path / "trials").write_text(text)
     with pytest.raises(UserError, match=message):
         read_trials(tmp_path / "trials")
-
-
-def test_lists_as_voxceleb_has_them(tmp_path):
-    """Paths are utterances where these are known, and a trial that stands twice is taken once."""
-    path = tmp_path / "trials"
-    path.write_text("1 a/b/1.wav a/b/2.wav\n0 a/b/1.wav c/d/1.wav\n1 a/b/1.wav a/b/2.wav\n1 a-b-1 a/b/2\n"
-                    "0 x c/d/1.wav\n")
-    assert read_trials(path)[:2] == [("a/b/1.wav", "a/b/2.wav", True), ("a/b/1.wav", "c/d/1.wav", False)]
-    write_speakers(tmp_path, {"a-b-1": "a", "a-b-2": "a", "c/d/1.wav": "c", "c-d-1": "c"})
-    expected = [("a-b-1", "a-b-2", True), ("a-b-1", "c/d/1.wav", False), ("x", "c/d/1.wav", False)]
-    assert read_trials(path) == expected and [number for number, _ in numbered_trials(path)] == [1, 2, 5]
-    write_table(tmp_path / "enroll", {"a/b/1.wav": "a-b-1"})
-    assert read_trials(path)[0] == ("a/b/1.wav", "a-b-2", True)
-    path.write_text("1 0 target\n0 1 nontarget\n")
-    assert read_trials(path) == [("1", "0", True), ("0", "1", False)]
 
 
 @given(counts=st.lists(st.integers(1, 6), min_size=2, max_size=7), targets=st.integers(1, 120),

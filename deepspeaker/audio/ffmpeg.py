@@ -19,9 +19,11 @@ from deepspeaker.errors import UserError
 
 INDEXED = "mov"  # M4A, MP4: the index says when the last packet is played
 STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds whose stated length is true -> seconds by which it may be wrong
-# kinds in which timestamps grow from beginning to end, also where files were joined, so that seeking finds a time:
+# Kinds in which timestamps grow from beginning to end, also where files were joined, so that seeking finds a time:
 ONE_CLOCK = ("aac", "aiff", "amr", "au", "caf", "flac", "matroska", "mov", "mp3", "nistsphere", "w64", "wav")
 BEGINNING = 3  # frames
+# In the first frame of AAC the decoder only fades in. M4A says that this frame does not count; these do not:
+FADING, BARE = ("aac", "aac_latm"), ("aac", "latm", "loas", "mpegts")
 PREROLL = 1.0  # seconds decoded before a segment: a codec's first frames may not be exact
 LEAST_HOLE, MOST_HOLE = 0.1, 60.0  # seconds without samples: less is rounding, more is a clock that was set anew
 
@@ -141,8 +143,9 @@ def _blocks(frames: Iterable[AudioFrame], clock: Clock, until: float) -> Iterato
 
 
 def _beginning(sound: Opened, frames: Iterator[AudioFrame]) -> list[AudioFrame]:
-    """The first few frames. Raises UserError if there are none."""
-    begin = list(islice(frames, BEGINNING))
+    """The first few frames that count. Raises UserError if there are none."""
+    skipped = 1 if sound.stream.codec_context.name in FADING and sound.kind in BARE else 0
+    begin = list(islice(frames, skipped, skipped + BEGINNING))
     if not begin:
         raise UserError(f"no samples in {sound.content.name}")
     return begin

@@ -114,6 +114,8 @@ def _one_channel(block: np.ndarray, channel: int | None, name: str) -> tuple[np.
     A single channel is taken whichever is asked for.
     """
     channels = block.shape[1]
+    if channel is not None and channel < 0:
+        raise UserError(f"expected a channel from 0 on, found {channel}")
     if channels == 1:
         return block[:, 0], "", 0
     if channel is None:

@@ -20,7 +20,6 @@ from deepspeaker.audio.simulated_rooms import ROOMS
 from deepspeaker.corpus import audio_files
 from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
-from deepspeaker.datadir.trials import read_trials, trial_lines
 from deepspeaker.errors import UserError
 
 KINDS = {"speed": "", "noise": "musan", "music": "musan", "babble": "musan", "reverb": "rirs"}  # kind -> what it needs
@@ -152,13 +151,10 @@ def _copy(source: Path, target: Path, utt: tuple[bytes, bytes], spk: tuple[bytes
 
 def _trials(source: Path, utt: tuple[bytes, bytes], names: Iterable[bytes]) -> dict[str, list[bytes]]:
     """The trial lists and `enroll` of a test set, with the copy's utterances `names`; ids of speaker models stay."""
-    lists = [path for path in source.glob("trials*") if path.is_file()]
-    found = {path.name: [line.encode() for line in trial_lines(read_trials(path))] for path in lists}
-    if (source / "enroll").is_file():
-        found["enroll"] = read_lines(source / "enroll")
-    new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if found else {}
-    return {file: [b" ".join(new.get(word, word) for word in line.split()) for line in lines]
-            for file, lines in found.items()}
+    paths = [path for path in (*source.glob("trials*"), source / "enroll") if path.is_file()]
+    new = {name.removeprefix(utt[0]).removesuffix(utt[1]): name for name in names} if paths else {}
+    return {path.name: [b" ".join(new.get(word, word) for word in line.split()) for line in read_lines(path)]
+            for path in paths}
 
 
 def _by_key(lines: Iterable[bytes]) -> dict[bytes, bytes]:

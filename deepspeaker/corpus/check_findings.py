@@ -50,6 +50,7 @@ KINDS = {
     "enroll_unknown": Kind(True, "models of enroll with utterances that utt2spk does not have",
                            "correct enroll or complete the data directory"),
     "enroll_speakers": Kind(True, "models of enroll with utterances of several speakers", "correct enroll"),
+    "trial_list": Kind(True, "trial lists that cannot be read", "correct them"),
     "trial_unknown": Kind(True, "trials that name an id the data directory does not have",
                           "remove them, or complete the data directory; the first ids of trials are the models of "
                           "enroll where there is such a file"),

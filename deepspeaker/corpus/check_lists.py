@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from deepspeaker.corpus.check_findings import Findings
 from deepspeaker.datadir import Segment, read_lists, read_segments, read_table, spk2utt
-from deepspeaker.datadir.trials import NONTARGET, TARGET, numbered_trials
+from deepspeaker.datadir.trials import NONTARGET, TARGET, read_trials
+from deepspeaker.errors import UserError
 
 
 class Lists(NamedTuple):
@@ -54,11 +55,15 @@ def check_trials(directory: Path, utt2spk: Mapping[str, str], findings: Findings
         first = model_speakers(directory, utt2spk, findings)
     count = 0
     for path in sorted(directory.glob("trials*")):
-        listed = numbered_trials(path)
+        try:
+            listed = read_trials(path)
+        except UserError as error:
+            findings.add(directory, "trial_list", str(error))
+            continue
         count += len(listed)
-        if len(labels := {trial.target for _, trial in listed}) < 2:
+        if len(labels := {trial.target for trial in listed}) < 2:
             findings.add(directory, "one_label", f"{path.name}: {len(listed)}, all {_label(labels.pop())}")
-        for number, trial in listed:
+        for number, trial in enumerate(listed, 1):
             where = f"{path.name}:{number}: {trial.first} {trial.second}"
             unknown = [name for name, known in ((trial.first, first), (trial.second, utt2spk)) if name not in known]
             if unknown:

@@ -1,26 +1,23 @@
-"""Trial lists: lines `id1 id2 target|nontarget`, read, written, and made from a data directory's speakers.
-
-VoxCeleb's lists, lines `1|0 id1 id2`, are read as well. Their ids may be paths below the corpus's folder:
-`id10270/x6uYqmx31kE/00001.wav` is utterance `id10270-x6uYqmx31kE-00001`, as local/voxceleb.py and local/folder.py
-name it.
-"""
+"""Trial lists: lines `id1 id2 target|nontarget`, read, written, and made from a data directory's speakers."""
 
 import itertools
 import math
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from deepspeaker.atomic import atomic
-from deepspeaker.datadir import lines, read_table, spk2utt, words
+from deepspeaker.datadir import spk2utt
 from deepspeaker.datadir.text_columns import Numbering, read_blocks
 from deepspeaker.errors import UserError, examples
 
 TARGET, NONTARGET = "target", "nontarget"
+VOXCELEB = ("1 ", "0 ")  # how lines begin in VoxCeleb's lists, '1|0 id1 id2'
+CONVERT = (", VoxCeleb's form: move the list away and convert it with "
+           f"""awk '{{print $2, $3, $1 ? "{TARGET}" : "{NONTARGET}"}}' LIST >trials""")
 
 
 class Trial(NamedTuple):
@@ -54,120 +51,55 @@ class TrialList(NamedTuple):
         return self._replace(first=self.first[which], second=self.second[which], targets=self.targets[which])
 
 
-class Form(NamedTuple):
-    """How the lines of a trial list are written."""
-
-    line: str  # for messages
-    first: int  # column of id1
-    second: int  # column of id2
-    label: int
-    targets: dict[str, bool]  # label -> whether it is a target
-    repeats: bool  # whether a trial may stand twice
-
-
-KALDI = Form(f"id1 id2 {TARGET}|{NONTARGET}", 0, 1, 2, {TARGET: True, NONTARGET: False}, repeats=False)
-VOXCELEB = Form("1|0 id1 id2", 1, 2, 0, {"1": True, "0": False}, repeats=True)
-
-
 def read_trial_list(path: str | os.PathLike[str]) -> TrialList:
     """Raises UserError for a malformed line, a trial that stands twice (with or without the same label), and a list
-    without any. The first line says which form a list has. A trial that VoxCeleb repeats is taken once, and an id that
-    utt2spk and enroll beside the list lack is taken for a path, if they have its utterance."""
-    return _read(path)[0]
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[TrialList, np.ndarray]:
-    """(the trials, the number of each one's line)."""
-    form = _form(path)
+    without any."""
+    expected = f"id1 id2 {TARGET}|{NONTARGET}"
     first, second, labels = (Numbering() for _ in range(3))
-    blocks = [(first.numbers(block, form.first), second.numbers(block, form.second), labels.numbers(block, form.label))
-              for block in read_blocks(path, 3, form.line)]
+    blocks = [(first.numbers(block, 0), second.numbers(block, 1), labels.numbers(block, 2))
+              for block in read_blocks(path, 3, expected)]
     if not blocks:
-        raise UserError(f"{path}: holds no trials; expected lines '{form.line}'")
+        raise UserError(f"{path}: holds no trials; expected lines '{expected}'")
     i, j, label = map(np.concatenate, zip(*blocks, strict=True))
-    if strange := [number for number, name in enumerate(labels.ids) if name not in form.targets]:
-        number = int(np.argmax(label == strange[0]))
-        fields = {form.first: first.ids[i[number]], form.second: second.ids[j[number]],
-                  form.label: labels.ids[strange[0]]}
-        found = " ".join(fields[column] for column in sorted(fields))
-        raise UserError(f"{path}:{number + 1}: expected '{form.line}', found {found!r}")
-    first_ids, second_ids = first.ids, second.ids
-    if form is VOXCELEB:
-        known = _known_ids(Path(path).parent)
-        (first_ids, i), (second_ids, j) = _without_paths(first_ids, i, known), _without_paths(second_ids, j, known)
-    trials = TrialList(first_ids, second_ids, i, j, np.array([form.targets[name] for name in labels.ids])[label])
-    again = _repeated(path, trials, form)
-    kept = np.delete(np.arange(len(i)), again)
-    return trials.subset(kept) if again.size else trials, kept + 1
+    if strange := [number for number, name in enumerate(labels.ids) if name not in (TARGET, NONTARGET)]:
+        line = int(np.argmax(label == strange[0]))
+        found = f"{first.ids[i[line]]} {second.ids[j[line]]} {labels.ids[strange[0]]}"
+        convert = CONVERT if found.startswith(VOXCELEB) else ""
+        raise UserError(f"{path}:{line + 1}: expected '{expected}', found {found!r}{convert}")
+    trials = TrialList(first.ids, second.ids, i, j, np.array([name == TARGET for name in labels.ids])[label])
+    _refuse_repeated(path, trials)
+    return trials
 
 
-def _form(path: str | os.PathLike[str]) -> Form:
-    fields = words(next(lines(path), (1, ""))[1])
-    kaldi = fields[KALDI.label:KALDI.label + 1] and fields[KALDI.label] in KALDI.targets
-    return VOXCELEB if fields and fields[VOXCELEB.label] in VOXCELEB.targets and not kaldi else KALDI
-
-
-def _known_ids(directory: Path) -> set[str]:
-    """The utterances and the speaker models of a data directory."""
-    paths = (directory / "utt2spk", directory / "enroll")
-    return set().union(*(read_table(path) for path in paths if path.exists()))
-
-
-def _without_paths(ids: Sequence[str], index: np.ndarray, known: set[str]) -> tuple[list[str], np.ndarray]:
-    """Ids and the index (n,) into them, with utterances in place of paths."""
-    names = [name if name in known or utterance_of(name) not in known else utterance_of(name) for name in ids]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return [*numbers], np.array([numbers[name] for name in names], np.int32)[index]
-
-
-def utterance_of(path: str) -> str:
-    """The utterance of a file that is named by its path below the corpus's folder, SPEAKER/VIDEO/NUMBER.wav."""
-    return os.path.splitext(path)[0].replace("/", "-")
-
-
-def _repeated(path: str | os.PathLike[str], trials: TrialList, form: Form) -> np.ndarray:
-    """The numbers of trials that have stood in the list before. UserError where the form allows none, and where the
-    labels differ."""
+def _refuse_repeated(path: str | os.PathLike[str], trials: TrialList) -> None:
     pairs = trials.pairs()
     ranked = np.sort(pairs)
     if (ranked[1:] != ranked[:-1]).all():
-        return np.array([], np.int64)
+        return
     order = np.argsort(pairs, kind="stable")
     again = np.flatnonzero(pairs[order[1:]] == pairs[order[:-1]])
     before, after = order[again], order[again + 1]
     contradictory = trials.targets[before] != trials.targets[after]
     if contradictory.any():
         before, after = before[contradictory], after[contradictory]
-    elif form.repeats:
-        return after
     what = "are both target and nontarget" if contradictory.any() else "stand twice"
-    both = (f"{trial} (lines {a + 1} and {b + 1})"
-            for trial, a, b in zip(trials.named(before), before, after, strict=True))
-    raise UserError(f"{path}: {len(before)} trials {what}: {examples(both)}; leave one line of each")
+    lines = (f"{trial} (lines {a + 1} and {b + 1})"
+             for trial, a, b in zip(trials.named(before), before, after, strict=True))
+    raise UserError(f"{path}: {len(before)} trials {what}: {examples(lines)}; leave one line of each")
 
 
 def read_trials(path: str | os.PathLike[str]) -> list[Trial]:
     """The trials in the file's order; raises UserError as read_trial_list."""
-    return [trial for _, trial in numbered_trials(path)]
-
-
-def numbered_trials(path: str | os.PathLike[str]) -> list[tuple[int, Trial]]:
-    """(number of its line, trial) for each trial; raises UserError as read_trial_list."""
-    trials, numbers = _read(path)
-    columns = (numbers.tolist(), trials.first.tolist(), trials.second.tolist(), trials.targets.tolist())
-    return [(number, Trial(trials.first_ids[i], trials.second_ids[j], target))
-            for number, i, j, target in zip(*columns, strict=True)]
+    trials = read_trial_list(path)
+    return [Trial(trials.first_ids[i], trials.second_ids[j], target)
+            for i, j, target in zip(trials.first.tolist(), trials.second.tolist(), trials.targets.tolist(),
+                                    strict=True)]
 
 
 def write_trials(path: str | os.PathLike[str], trials: Iterable[Trial]) -> None:
     """Write trials in the order given, under a temporary name renamed when whole."""
     with atomic(path) as file:
-        file.writelines(f"{line}\n" for line in trial_lines(trials))
-
-
-def trial_lines(trials: Iterable[Trial]) -> Iterator[str]:
-    """A list's lines without their ends."""
-    return (f"{a} {b} {TARGET if target else NONTARGET}" for a, b, target in trials)
+        file.writelines(f"{a} {b} {TARGET if target else NONTARGET}\n" for a, b, target in trials)
 
 
 def make_trials(utt2spk: Mapping[str, str], spk2gender: Mapping[str, str] | None = None,

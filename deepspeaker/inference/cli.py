@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
         with explained("work on the CPU (--device cpu)", "nothing was written"):
             answer: commands.Answer = getattr(commands, args.run)(args)
-        print(json.dumps(answer.json, ensure_ascii=False) if as_json else answer.text, flush=True)
+        _print(json.dumps(answer.json, ensure_ascii=False) if as_json else answer.text)
         return answer.status
     except KeyboardInterrupt:
         print("deepspeaker: interrupted", file=sys.stderr)
@@ -61,8 +62,17 @@ def main(words: Sequence[str] | None = None) -> int:
         if as_json:
             failed = {"failed": error.failed} if isinstance(error, AllFailed) else {}
             with suppress(OSError):  # the error may be that standard output cannot be written
-                print(json.dumps({"error": reason, **failed}, ensure_ascii=False), flush=True)
+                _print(json.dumps({"error": reason, **failed}, ensure_ascii=False))
         return 2
+
+
+def _print(text: str) -> None:
+    """Print to standard output, at once. Whoever reads may leave before the end, as `head` does."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_encoding(words: Sequence[str]) -> None:
@@ -81,7 +91,10 @@ def parser() -> _Parser:
     common.add_argument("--debug", action="store_true", help="print a traceback when an error occurs")
     device = _Parser(add_help=False)
     device.add_argument("--device", default="cpu", help="device that runs the network, such as cuda (default: cpu)")
-    decisions = _Parser(add_help=False, parents=[device])
+    listening = _Parser(add_help=False, parents=[device])
+    listening.add_argument("--channel", type=int, metavar="N", help="channel to take of a file with several, 0: the "
+                           "first, which is the left one (default: their mean); of a file with one, this is taken")
+    decisions = _Parser(add_help=False, parents=[listening])
     decisions.add_argument("--prior", type=float, help="prior probability that the speakers are the same, "
                            "0 to 1 (default: the one that the model was calibrated for)")
     decisions.add_argument("--cost-miss", type=float, default=1.0, help="cost of rejecting the speaker (default: 1)")
@@ -102,7 +115,7 @@ def parser() -> _Parser:
     verify.add_argument("first", metavar="A.wav")
     verify.add_argument("others", nargs="+", metavar="B.wav")
     enroll = command("enroll", "enroll", "Add recordings of a speaker to a database. A new speaker is added; a "
-                                         "missing database is created.", device)
+                                         "missing database is created.", listening)
     enroll.add_argument("database", metavar="DB")
     enroll.add_argument("name", metavar="NAME")
     enroll.add_argument("wavs", nargs="+", metavar="WAV")
@@ -122,7 +135,7 @@ def parser() -> _Parser:
     identify.add_argument("--top", type=int, default=5, metavar="N",
                           help="number of speakers to print, the likeliest first (default: 5)")
     embed = command("embed", "embed", "Write the embeddings of files. A .npy file is an array with a row per file, NaN "
-                    "if it fails; an .scp file, Kaldi's, has an .ark beside it and omits files that fail.", device)
+                    "if it fails; an .scp file, Kaldi's, has an .ark beside it and omits files that fail.", listening)
     embed.add_argument("wavs", nargs="+", default=[], metavar="WAV",
                        help="sound files, unless --list or --scp names them").required = False
     embed.add_argument("--list", metavar="FILE", help="embed the files that a text file names, one a line, instead of "

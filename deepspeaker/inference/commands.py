@@ -26,8 +26,8 @@ def verify(args: Namespace) -> Answer:
     """Compare the first file with each of the others."""
     model, (first, *others) = _model(args), _distinct([args.first, *args.others])
     limit = model.threshold(args.prior, args.cost_miss, args.cost_fa)
-    enrolled = model.listen(first)
-    verdicts = [(other, model.compare(enrolled, model.listen(other), limit)) for other in others]
+    enrolled = model.listen(first, args.channel)
+    verdicts = [(other, model.compare(enrolled, model.listen(other, args.channel), limit)) for other in others]
     lines = [f"{'same' if v.same else 'different'}: {first} and {other}: log-likelihood ratio {v.llr:+.2f}, "
              f"threshold {v.threshold:+.2f}" for other, v in verdicts]
     lines += _trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})
@@ -40,7 +40,7 @@ def verify(args: Namespace) -> Answer:
 def enroll(args: Namespace) -> Answer:
     database.check_name(args.name)  # before any work
     model = _model(args)
-    found = [model.listen(wav) for wav in _distinct(args.wavs)]
+    found = [model.listen(wav, args.channel) for wav in _distinct(args.wavs)]
     speaker = database.enroll(args.database, model, args.name, found)
     trusts = {wav: recording.trust for wav, recording in zip(args.wavs, found, strict=True)}
     return Answer("\n".join([f"{speaker.name}: {_amount(speaker)}", *_trust_lines(trusts)]),
@@ -72,7 +72,7 @@ def identify(args: Namespace) -> Answer:
     limit, people = model.threshold(args.prior, args.cost_miss, args.cost_fa), database.recordings(args.database, model)
     if not people:
         raise UserError(f"{args.database}: nobody is enrolled")
-    heard = model.listen(args.wav)
+    heard = model.listen(args.wav, args.channel)
     ranked = sorted(zip(people, model.llr([*people.values()], heard).tolist(), strict=True), key=lambda pair: -pair[1])
     best, llr = ranked[0]
     answer = best if llr >= limit else None
@@ -92,7 +92,7 @@ def embed(args: Namespace) -> Answer:
     found: dict[int, np.ndarray] = {}  # by position in wavs
     failures: dict[int, str] = {}
     with tqdm(total=len(wavs), unit="file", dynamic_ncols=True, disable=len(wavs) == 1) as bar:
-        for i, result in bulk.embed_all(model, wavs, args.any_sound):
+        for i, result in bulk.embed_all(model, wavs, args.any_sound, args.channel):
             if isinstance(result, UserError):
                 failures[i] = str(result)
             else:

@@ -7,7 +7,7 @@ import numpy as np
 import soxr
 
 from deepspeaker.audio.commands import MOST_PIPED
-from deepspeaker.audio.content import Content, is_command
+from deepspeaker.audio.content import Content, content_of, is_command, place_in_archive
 from deepspeaker.audio.decoding import refuse_loud
 from deepspeaker.audio.reading import Audio, decode, header_of
 from deepspeaker.errors import UserError
@@ -32,7 +32,8 @@ def read_file(path: str | os.PathLike[str], rate: int, channel: int | None = Non
 
 
 def _content(name: str) -> Content:
-    """What a file has in it, or what comes from standard input. UserError for nothing, and for a command."""
+    """What a file or an archive has in it, or what comes from standard input. UserError for nothing, and for commands.
+    """
     if name == STDIN:
         given = sys.stdin.buffer.read(MOST_PIPED + 1) if sys.stdin else b""
         if not given:
@@ -40,15 +41,13 @@ def _content(name: str) -> Content:
         if len(given) > MOST_PIPED:
             raise UserError(f"standard input has more than {MOST_PIPED} bytes: give a file instead")
         return Content("standard input", given)
-    if not os.path.exists(name):
-        raise UserError(f"{name}: no such file")
-    if not os.path.isfile(name):
-        raise UserError(f"{name}: not a file")
     if is_command(name):
         raise UserError(f"{name}: expected a sound file, or '-' for standard input; commands are not run")
-    if not os.path.getsize(name):
-        raise UserError(f"{name} is empty")
-    return Content(name, name)
+    if not os.path.exists(name) and not place_in_archive(name):
+        raise UserError(f"{name}: no such file")
+    if os.path.exists(name) and not os.path.isfile(name):
+        raise UserError(f"{name}: not a file")
+    return content_of(name)
 
 
 def as_samples(samples: np.ndarray, found: int, rate: int) -> np.ndarray:
