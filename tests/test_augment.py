@@ -14,7 +14,14 @@ from deepspeaker.audio import read_audio
 from deepspeaker.audio.augment import augment
 from deepspeaker.audio.simulated_rooms import simulate_rooms
 from deepspeaker.config import load_config
-from deepspeaker.corpus.augmented_copies import copy_names, noisy_copy, remove_copies, reverberant_copy, speed_copy
+from deepspeaker.corpus.augmented_copies import (
+    copy_names,
+    noisy_copy,
+    remove_copies,
+    reverberant_copy,
+    sound_files,
+    speed_copy,
+)
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
@@ -145,6 +152,17 @@ def test_copies_with_other_sound(data_dir, conf, sounds, tmp_path):
     assert first == compressed(tmp_path / "noise-again", config, tmp_path / "y", jobs=3)
     other = compressed(tmp_path / "noise-other", config, tmp_path / "z", jobs=1)
     assert first.keys() == other.keys() and first != other
+
+
+def test_sounds_behind_links_are_found(data_dir, sounds, tmp_path):
+    """A MUSAN of links, one of which leads back up."""
+    musan = tmp_path / "linked"
+    musan.mkdir()
+    (musan / "noise").symlink_to(sounds[0] / "noise")
+    (sounds[0] / "noise" / "up").symlink_to(sounds[0] / "noise")
+    found = sound_files(musan / "noise", "noise")
+    assert found == [musan / "noise/free-sound/n1.wav", musan / "noise/free-sound/n2.wav"]
+    assert noisy_copy(data_dir(), tmp_path / "noisy", "noise", musan, 0) == 16
 
 
 def test_copy_of_a_test_set_keeps_its_trials(data_dir, sounds, tmp_path):

@@ -32,6 +32,17 @@ def test_folder_takes_any_name_any_depth_and_any_kind(tmp_path):
     assert read_table(tmp_path / "data/train/utt2spk")["Jean_Luc_O_Neil-a_b-c.d"] == "Jean_Luc_O_Neil"
 
 
+def test_folder_takes_or_counts_every_kind(tmp_path):
+    root = lay_out(tmp_path / "db", *of_speakers(FEW), "a/1.webm", "a/2.opus", "a/3.AIFF", "a/4.sph", "a/5.aac",
+                   "a/6.txt", "a/7.TXT", "a/8.exe", "a/README", "a/.hidden")
+    (root / "a/deep").mkdir()
+    (root / "a/deep/round").symlink_to(root / "a")
+    said = prepare("folder", root, tmp_path / "data")
+    wav = {**read_table(tmp_path / "data/train/wav.scp"), **read_table(tmp_path / "data/test/wav.scp")}
+    assert {name for name in wav if name.startswith("a-")} == {f"a-{n}" for n in range(1, 6)}
+    assert f"4 files of {root} do not end like sound files and are left out: 2 .txt, 1 .exe, 1 README" in said
+
+
 def test_folders_without_audio_are_passed_over_and_said(tmp_path):
     root = lay_out(tmp_path / "db", *of_speakers(FEW), "docs/a.txt")
     said = prepare("folder", root, tmp_path / "data")

@@ -116,6 +116,9 @@ def test_segments_and_channels(tmp_path, directory, conf):
     config = load_config(conf()).features
     run_all(folder, config, tmp_path / "a")
     found = stored(folder)
+    (folder / "segments").write_text("u-a rec-a 0.5 1.5 0\nu-b rec-a 1.0 -1 1\n")  # before the recording's channel
+    run_all(folder, config, tmp_path / "c")
+    assert stored(folder) == found
     (folder / "segments").unlink()
     (folder / "reco2file_and_channel").unlink()
     (folder / "wav.scp").write_text(f"u-a {tmp_path}/l.wav\nu-b {tmp_path}/r.wav\n")

@@ -62,3 +62,11 @@ def test_hours_of_recordings(tmp_path):
     assert hours_of(tmp_path) == pytest.approx(300 * 1 / 3600)  # every third is looked at
     (tmp_path / "wav.scp").write_text("a cat x |\n")
     assert hours_of(tmp_path) == 0
+
+
+def test_commands_alone_are_no_estimate(hour, tmp_path):
+    (tmp_path / "wav.scp").write_text("a cat x |\n")
+    assert check_space(FULL, {"all": tmp_path}, tmp_path).startswith(
+        f"How many frames to expect is not known, for {tmp_path} has only commands; ")
+    assert f" MB, without {tmp_path}, which has only commands; " in check_space(
+        FULL, {"all": tmp_path, "hour": hour}, tmp_path)

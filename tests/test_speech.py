@@ -35,7 +35,9 @@ def test_judgement_of_a_recording():
     ({}, []), ({"speech": 2.0}, []), ({"speech": 1.9}, ["only 1.9 s"]), ({"clipped": 0.001}, []),
     ({"clipped": 0.0011}, ["0.1 % of the samples are clipped"]), ({"level": -45.0}, []),
     ({"level": -45.1}, ["quiet: -45 dB"]), ({"speech": 0.6, "clipped": 0.25, "level": -50.0},
-                                            ["only 0.6 s", "25.0 % of", "quiet: -50 dB"])])
+                                            ["only 0.6 s", "25.0 % of", "quiet: -50 dB"]),
+    ({"rate": 8000, "upsampled": True}, ["a sampling rate of 8000 Hz, lower than the model's: nothing lies above"]),
+    ({"rate": 44100}, []), ({"mixed": 2}, ["2 different channels were mixed"])])
 def test_warnings(changes, words):
     warnings = Trust(seconds=4.0, speech=3.0, level=-20.0, clipped=0.0)._replace(**changes).warnings
     assert len(warnings) == len(words) and all(word in text for word, text in zip(words, warnings, strict=True))

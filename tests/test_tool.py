@@ -19,6 +19,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from conftest import RATE, ROOT, environment, noise, write_wav
 from tools import model_file, voice
@@ -86,6 +87,43 @@ def test_warnings_of_what_is_short_clipped_or_quiet(tool, place):
     _, found, _ = tool("verify", "model.pt", "a.wav", "short.wav", "clipped.wav", "quiet.wav")
     for verdict, word in zip(found["verdicts"], ("of speech", "clipped", "quiet"), strict=True):
         assert any(word in warning for warning in verdict["trust"]["warnings"])
+
+
+def test_what_was_done_to_the_sound_is_told(tool, place, capsys):
+    """A call with another speaker on each channel, the same on both, and telephone speech on a model of 16 kHz."""
+    call = [np.stack(pair, 1) for pair in ((voice(1), voice(2)), (voice(1), voice(1)))]
+    for name, samples in zip(("call", "both"), call, strict=True):
+        write_wav(place / f"{name}.wav", samples)
+    soundfile.write(place / "phone.wav", soxr.resample(voice(1), RATE, 8000), 8000)
+    _, found, _ = tool("verify", "model.pt", "a.wav", "call.wav", "both.wav", "phone.wav")
+    mixed, alike, phone = (verdict["trust"] for verdict in found["verdicts"])
+    assert mixed["mixed"] == 2 and "2 different channels were mixed" in mixed["warnings"][0]
+    assert not alike["warnings"] and (alike["mixed"], alike["rate"], alike["upsampled"]) == (0, RATE, False)
+    assert (phone["rate"], phone["upsampled"]) == (8000, True) and "8000 Hz" in phone["warnings"][0]
+    main(["verify", "model.pt", "a.wav", "phone.wav"])
+    assert "    warning: a sampling rate of 8000 Hz, lower than the model's" in capsys.readouterr().out
+
+
+def test_one_channel_of_several(tool, place):
+    write_wav(place / "call.wav", np.stack([voice(1), voice(2)], 1))
+    alone = {name: tool("verify", "model.pt", "a.wav", name)[1]["verdicts"][0] for name in ("a.wav", "b.wav")}
+    for channel, name in ((0, "a.wav"), (1, "b.wav")):
+        _, found, _ = tool("verify", "model.pt", "a.wav", "call.wav", "--channel", channel)
+        assert found["verdicts"][0]["score"] == pytest.approx(alone[name]["score"], abs=1e-6)
+        assert not found["verdicts"][0]["trust"]["warnings"]
+        tool("enroll", "model.pt", "channels.db", f"speaker {channel}", "call.wav", "--channel", channel)
+        tool("embed", "model.pt", "call.wav", name, "--channel", channel, "-o", "both.npy")
+        np.testing.assert_allclose(*np.load(place / "both.npy"), atol=1e-6)
+    assert tool("identify", "model.pt", "channels.db", "b.wav")[1]["best"][0]["name"] == "speaker 1"
+    assert tool("identify", "model.pt", "channels.db", "call.wav", "--channel", 0)[1]["best"][0]["name"] == "speaker 0"
+    status, found, _ = tool("verify", "model.pt", "a.wav", "call.wav", "--channel", 2)
+    assert status == 2 and "channel 2 was asked for of call.wav, which has channels 0 to 1" in found["error"]
+
+
+def test_a_reader_that_leaves_early_does_not_change_the_status(place):
+    command = f"{sys.executable} -u -m deepspeaker verify model.pt a.wav a.flac 2>&1 | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["0"]
 
 
 def aac(path, samples):
@@ -177,7 +215,8 @@ BAD = {"silence.wav": "no speech found in 3.0 s: silence", "short.wav": "0.2 s o
        "noise.wav": "no speech found", "music.wav": "no speech found", "hours.wav": "120 minutes long",
        "loud.wav": "expected samples within -1..1", "text.wav": "not audio",
        "nowhere.wav": "no such file", "../nowhere.wav": "no such file",
-       "it's \"😀\".wav": "no such file", ".": "not a file", "empty.wav": "is empty", "touch ran |": "no such file"}
+       "it's \"😀\".wav": "no such file", ".": "not a file", "empty.wav": "is empty",
+       "touch ran |": "commands are not run"}
 
 
 @pytest.fixture
@@ -350,7 +389,7 @@ def test_files_are_embedded_a_few_at_once_the_largest_first(tmp_path):
         with open(file, "wb") as made:
             made.truncate(size)
 
-    def embed_files(paths, any_sound):
+    def embed_files(paths, any_sound, channel):
         seen.append(([sizes[files.index(path)] for path in paths], any_sound))
         return [f"of {path}" for path in paths]
 
@@ -435,7 +474,7 @@ def test_embed_takes_either_files_or_one_list(tool):
 
 def test_a_long_list(place, tmp_path, monkeypatch):
     """100,000 utterances, of which every second fails."""
-    def embed_files(paths, any_sound):
+    def embed_files(paths, any_sound, channel):
         return [UserError(f"{path}: odd") if int(path) % 2 else np.full(2, float(path), np.float32) for path in paths]
 
     monkeypatch.setattr(commands, "load", lambda *_: SimpleNamespace(embed_files=embed_files))
@@ -469,10 +508,10 @@ def test_json_may_be_abbreviated(tool, capsys):
 def test_embed_loses_no_file_to_another(tool, place, monkeypatch):
     read = deepspeaker.inference.model.read_file
 
-    def fail(path, rate):
+    def fail(path, rate, channel):
         if path == "b.wav":
             raise TypeError("something that nobody thought of")
-        return read(path, rate)
+        return read(path, rate, channel)
 
     monkeypatch.setattr(deepspeaker.inference.model, "read_file", fail)
     status, found, error = tool("embed", "model.pt", "a.wav", "b.wav", "-o", "most.npy")

@@ -85,7 +85,7 @@ def _chunk(file: BinaryIO, size: int, begin: bytes, kind: Chunked) -> tuple[int,
 
 def _sphere(begin: bytes, size: int) -> tuple[int, int]:
     """As _chunk, of SPHERE. One whose samples are compressed states nothing about its bytes."""
-    numbers = {key: int(value) for key, value in re.findall(rb"(\w+) -i ([0-9]{1,15})", begin)}
+    numbers = {key: int(value) for key, value in re.findall(rb"(\w+) -(?:i|s[0-9]+) ([0-9]{1,15})\s", begin)}
     coding = re.search(rb"sample_coding -s[0-9]+ (\S+)", begin)
     if coding and b"," in coding[1]:
         return 0, 0

@@ -22,8 +22,6 @@ STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds whose stated length is true -> s
 # Kinds in which timestamps grow from beginning to end, also where files were joined, so that seeking finds a time:
 ONE_CLOCK = ("aac", "aiff", "amr", "au", "caf", "flac", "matroska", "mov", "mp3", "nistsphere", "w64", "wav")
 BEGINNING = 3  # frames
-# In the first frame of AAC the decoder only fades in. M4A says that this frame does not count; these do not:
-FADING, BARE = ("aac", "aac_latm"), ("aac", "latm", "loas", "mpegts")
 PREROLL = 1.0  # seconds decoded before a segment: a codec's first frames may not be exact
 LEAST_HOLE, MOST_HOLE = 0.1, 60.0  # seconds without samples: less is rounding, more is a clock that was set anew
 
@@ -53,12 +51,15 @@ class Clock:
 def read_header(content: Content) -> Header:
     """A sound file's header; of its sound, only the beginning is decoded. Raises UserError, Truncated if it was cut."""
     with opened(content) as sound:
-        begin = _beginning(sound, sound.frames())
+        frames = sound.frames()
+        begin = _beginning(sound, frames)
         rate, origin = begin[0].sample_rate, _origin(begin)
         clock = Clock(sum(frame.samples for frame in begin) / rate, origin)
         if sound.kind == INDEXED and sound.stated:
             clock.now = max(clock.now, sound.stated - PREROLL)
             sound.seek((origin or 0.0) + clock.now)
+        if sound.kind == "flac":  # which libsndfile could not read to the end
+            clock.now += sum(frame.samples / frame.sample_rate for frame in frames)
         for packet in sound.packets():
             length = float((packet.duration or 0) * sound.stream.time_base)
             clock.now = max(clock.now, clock.time(stamp(packet)) + (length if length < MOST_HOLE else 0))
@@ -143,9 +144,8 @@ def _blocks(frames: Iterable[AudioFrame], clock: Clock, until: float) -> Iterato
 
 
 def _beginning(sound: Opened, frames: Iterator[AudioFrame]) -> list[AudioFrame]:
-    """The first few frames that count. Raises UserError if there are none."""
-    skipped = 1 if sound.stream.codec_context.name in FADING and sound.kind in BARE else 0
-    begin = list(islice(frames, skipped, skipped + BEGINNING))
+    """The first few frames. Raises UserError if there are none."""
+    begin = list(islice(frames, BEGINNING))
     if not begin:
         raise UserError(f"no samples in {sound.content.name}")
     return begin

@@ -18,6 +18,7 @@ DEMUXERS = ("aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,dts,dtshd,eac3,
             "matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,ogg,pvf,rm,rso,sln,sox,spdif,tak,truehd,tta,voc,w64,"
             "wav,wsd,wv,xwma")  # not playlists and the like, which open other files
 JOINABLE = ("mp3", "aac", "ac3", "eac3", "mpegts")  # kinds that may end anywhere, even within a packet
+FADING = ("aac", "aac_latm")  # codecs in whose first frame the decoder only fades in
 MP3_FRAME, MP3_TAGS = b"\xff", (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how the parts of an MP3 file begin
 
 
@@ -44,9 +45,10 @@ class Opened:
         self.container.seek(int(stamp / self.stream.time_base), stream=self.stream)
 
     def frames(self) -> Iterator[AudioFrame]:
-        """Decoded frames from here on. Raises UserError for packets that cannot be decoded, Truncated if the file ends
-        with them and it is not of a kind that may end anywhere."""
-        damage = None
+        """Decoded frames from here on, without one that only fades in. Raises UserError for packets that cannot be
+        decoded, Truncated if the file ends with them and it is not of a kind that may end anywhere."""
+        damage, first = None, True
+        fading = self.stream.codec_context.name in FADING
         for packet in self.packets(flush=True):
             try:
                 frames = packet.decode()
@@ -57,7 +59,9 @@ class Opened:
                 raise damage
             for frame in frames:
                 check_rate(frame.sample_rate, self.content.name)
-                yield frame
+                if not (first and fading and frame.pts == packet.pts):  # else FFmpeg has dropped what does not count
+                    yield frame
+            first = False
         if damage and self.kind not in JOINABLE:
             raise Truncated(f"{self.content.name} is truncated: its last packets cannot be decoded") from damage
 

@@ -5,6 +5,7 @@ as a whole. Decided here: which decoder reads a file, by its content; how channe
 libsndfile decodes the kinds whose lengths it knows (sndfile.py), FFmpeg's libraries the rest (ffmpeg.py).
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -19,6 +20,8 @@ from deepspeaker.audio.content import Content, content_of
 from deepspeaker.audio.cut_short import refuse_cut_short
 from deepspeaker.audio.decoding import Header, refuse_loud, unreadable
 from deepspeaker.errors import UserError
+
+ALIKE = 1e-3  # largest difference of channels that hold the same sound, which lossy formats change a little
 
 
 class Audio(NamedTuple):
@@ -83,12 +86,12 @@ def seconds(entry: str) -> float:
         return float(sum(len(block) / rate for block, rate in decoder.decode(content, 0.0, None)))
 
 
-def probe(entry: str) -> Header:
+def probe(entry: str | os.PathLike[str]) -> Header:
     """The header of an entry that is no command. Raises UserError for what is no audio, Truncated if it was cut short.
 
     Quick: of compressed files the packets are counted, and only a few are decoded.
     """
-    return header_of(content_of(entry))
+    return header_of(content_of(os.fspath(entry)))
 
 
 def header_of(content: Content) -> Header:
@@ -119,7 +122,7 @@ def _one_channel(block: np.ndarray, channel: int | None, name: str) -> tuple[np.
     if channels == 1:
         return block[:, 0], "", 0
     if channel is None:
-        alike = (block == block[:, :1]).all()
+        alike = np.abs(block - block[:, :1]).max() < ALIKE
         return block.mean(axis=1, dtype=np.float32), f"{channels} channels mixed", 0 if alike else channels
     if channel >= channels:
         raise UserError(f"channel {channel} was asked for of {name}, which has channels 0 to {channels - 1}")

@@ -67,7 +67,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _print(text: str) -> None:
-    """Print to standard output, at once. Whoever reads may leave before the end, as `head` does."""
+    """Print to standard output, if it is open, at once. Whoever reads may leave before the end, as `head` does."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

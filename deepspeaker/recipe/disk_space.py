@@ -33,7 +33,9 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
         raise UserError(f"{ark_dir}: the features need about {_size(needed)}, the disk has {_size(free)} left: make "
                         "room, or choose another --dir")
     unknown = ", ".join(str(directory) for directory in sorted(hours) if not hours[directory])
-    without = f", not counting {unknown}, where only commands are: how much they give is not known" if unknown else ""
+    if not frames:
+        return f"How many frames to expect is not known, for {unknown} has only commands; {_size(free)} are free"
+    without = f", without {unknown}, which has only commands" if unknown else ""
     return f"Expect about {_number(frames)} frames in {_size(needed)}{without}; {_size(free)} are free"
 
 
