@@ -47,9 +47,10 @@ class Opened:
     def frames(self) -> Iterator[AudioFrame]:
         """Decoded frames from here on, without one that only fades in. Raises UserError for packets that cannot be
         decoded, Truncated if the file ends with them and it is not of a kind that may end anywhere."""
-        damage, first = None, True
-        fading = self.stream.codec_context.name in FADING
+        damage, begin = None, None
         for packet in self.packets(flush=True):
+            if begin is None and self.stream.codec_context.name in FADING:
+                begin = packet.pts
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -59,9 +60,8 @@ class Opened:
                 raise damage
             for frame in frames:
                 check_rate(frame.sample_rate, self.content.name)
-                if not (first and fading and frame.pts == packet.pts):  # else FFmpeg has dropped what does not count
+                if begin is None or frame.pts != begin:  # FFmpeg drops it itself where the file says so
                     yield frame
-            first = False
         if damage and self.kind not in JOINABLE:
             raise Truncated(f"{self.content.name} is truncated: its last packets cannot be decoded") from damage
 
