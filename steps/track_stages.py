@@ -86,7 +86,7 @@ def check(recipe: Recipe, args: argparse.Namespace) -> None:
         load_config(args.conf)
     if args.stage == 1:  # it makes the data
         return
-    sizes = [*early.sizes(recipe, args.stage, args.last)]
+    sizes = [*early.sizes(recipe, args.stage, args.last, args.force)]
     faults = [f"{args.conf}: {'; '.join(sizes)}"] if sizes else []
     if args.action == "begin":
         faults += early.trials(recipe, args.stage, args.last)

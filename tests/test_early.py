@@ -71,7 +71,7 @@ def recipe(folder: Path, counts: list[int], changes: dict | None = None, **optio
                   "cosine", "")._replace(**options)
 
 
-def test_only_stages_that_run_matter(tmp_path):
+def test_only_stages_that_run_matter(tmp_path, monkeypatch):
     made = recipe(tmp_path, [4] * 3, {"triplet.speakers": 5}, backends="asnorm", learnt_from="train")
     softmax, triplet = (f"[{phase}] speakers = {count}, but 3 of the 3 training speakers have {fewest} or more "
                         "utterances: lower it, or train on more speakers" for phase, count, fewest in (
@@ -81,6 +81,8 @@ def test_only_stages_that_run_matter(tmp_path):
     made = recipe(tmp_path, [4] * 2, backends="asnorm", learnt_from="train")
     assert [len([*early.sizes(made, *stages)]) for stages in ((2, 7), (5, 7), (6, 6), (2, 5), (7, 7))] == [
         3, 1, 1, 2, 0]
+    monkeypatch.setattr(early, "why", lambda part, strict: None if part.name == "4" else "due")
+    assert [len([*early.sizes(made, 2, 5, force)]) for force in (False, True)] == [1, 2]
     (tmp_path / "data/train/utt2spk").unlink()
     assert [*early.sizes(made, 2, 7)] == []
 
@@ -114,17 +116,17 @@ def test_lists_of_dev_and_of_the_sets_that_are_scored(tmp_path):
     for name in ("dev", "test_a", "test_b", "test_empty"):
         (tmp_path / "data" / name).mkdir()
         (tmp_path / "data" / name / "utt2spk").write_text("a-1-1 a\na-1-2 a\nb-1-1 b\n")
-        (tmp_path / "data" / name / "trials").write_text("1 a/1/1.wav a/1/2.wav\n0 a/1/1.wav b/1/1.wav\n")
+        (tmp_path / "data" / name / "trials").write_text("a-1-1 a-1-2 target\na-1-1 b-1-1 nontarget\n")
     assert [*early.trials(made, 2, 7)] == []
     (tmp_path / "data/dev/trials").rename(tmp_path / "data/dev/trials_other")
-    (tmp_path / "data/test_a/trials").write_text("1 a-1-1 c/1/2.wav\n0 a-1-1 c/1/3.wav\n0 a-1-1 a-1-2\n")
-    (tmp_path / "data/test_b/trials_E").write_text("1 a-1-1 a-1-2\n")
+    (tmp_path / "data/test_a/trials").write_text("a-1-1 c2 target\na-1-1 c3 nontarget\na-1-1 a-1-2 nontarget\n")
+    (tmp_path / "data/test_b/trials_E").write_text("a-1-1 a-1-2 target\n")
     (tmp_path / "data/test_empty/trials").unlink()
     dev, unknown, label, empty = early.trials(made, 2, 7)
     assert dev.startswith(f"{tmp_path}/data/dev: no trials: make them, ")
     assert unknown.startswith(
-        f"{tmp_path}/data/test_a: 2 trials that name an id the data directory does not have (trials:1: a-1-1 c/1/2.wav"
-        ": no c/1/2.wav, trials:2: a-1-1 c/1/3.wav: no c/1/3.wav): remove them")
+        f"{tmp_path}/data/test_a: 2 trials that name an id the data directory does not have (trials:1: a-1-1 c2: no "
+        "c2, trials:2: a-1-1 c3: no c3): remove them")
     assert "1 trials whose label contradicts utt2spk (trials:3: a-1-1 a-1-2 nontarget: of a and a)" in unknown
     assert "test_b: 1 lists whose trials are all target, or all nontarget (trials_E: 1, all target): " in label
     assert empty.startswith(f"{tmp_path}/data/test_empty: no trials")
@@ -132,22 +134,22 @@ def test_lists_of_dev_and_of_the_sets_that_are_scored(tmp_path):
         1, 1, 4, 0, 0]
 
 
-def test_evaluate_takes_lists_as_voxceleb_has_them(call, data_dir, tmp_path):
-    """And says which ids are unknown before it makes features."""
+def test_evaluate_looks_at_the_trials_first(call, data_dir, tmp_path):
+    """A list in VoxCeleb's form and one of unknown ids are told before features are made."""
     model, test = model_file(tmp_path / "model.pt"), data_dir("test", speakers=3, utterances=2)
-    kaldi = [line.split() for line in (test / "trials").open()]
-    lines = [f"{int(label == 'target')} {a.replace('-', '/')}.wav {b.replace('-', '/')}.wav\n" for a, b, label in kaldi]
-    (test / "trials").write_text("".join([*lines, lines[0]]).replace("u01", "u09"))
+    good = (test / "trials").read_text()
+    first, second, _ = good.split()[:3]
     words = [ROOT / "steps/evaluate.sh", "--nj", 1, model, test, tmp_path / "results"]
-    done = call(*words)
-    assert done.returncode == 1 and "trials:1: s00-u00 s00/u09.wav: no s00/u09.wav" in done.stdout
-    assert not (tmp_path / "results/fbank").exists()
-    (test / "trials").write_text("".join([*lines, lines[0]]))
-    done = call(*words)
-    assert done.returncode == 0, done.stderr
+    for text, message in ((f"1 {first} {second}\n", "VoxCeleb's form: give ids of utt2spk instead of paths, .*awk '"),
+                          (good.replace("u01", "u09"), "trials:1: s00-u00 s00-u09: no s00-u09")):
+        (test / "trials").write_text(text)
+        done = call(*words)
+        assert done.returncode == 1 and re.search(message, done.stdout), done.stdout
+        assert not (tmp_path / "results/fbank").exists() and not (tmp_path / "results/embeddings").exists()
+    (test / "trials").write_text(good)
+    assert call(*words).returncode == 0
     metrics = json.loads((tmp_path / "results/metrics.json").read_text())
     assert (metrics["n_target"], metrics["n_nontarget"]) == (3, 12)
-    assert [line.split()[:2] for line in (tmp_path / "results/scores").open()] == [trial[:2] for trial in kaldi]
 
 
 def assert_named(done: subprocess.CompletedProcess, stage: int, program: str, message: str, in_log: bool) -> None:

@@ -67,6 +67,6 @@ def test_hours_of_recordings(tmp_path):
 def test_commands_alone_are_no_estimate(hour, tmp_path):
     (tmp_path / "wav.scp").write_text("a cat x |\n")
     assert check_space(FULL, {"all": tmp_path}, tmp_path).startswith(
-        f"How many frames to expect is not known: {tmp_path} has no file with a length; ")
-    assert f" MB, without {tmp_path}, which has no file with a length; " in check_space(
+        f"How many frames to expect is not known before {tmp_path} is read; ")
+    assert f" MB, and those of {tmp_path}, whose lengths are not known before it is read; " in check_space(
         FULL, {"all": tmp_path, "hour": hour}, tmp_path)

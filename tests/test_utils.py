@@ -994,7 +994,7 @@ def test_a_channel_that_is_none():
     write("d/segments", read("d/segments").replace("0.5\n", "0.5 left\n", 1))
     for command in ("fix_data_dir.sh d", "get_utt2dur.sh d", "subset_data_dir.sh d 9 e", "split_data.sh d 2"):
         err = tool(*command.split(), fails=True)[1]
-        assert "d/segments:1: expected a channel (0, 1, A or B) as field 5, found 'left'" in err
+        assert "d/segments:1: expected a channel (0, 1, ... or A, B) as field 5, found 'left'" in err
 
 
 def test_durations_name_what_fails():

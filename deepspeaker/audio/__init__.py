@@ -22,8 +22,7 @@ __all__ = ["SAMPLE_RATE", "Audio", "probe", "read_audio"]
 
 EXTENSIONS = (  # of sound files, for whoever looks for some; of two kinds of one file, the earlier is taken
     ".wav", ".flac", ".sph", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".wv", ".tta", ".ape",
-    ".ogg", ".oga", ".opus", ".spx", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".mka", ".mkv", ".wma", ".amr", ".3gp",
-    ".mp2", ".ac3", ".mov", ".avi", ".flv", ".ts", ".mpg")
+    ".ogg", ".oga", ".opus", ".spx", ".mp3", ".m4a", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".mp2", ".ac3")
 SAMPLE_RATE = 16000  # Hz, of the corpora this is made for; another rate is converted to what the features ask for
 
 

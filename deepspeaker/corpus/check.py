@@ -71,7 +71,7 @@ def note_recordings(directory: Path, lists: Lists, checked: Mapping[str, Checked
 def note_utterances(directory: Path, lists: Lists, checked: Mapping[str, Checked], findings: Findings) -> None:
     """Note utterances that are too short or lie outside their recording, and whether too many cannot be used."""
     unusable = 0
-    for utterance, (recording, start, end, _) in lists.segments.items():
+    for utterance, (recording, start, end, channel) in lists.segments.items():
         found = checked.get(lists.wav.get(recording, ""))
         if found is None:  # a command, or no such recording
             continue
@@ -82,6 +82,9 @@ def note_utterances(directory: Path, lists: Lists, checked: Mapping[str, Checked
         where = f"{utterance}: {lists.wav[recording]}"
         if start > length or (end or 0) > length + OVERHANG:
             findings.add(directory, "bad_segment", f"{where}: {start}..{end} s of {length:.3f} s")
+        elif 1 < found.header.channels <= (channel or 0):
+            findings.add(directory, "bad_segment", f"{where}: channel {channel} of {found.header.channels}, counted "
+                                                   "from 0")
         elif (used := min(end or length, length) - start) < FRAME_LENGTH:
             findings.add(directory, "too_short", f"{where}: {used:.4f} s")
         else:

@@ -30,7 +30,8 @@ KINDS = {
     "missing": Kind(False, "sound files that are not there", LEFT_OUT),
     "unreadable": Kind(False, "sound files that cannot be read", LEFT_OUT),
     "truncated": Kind(False, "sound files that were cut short", f"copy them again; {LEFT_OUT}"),
-    "bad_segment": Kind(False, f"segments that end more than {OVERHANG} s beyond their recording, or start there",
+    "bad_segment": Kind(False, f"segments that end more than {OVERHANG} s beyond their recording, or start there, or "
+                        "name a channel that it does not have",
                         f"correct segments; {LEFT_OUT}"),
     "too_short": Kind(False, f"utterances shorter than one frame ({FRAME_LENGTH} s)", LEFT_OUT),
     "too_many_unusable": Kind(True, f"more than {100 * MAX_UNUSABLE_SHARE:.0f} % of the utterances are unusable",

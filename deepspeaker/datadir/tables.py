@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from deepspeaker.atomic import atomic
+from deepspeaker.datadir import channel_number
 from deepspeaker.errors import UserError
 
 BOM = b"\xef\xbb\xbf"
@@ -109,13 +110,18 @@ def segment_rows(lines: Iterable[bytes], path: str | os.PathLike[str]) -> list[l
             line = shown(b" ".join(row))
             raise UserError(f"{path}:{number}: expected 4 fields, or 5 with a channel, found {len(row)}: {line!r}")
         if len(row) == 5 and not is_channel(row[4]):
-            raise UserError(f"{path}:{number}: expected a channel (0, 1, A or B) as field 5, found {shown(row[4])!r}")
+            raise UserError(f"{path}:{number}: expected a channel (0, 1, ... or A, B) as field 5, found "
+                            f"{shown(row[4])!r}")
     return rows
 
 
 def is_channel(text: bytes) -> bool:
-    """Whether a channel is named: by its number from 0, as Kaldi's extract-segments does, or as A or B."""
-    return text.isdigit() or text in (b"A", b"B")
+    """Whether a channel is named, as channel_number understands it."""
+    try:
+        channel_number(shown(text))
+    except ValueError:
+        return False
+    return True
 
 
 def require_values(lines: Iterable[bytes], path: str | os.PathLike[str]) -> None:

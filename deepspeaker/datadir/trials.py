@@ -16,7 +16,7 @@ from deepspeaker.errors import UserError, examples
 
 TARGET, NONTARGET = "target", "nontarget"
 VOXCELEB = ("1 ", "0 ")  # how lines begin in VoxCeleb's lists, '1|0 id1 id2'
-CONVERT = (", VoxCeleb's form: move the list away and convert it with "
+CONVERT = (", VoxCeleb's form: give ids of utt2spk instead of paths, move the list away, and convert it with "
            f"""awk '{{print $2, $3, $1 ? "{TARGET}" : "{NONTARGET}"}}' LIST >trials""")
 
 
@@ -64,7 +64,7 @@ def read_trial_list(path: str | os.PathLike[str]) -> TrialList:
     if strange := [number for number, name in enumerate(labels.ids) if name not in (TARGET, NONTARGET)]:
         line = int(np.argmax(label == strange[0]))
         found = f"{first.ids[i[line]]} {second.ids[j[line]]} {labels.ids[strange[0]]}"
-        convert = CONVERT if found.startswith(VOXCELEB) else ""
+        convert = CONVERT if line == 0 and found.startswith(VOXCELEB) else ""
         raise UserError(f"{path}:{line + 1}: expected '{expected}', found {found!r}{convert}")
     trials = TrialList(first.ids, second.ids, i, j, np.array([name == TARGET for name in labels.ids])[label])
     _refuse_repeated(path, trials)

@@ -47,11 +47,13 @@ def _rows(path: str, most: int) -> list[tuple[str, list[str]]]:
     found = []
     for number, line in enumerate(split_lines(content), 1):
         try:
-            row = [field.decode() for field in line.strip().split(None, most - 1)]
+            text = line.decode()
         except UnicodeDecodeError:
-            row = ["\0"]
-        if any("\0" in field for field in row):
-            raise UserError(f"{name}:{number}: not UTF-8 text: expected a list of sound files")
+            text = "\0"
+        if "\0" in text:
+            raise UserError(f"{name}:{number}: not UTF-8 text: expected a list of sound files; a sound file itself is "
+                            "given without --list or --scp")
+        row = text.strip().split(None, most - 1)
         if row:
             found.append((f"{name}:{number}", row))
     if not found:
@@ -63,7 +65,7 @@ def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
               channel: int | None = None) -> Iterator[tuple[int, np.ndarray | UserError]]:
     """(position in `files`, embedding (E,) or the file's error), in the order in which they are finished.
 
-    any_sound, channel: as in Model.embed_files. The commands that a wav.scp may have are not run.
+    any_sound, channel: as in Model.embed_files.
 
     One thread per core takes groups of files of similar size, the largest first, so that no thread is left with long
     files at the end.
@@ -71,10 +73,7 @@ def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
     workers = torch.get_num_threads()
     size = [os.path.getsize(file) if os.path.isfile(file) else 0 for file in files]
     groups: list[list[int]] = []
-    commands = [i for i, file in enumerate(files) if file.endswith("|") and not os.path.exists(file)]
-    yield from ((i, UserError(f"{files[i]}: no such file, and commands are not run: save what it prints in a file"))
-                for i in commands)
-    for i in sorted(set(range(len(files))) - set(commands), key=lambda i: (-size[i], i)):
+    for i in sorted(range(len(files)), key=lambda i: (-size[i], i)):
         if groups and len(groups[-1]) < GROUP_FILES and size[i] + sum(size[j] for j in groups[-1]) < GROUP_BYTES:
             groups[-1].append(i)
         else:

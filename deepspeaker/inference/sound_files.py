@@ -42,7 +42,8 @@ def _content(name: str) -> Content:
             raise UserError(f"standard input has more than {MOST_PIPED} bytes: give a file instead")
         return Content("standard input", given)
     if is_command(name):
-        raise UserError(f"{name}: expected a sound file, or '-' for standard input; commands are not run")
+        raise UserError(f"{name}: expected a sound file, or '-' for standard input; commands are not run: save what it "
+                        "prints in a file")
     if not os.path.exists(name) and not place_in_archive(name):
         raise UserError(f"{name}: no such file")
     if os.path.exists(name) and not os.path.isfile(name):

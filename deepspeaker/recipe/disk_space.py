@@ -34,8 +34,8 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
                         "room, or choose another --dir")
     unknown = ", ".join(str(directory) for directory in sorted(hours) if not hours[directory])
     if not frames:
-        return f"How many frames to expect is not known: {unknown} has no file with a length; {_size(free)} are free"
-    without = f", without {unknown}, which has no file with a length" if unknown else ""
+        return f"How many frames to expect is not known before {unknown} is read; {_size(free)} are free"
+    without = f", and those of {unknown}, whose lengths are not known before it is read" if unknown else ""
     return f"Expect about {_number(frames)} frames in {_size(needed)}{without}; {_size(free)} are free"
 
 

@@ -13,7 +13,8 @@ from deepspeaker.corpus.check import check_trial_lists
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError, examples
 from deepspeaker.recipe.phases import TRAINED
-from deepspeaker.recipe.stages import Recipe
+from deepspeaker.recipe.records import why
+from deepspeaker.recipe.stages import Recipe, parts
 from deepspeaker.scoring.asnorm import check_cohort
 from deepspeaker.scoring.backends import needed
 from deepspeaker.scoring.plda import check_counts
@@ -23,9 +24,11 @@ SCORED = 6  # stage
 PHASE_OF = dict(enumerate(TRAINED, 3))  # stage -> the phase that it trains
 
 
-def sizes(recipe: Recipe, first: int, last: int) -> Iterator[str]:
-    """Sentences about what in the configuration, which is good, the training set is too small for."""
-    phases = [phase for stage, phase in PHASE_OF.items() if first <= stage <= last]
+def sizes(recipe: Recipe, first: int, last: int, force: bool = False) -> Iterator[str]:
+    """Sentences about what in the configuration, which is good, the training set is too small for. force: a phase that
+    is up to date will be trained again, too."""
+    phases = [phase for stage, phase in PHASE_OF.items() if first <= stage <= last
+              and (force or any(why(part, strict=False) for part in parts(recipe, stage)))]
     learnt = recipe.learnt_from and first <= SCORED <= last
     if not (phases or learnt) or not (recipe.data / "train/utt2spk").exists():
         return

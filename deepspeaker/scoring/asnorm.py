@@ -34,8 +34,9 @@ def asnorm(embeddings: np.ndarray, models: Models, *, cohort: np.ndarray, cohort
 def check_cohort(size: int, top: int) -> None:
     """UserError for a cohort of `size` embeddings that is too small."""
     if size < top or top < 2:
-        raise UserError(f"the cohort has {size} embeddings; the {top} most similar are asked for: set [scoring] "
-                        f"cohort_top between 2 and {size}, or take a larger cohort")
+        lower = f"set [scoring] cohort_top between 2 and {size}, or " if size >= 2 else ""
+        raise UserError(f"the cohort has {size} embeddings; the {top} most similar are asked for: {lower}take a larger "
+                        "cohort")
 
 
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:

@@ -117,6 +117,8 @@ def check_counts(transform: Literal["lda", "whiten"], dim: int, size: int, utter
     `dim`, or have no covariance within speakers that can be inverted: its rank is utterances - speakers at most."""
     what = f"PLDA after {transform}, of {size} dimensions, {utterances} utterances and {speakers} speakers"
     largest = min(size, speakers - 1) if transform == "lda" else size
+    if largest < 1:
+        raise UserError(f"{what}: needs at least 2 speakers")
     if not 1 <= dim <= largest:
         raise UserError(f"{what}: [scoring] plda_dim must lie in 1..{largest}, found {dim}")
     if utterances - speakers < (inverted := size if transform == "lda" else dim):
