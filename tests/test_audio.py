@@ -58,27 +58,21 @@ def test_m4a_through_pyav(tmp_path, monkeypatch):
 
 
 def test_segment_of_a_long_m4a_is_found_and_only_its_surroundings_are_decoded(tmp_path, monkeypatch):
-    av = pytest.importorskip("av")
     time = np.arange(40 * RATE) / RATE
     path = write_m4a(tmp_path / "long.m4a", 0.5 * np.sin(2 * np.pi * (200 + 20 * time) * time))
     whole = read_audio(str(path), RATE).samples
-    decoded = []
-    resample = av.AudioResampler.resample
-    monkeypatch.setattr(av, "AudioResampler", lambda **options: Counting(av.audio.resampler.AudioResampler(**options)))
+    decoded, samples_of = [], ffmpeg.samples_of
 
-    class Counting:
-        def __init__(self, resampler):
-            self.resampler = resampler
+    def counted(frame):
+        decoded.append(frame.samples)
+        return samples_of(frame)
 
-        def resample(self, frame):
-            decoded.append(frame.samples)
-            return resample(self.resampler, frame)
-
+    monkeypatch.setattr(ffmpeg, "samples_of", counted)
     for start, end in ((30.0, 31.5), (5.25, 5.3), (39.0, 40.0), (0.0, 1.0)):
         decoded.clear()
         samples = read_audio(str(path), RATE, start, end).samples
         np.testing.assert_allclose(samples, whole[round(start * RATE):round(end * RATE)], atol=1e-6)
-        assert sum(decoded) < (end - start + 2) * RATE
+        assert 0 < sum(decoded) < (end - start + 2) * RATE
 
 
 def test_a_film_without_sound(tmp_path):

@@ -17,8 +17,8 @@ from deepspeaker.inference.sound_files import as_samples, read_file
 @pytest.mark.parametrize("samples, rate, words", [
     (np.zeros((2, 9)), RATE, r"found shape \(2, 9\) of float64"), (np.zeros((9, 1)), RATE, "found shape"),
     (np.float64(1.0), RATE, "found shape"), (np.zeros(9, np.int16), RATE, "of int16"),
-    (np.zeros(0), RATE, r"found shape \(0,\)"), (np.array([0.0, np.inf]), RATE, "found inf"),
-    (np.array([0.0, np.nan]), RATE, "found nan"), (np.array([0.0, 2.1]), RATE, r"-1\.\.1, found 2\.1"),
+    (np.zeros(0), RATE, r"found shape \(0,\)"), (np.array([0.0, np.inf]), RATE, "not finite"),
+    (np.array([0.0, np.nan]), RATE, "not finite"), (np.array([0.0, 2.1]), RATE, r"-1\.\.1, found 2\.1"),
     (np.array([0.0, -2.1]), RATE, "found 2.1"), (np.zeros(9), 0, "expected a sampling rate in Hz, found 0")])
 def test_samples_that_are_refused(samples, rate, words):
     with pytest.raises(UserError, match=words):
@@ -62,7 +62,7 @@ def test_longest_file(tmp_path, seconds, refused):
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(seconds * 1000, np.float32), 1000, "PCM_U8")
     if refused:
-        with pytest.raises(UserError, match="long.wav: 30 minutes long: cut it into files of at most 30 minutes"):
+        with pytest.raises(UserError, match="long.wav is longer than 30 minutes: cut it into shorter files"):
             read_file(path, RATE)
     else:
         assert len(read_file(path, 1000).samples) == 1800000

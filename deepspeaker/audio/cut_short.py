@@ -1,17 +1,18 @@
 """Sound files that were cut short, told by the lengths in their headers.
 
 Decoders read such files as far as they go and say nothing. Told are the kinds that state how many bytes they have: WAV
-(also RIFX, RF64 and W64), AIFF, CAF, AU, SPHERE, Matroska and WebM, and MP3 with a Xing header.
+(also RIFX, RF64 and W64), AIFF, CAF, AU, SPHERE, AVI, WMA, Matroska and WebM, and MP3 with a Xing header.
 """
 
 import re
 import struct
 from typing import BinaryIO, NamedTuple
 
-from deepspeaker.audio.content import FROM_HERE, Content
+from deepspeaker.audio.content import FROM_HERE
 from deepspeaker.audio.decoding import Truncated
 
 W64_CHUNK = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # end of the name of every chunk of W64
+ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")  # name of the object with the packets of ASF, as in WMA
 EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")  # elements of Matroska
 XING = re.compile(rb"(?:Xing|Info)(.{12})", re.DOTALL)
 XING_WITHIN = 200  # bytes from the beginning of the first frame
@@ -33,30 +34,33 @@ CHUNKED = {
     b"RIFX": Chunked(12, ">4sI", b"data", 2),
     b"RF64": Chunked(12, "<4sI", b"data", 2),
     b"FORM": Chunked(12, ">4sI", b"SSND", 2),
+    b"\x30\x26\xb2\x75": Chunked(0, "<16sQ", ASF_DATA, 1, counts_head=True),
     b"caff": Chunked(8, ">4sq", b"data", 1),
     b"riff": Chunked(40, "<16sQ", b"data" + W64_CHUNK, 8, counts_head=True),
 }
 
 
-def refuse_cut_short(content: Content) -> None:
-    """Raise Truncated for a file that has fewer bytes of samples than its header states."""
-    with content.open() as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        begin = file.read(1024)
-        if begin[:4] in CHUNKED:
-            stated, found = _chunk(file, size, begin, CHUNKED[begin[:4]])
-        elif begin[:4] == b".snd":
-            place, stated = struct.unpack(">II", begin[4:12].ljust(8, b"\0"))
-            stated, found = (0, 0) if stated >= FROM_HERE else (stated, size - place)
-        elif begin[:7] == b"NIST_1A":
-            stated, found = _sphere(begin, size)
-        elif begin[:4] == EBML:
-            stated, found = _segment(begin, size)
-        else:
-            stated, found = _xing(file, size, begin)
+def refuse_cut_short(file: BinaryIO, name: str) -> None:
+    """Raise Truncated for a file that has fewer bytes than its header states. name: for the message."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    begin = file.read(1024)
+    if begin[:4] == b"RIFF" and begin[8:12] == b"AVI ":
+        stated, found = struct.unpack("<I", begin[4:8])[0], size - 8
+        stated = stated if stated < FROM_HERE else 0
+    elif begin[:4] in CHUNKED:
+        stated, found = _chunk(file, size, begin, CHUNKED[begin[:4]])
+    elif begin[:4] == b".snd":
+        place, stated = struct.unpack(">II", begin[4:12].ljust(8, b"\0"))
+        stated, found = (0, 0) if stated >= FROM_HERE else (stated, size - place)
+    elif begin[:7] == b"NIST_1A":
+        stated, found = _sphere(begin, size)
+    elif begin[:4] == EBML:
+        stated, found = _segment(begin, size)
+    else:
+        stated, found = _xing(file, size, begin)
     if found < stated:
-        raise Truncated(f"{content.name} is truncated: its header announces {stated} bytes of samples, "
+        raise Truncated(f"{name} is truncated: its header announces {stated} bytes of samples, "
                         f"{max(0, found)} are there")
 
 
@@ -77,7 +81,7 @@ def _chunk(file: BinaryIO, size: int, begin: bytes, kind: Chunked) -> tuple[int,
             elif head.size == 8 and length >= FROM_HERE and place + length > size:
                 length = 0
             return max(0, length), size - place
-        if length < 0 or not all(32 <= byte < 127 for byte in name[:4]):
+        if length < 0 or not kind.counts_head and not all(32 <= byte < 127 for byte in name):
             break
         place += -(-length // kind.even) * kind.even
     return 0, 0

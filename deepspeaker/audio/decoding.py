@@ -1,10 +1,11 @@
 """What both decoders of sound files, sndfile.py and ffmpeg.py, have in common: a file's header, limits, errors."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.errors import UserError, first_line
+from deepspeaker.errors import UserError
 
 BLOCK_SECONDS = 60  # decoded together
 BLOCK_VALUES = 1 << 23  # decoded together at most, over all channels
@@ -37,19 +38,25 @@ def check_rate(rate: int, name: str) -> None:
 
 def check_segment(start: float, end: float | None, seconds: float, name: str) -> None:
     """UserError for a segment that lies outside a recording of so many seconds. end None: the recording's."""
-    if end is not None and (start >= end or end > seconds + OVERHANG):
-        raise UserError(f"segment {start}..{end} s does not lie in {name}, which has {seconds:.2f} s")
+    if start >= seconds or (end is not None and (start >= end or end > seconds + OVERHANG)):
+        until = "the end" if end is None else f"{end} s"
+        raise UserError(f"segment {start}..{until} does not lie in {name}, which has {seconds:.2f} s")
 
 
-def refuse_loud(samples: np.ndarray) -> None:
-    """UserError for samples that are not within -1..1, as in a file of floats that holds 16-bit values."""
-    loudest = np.abs(samples).max(initial=0.0)
+def refuse_loud(samples: np.ndarray, name: str = "") -> None:
+    """UserError for samples that are not within -1..1, as in a file of floats that holds 16-bit values, or not finite.
+
+    name: of the sound, which the message begins with.
+    """
+    where = f"{name}: " if name else ""
+    loudest = float(np.abs(samples).max(initial=0.0))
+    if not math.isfinite(loudest):
+        raise UserError(f"{where}samples that are not finite numbers")
     if loudest > LOUDEST:
         cure = ": these are 16-bit values stored as floats; divide them by 32768" if 1000 < loudest <= 32768 else ""
-        raise UserError(f"expected samples within -1..1, found {loudest:g}{cure}")
+        raise UserError(f"{where}expected samples within -1..1, found {loudest:g}{cure}")
 
 
-def unreadable(name: str, error: Exception) -> UserError:
+def unreadable(name: str, reason: str) -> UserError:
     """What to raise for a file that a decoder refuses."""
-    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or first_line(error)
-    return UserError(f"{name} is not audio that can be read: {reason or type(error).__name__}")
+    return UserError(f"{name} is not audio that can be read: {reason}")

@@ -7,12 +7,12 @@ the same as that part of the whole recording. Lengths are counted: what a file s
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from math import inf
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from deepspeaker.audio.content import Content
 from deepspeaker.audio.decoding import BLOCK_SECONDS, BLOCK_VALUES, Header, Truncated, check_segment
 from deepspeaker.audio.ffmpeg_frames import Opened, opened, samples_of, stamp
 from deepspeaker.errors import UserError
@@ -20,10 +20,10 @@ from deepspeaker.errors import UserError
 INDEXED = "mov"  # M4A, MP4: the index says when the last packet is played
 STATING = {INDEXED: 0.5, "flac": 0.01}  # kinds whose stated length is true -> seconds by which it may be wrong
 # Kinds in which timestamps grow from beginning to end, also where files were joined, so that seeking finds a time:
-ONE_CLOCK = ("aac", "aiff", "amr", "au", "caf", "flac", "matroska", "mov", "mp3", "nistsphere", "w64", "wav")
+ONE_CLOCK = ("aac", "aiff", "amr", "asf", "au", "caf", "flac", "matroska", "mov", "mp3", "nistsphere", "w64", "wav")
 BEGINNING = 3  # frames
 PREROLL = 1.0  # seconds decoded before a segment: a codec's first frames may not be exact
-LEAST_HOLE, MOST_HOLE = 0.1, 60.0  # seconds without samples: less is rounding, more is a clock that was set anew
+LEAST_HOLE, MOST_HOLE = 0.1, 5.0  # seconds without samples: less is rounding, more is a clock that was set anew
 
 
 class NotFound(Exception):
@@ -48,37 +48,45 @@ class Clock:
         return stamp - self.origin
 
 
-def read_header(content: Content) -> Header:
-    """A sound file's header; of its sound, only the beginning is decoded. Raises UserError, Truncated if it was cut."""
-    with opened(content) as sound:
+def read_header(file: BinaryIO, name: str) -> Header:
+    """The header of an open file, of whose sound only the beginning is decoded. Raises UserError, Truncated if the file
+    was cut short."""
+    with opened(file, name) as sound:
         frames = sound.frames()
         begin = _beginning(sound, frames)
-        rate, origin = begin[0].sample_rate, _origin(begin)
-        clock = Clock(sum(frame.samples for frame in begin) / rate, origin)
-        if sound.kind == INDEXED and sound.stated:
-            clock.now = max(clock.now, sound.stated - PREROLL)
-            sound.seek((origin or 0.0) + clock.now)
-        if sound.kind == "flac":  # which libsndfile could not read to the end
-            clock.now += sum(frame.samples / frame.sample_rate for frame in frames)
-        for packet in sound.packets():
-            length = float((packet.duration or 0) * sound.stream.time_base)
-            clock.now = max(clock.now, clock.time(stamp(packet)) + (length if length < MOST_HOLE else 0))
-        _refuse_cut_short(sound, clock.now)
-        return Header(round(clock.now * rate), rate, begin[0].layout.nb_channels)
+        rate = begin[0].sample_rate
+        seconds = max(_duration(begin), _counted(sound, begin, frames))
+        _refuse_cut_short(sound, seconds)
+        return Header(round(seconds * rate), rate, begin[0].layout.nb_channels)
 
 
-def decode(content: Content, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
+def _counted(sound: Opened, begin: Sequence[AudioFrame], frames: Iterator[AudioFrame]) -> float:
+    """Seconds of the whole sound, of which `begin` and then `frames` are decoded."""
+    if sound.kind == "flac":  # which libsndfile could not read to the end
+        return _duration(chain(begin, frames))
+    clock = Clock(_duration(begin), _origin(begin))
+    if sound.kind == INDEXED and sound.stated and clock.origin is not None:
+        sound.seek(clock.origin + max(0.0, sound.stated - PREROLL))
+        ends = [at - clock.origin + _length(packet) for packet in sound.packets() if (at := stamp(packet)) is not None]
+        return min(max(ends, default=0.0), sound.stated)
+    for packet in sound.packets():
+        clock.now = max(clock.now, clock.time(stamp(packet)) + _length(packet))
+    return clock.now
+
+
+def decode(file: BinaryIO, name: str, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
     """Blocks (S, channels) float32 with their sampling rate, of the seconds from start to end. Raises UserError."""
     try:
-        yield from _decode(content, start, end, seek=start > PREROLL)
+        yield from _decode(file, name, start, end, seek=start > PREROLL)
     except NotFound:
-        yield from _decode(content, start, end, seek=False)
+        yield from _decode(file, name, start, end, seek=False)
 
 
-def _decode(content: Content, start: float, end: float | None, seek: bool) -> Iterator[tuple[np.ndarray, int]]:
+def _decode(file: BinaryIO, name: str, start: float, end: float | None,
+            seek: bool) -> Iterator[tuple[np.ndarray, int]]:
     """As decode. Raises NotFound, before the first block, where seeking does not lead to the start of the segment."""
     until, given = inf if end is None else end, False
-    with opened(content) as sound:
+    with opened(file, name) as sound:
         frames = sound.frames()
         begin = _beginning(sound, frames)
         clock = Clock(0.0, _origin(begin))
@@ -93,7 +101,7 @@ def _decode(content: Content, start: float, end: float | None, seek: bool) -> It
         if clock.now < until:
             if seek and not given:
                 raise NotFound
-            check_segment(start, end, clock.now, content.name)
+            check_segment(start, end, clock.now, name)
             _refuse_cut_short(sound, clock.now)
 
 
@@ -147,7 +155,7 @@ def _beginning(sound: Opened, frames: Iterator[AudioFrame]) -> list[AudioFrame]:
     """The first few frames. Raises UserError if there are none."""
     begin = list(islice(frames, BEGINNING))
     if not begin:
-        raise UserError(f"no samples in {sound.content.name}")
+        raise UserError(f"no samples in {sound.name}")
     return begin
 
 
@@ -156,12 +164,22 @@ def _origin(begin: Sequence[AudioFrame]) -> float | None:
     first, last = stamp(begin[0]), stamp(begin[-1])
     if first is None or last is None:
         return first
-    exact = last - sum(frame.samples / frame.sample_rate for frame in begin[:-1])
+    exact = last - _duration(begin[:-1])
     return exact if abs(exact - first) < LEAST_HOLE else first
+
+
+def _duration(frames: Iterable[AudioFrame]) -> float:
+    return sum(frame.samples / frame.sample_rate for frame in frames)
+
+
+def _length(packet: Any) -> float:
+    """Seconds of a packet, as stated; 0 where that is unknown, or cannot be."""
+    length = float((packet.duration or 0) * packet.time_base)
+    return length if 0 < length < MOST_HOLE else 0.0
 
 
 def _refuse_cut_short(sound: Opened, seconds: float) -> None:
     """Truncated for a file with less sound than it states. Of other kinds, cut_short.py says how to tell."""
     if seconds < sound.stated - STATING.get(sound.kind, inf):
-        raise Truncated(f"{sound.content.name} is truncated: it states {sound.stated:.2f} s, of which {seconds:.2f} s "
+        raise Truncated(f"{sound.name} is truncated: it states {sound.stated:.2f} s, of which {seconds:.2f} s "
                         "are there")

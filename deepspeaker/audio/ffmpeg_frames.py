@@ -1,24 +1,26 @@
 """A sound file opened by FFmpeg's libraries: its packets, and frames decoded from them. What is damaged is told."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from deepspeaker.audio.content import Content
 from deepspeaker.audio.decoding import Truncated, check_rate, unreadable
 from deepspeaker.errors import UserError
 
 DEMUXERS = ("aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,dts,dtshd,eac3,epaf,flac,flv,gsm,iff,ircam,latm,loas,"
-            "matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,ogg,pvf,rm,rso,sln,sox,spdif,tak,truehd,tta,voc,w64,"
-            "wav,wsd,wv,xwma")  # not playlists and the like, which open other files
-JOINABLE = ("mp3", "aac", "ac3", "eac3", "mpegts")  # kinds that may end anywhere, even within a packet
+            "matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,ogg,pvf,rm,sox,spdif,tak,truehd,tta,voc,w64,wav,wsd,"
+            "wv,xwma")  # not playlists and the like, which open other files
 FADING = ("aac", "aac_latm")  # codecs in whose first frame the decoder only fades in
+JOINABLE = ("mp3", "aac", "ac3", "eac3", "mpegts")  # kinds that may end anywhere, even within a packet
+PACKET = "4096"  # bytes; FFmpeg takes single bytes of a WAV whose header is damaged, and many seconds for that
+MOST_PLANES = 7  # PyAV reads on behind the last of more planes of a frame, which may end the process
+LEAST_OWN = 1 << 16  # numbers of FFmpeg's own errors; below are the system's, by which decoders say that they failed
+UNTOLD = (av.error.BugError, av.error.UndefinedError, av.error.UnknownError)  # that damage causes, too
 MP3_FRAME, MP3_TAGS = b"\xff", (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how the parts of an MP3 file begin
 
 
@@ -26,7 +28,7 @@ MP3_FRAME, MP3_TAGS = b"\xff", (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how t
 class Opened:
     """The first audio stream of an opened file."""
 
-    content: Content
+    name: str  # for messages
     container: Any  # of PyAV
     stream: Any
 
@@ -47,23 +49,28 @@ class Opened:
     def frames(self) -> Iterator[AudioFrame]:
         """Decoded frames from here on, without one that only fades in. Raises UserError for packets that cannot be
         decoded, Truncated if the file ends with them and it is not of a kind that may end anywhere."""
-        damage, begin = None, None
+        damage = pack = begin = None
         for packet in self.packets(flush=True):
             if begin is None and self.stream.codec_context.name in FADING:
                 begin = packet.pts
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                damage = damage or self._damaged(packet, error.strerror or "")
+                damage = damage or self._damaged(packet, reason(error))
                 continue
             if damage and frames and packet.size:
                 raise damage
             for frame in frames:
-                check_rate(frame.sample_rate, self.content.name)
-                if begin is None or frame.pts != begin:  # FFmpeg drops it itself where the file says so
+                check_rate(frame.sample_rate, self.name)
+                if begin is not None and frame.pts == begin:  # FFmpeg drops it itself where the file says so
+                    continue
+                if frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES:
+                    pack = pack or av.AudioResampler(frame.format.packed)
+                    yield from pack.resample(frame)
+                else:
                     yield frame
         if damage and self.kind not in JOINABLE:
-            raise Truncated(f"{self.content.name} is truncated: its last packets cannot be decoded") from damage
+            raise Truncated(f"{self.name} is truncated: its last packets cannot be decoded") from damage
 
     def packets(self, flush: bool = False) -> Iterator[Any]:
         """Packets from here on, with `flush` also the empty one that ends them; of MP3 no tags, and nothing that comes
@@ -84,24 +91,44 @@ class Opened:
 
     def _damaged(self, packet: Any, reason: str) -> UserError:
         when = stamp(packet)
-        return UserError(f"{self.content.name} is damaged{'' if when is None else f' at {when:.1f} s'}: {reason}")
+        place = "" if when is None else f" at {max(0.0, when):.1f} s"
+        return UserError(f"{self.name} is damaged{place}: {reason}")
+
+
+class _Nameless:
+    """An open file as FFmpeg shall see it: one with a name would be decoded by its name where its content is damaged.
+
+    Only MP3 needs one, for a tag with a picture may be longer than what FFmpeg looks at.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.name = "sound.mp3" if file.read(3) == b"ID3" else ""
+        file.seek(0)
 
 
 @contextmanager
-def opened(content: Content) -> Iterator[Opened]:
-    """Open a sound file. Raises UserError where FFmpeg fails, there and then or within the block."""
-    source = f"file:{content.source}" if isinstance(content.source, str) else io.BytesIO(content.source)
+def opened(file: BinaryIO, name: str) -> Iterator[Opened]:
+    """The sound of an open file. Raises UserError where FFmpeg fails, there and then or within the block."""
+    options = {"format_whitelist": DEMUXERS, "max_size": PACKET}
     try:
-        with av.open(source, options={"format_whitelist": DEMUXERS}) as container:
+        with av.open(_Nameless(file), options=options, metadata_errors="replace") as container:
             if not container.streams.audio:
-                raise UserError(f"{content.name} is not audio that can be read: there is no sound in it")
+                raise unreadable(name, "there is no sound in it")
             stream = container.streams.audio[0]
             if stream.codec_context is None:
-                raise UserError(f"{content.name} is not audio that can be read: FFmpeg has no decoder for its sound")
+                raise unreadable(name, "FFmpeg has no decoder for its sound")
             stream.codec_context.thread_count = 1
-            yield Opened(content, container, stream)
+            yield Opened(name, container, stream)
     except av.FFmpegError as error:
-        raise unreadable(content.name, error) from None
+        raise unreadable(name, reason(error)) from None
+
+
+def reason(error: av.FFmpegError) -> str:
+    """What FFmpeg says, or that the data are invalid where that says nothing about the file."""
+    told = error.strerror and (error.errno or 0) >= LEAST_OWN and not isinstance(error, UNTOLD)
+    return str(error.strerror) if told else "Invalid data found when processing input"
 
 
 def stamp(part: Any) -> float | None:

@@ -8,18 +8,19 @@ libsndfile decodes the kinds whose lengths it knows (sndfile.py), FFmpeg's libra
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
 
 from deepspeaker.audio import sndfile
 from deepspeaker.audio.commands import PIPE_TIMEOUT
-from deepspeaker.audio.content import Content, content_of
+from deepspeaker.audio.content import Content, content_of, is_command
 from deepspeaker.audio.cut_short import refuse_cut_short
 from deepspeaker.audio.decoding import Header, refuse_loud, unreadable
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, first_line
 
 ALIKE = 1e-3  # largest difference of channels that hold the same sound, which lossy formats change a little
 
@@ -44,20 +45,19 @@ def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = No
     return decode(content_of(entry, pipe_timeout), rate, start, end, channel)
 
 
-def decode(content: Content, rate: int, start: float = 0.0, end: float | None = None,
-           channel: int | None = None) -> Audio:
-    """As read_audio, of content that is at hand."""
+def decode(content: Content, rate: int, start: float = 0.0, end: float | None = None, channel: int | None = None,
+           most: float = inf) -> Audio:
+    """As read_audio, of content that is at hand. UserError for more than `most` seconds."""
     mono: list[np.ndarray] = []
     notes: dict[str, None] = {}  # a set that keeps its order
-    stream, source_rate, mixed = None, 0, 0
-    with _naming(content):
-        refuse_cut_short(content)
-        for block, found in _decoder(content).decode(content, start, end):
+    stream, source_rate, mixed, seconds = None, 0, 0, 0.0
+    with _opened(content) as (decoder, sound):
+        for block, found in decoder.decode(sound, content.name, start, end):
             single, note, differ = _one_channel(block, channel, content.name)
-            if not np.isfinite(single).all():
-                raise UserError("samples that are not finite numbers")
-            refuse_loud(single)
-            mixed = max(mixed, differ)
+            refuse_loud(single, content.name)
+            mixed, seconds = max(mixed, differ), seconds + len(single) / found
+            if seconds > most:
+                raise UserError(f"{content.name} is longer than {most / 60:g} minutes: cut it into shorter files")
             if found != source_rate:
                 if stream:
                     mono.append(stream.resample_chunk(single[:0], last=True))
@@ -78,37 +78,53 @@ def seconds(entry: str) -> float:
     """The exact length of an entry's sound: read from the header where that can be trusted, else decoded. Raises as
     read_audio."""
     content = content_of(entry)
-    with _naming(content):
-        refuse_cut_short(content)
-        decoder = _decoder(content)
+    with _opened(content) as (decoder, sound):
         if decoder is sndfile:
-            return sndfile.read_header(content).seconds
-        return float(sum(len(block) / rate for block, rate in decoder.decode(content, 0.0, None)))
+            return sndfile.read_header(sound, content.name).seconds
+        return float(sum(len(block) / rate for block, rate in decoder.decode(sound, content.name, 0.0, None)))
 
 
 def probe(entry: str | os.PathLike[str]) -> Header:
     """The header of an entry that is no command. Raises UserError for what is no audio, Truncated if it was cut short.
 
-    Quick: of compressed files the packets are counted, and only a few are decoded.
+    Quick: of compressed files the packets are counted, and only a few are decoded. So the length may be wrong by some
+    packets, a tenth of a second or so.
     """
+    if is_command(os.fspath(entry)):
+        raise UserError(f"{os.fspath(entry)}: expected a sound file, found a command, which is not run")
     return header_of(content_of(os.fspath(entry)))
 
 
 def header_of(content: Content) -> Header:
     """As probe, of content that is at hand."""
-    with _naming(content):
-        refuse_cut_short(content)
-        header: Header = _decoder(content).read_header(content)
+    with _opened(content) as (decoder, sound):
+        header: Header = decoder.read_header(sound, content.name)
         return header
 
 
-def _decoder(content: Content) -> ModuleType:
-    """The module that decodes this content."""
-    if sndfile.reads(content):
-        return sndfile
-    from deepspeaker.audio import ffmpeg  # takes a fifth of a second
+@contextmanager
+def _opened(content: Content) -> Iterator[tuple[ModuleType, Any]]:
+    """The module that decodes this content, and what its functions take.
 
-    return ffmpeg
+    Whatever a decoder throws becomes a UserError that names the sound, except an OSError that names it.
+    """
+    try:
+        with content.open() as file, np.errstate(over="ignore", invalid="ignore"):  # told as not finite
+            refuse_cut_short(file, content.name)
+            if sound := sndfile.recognised(file):
+                with sound:
+                    yield sndfile, sound
+            else:
+                from deepspeaker.audio import ffmpeg  # takes a fifth of a second
+
+                yield ffmpeg, file
+    except UserError:
+        raise
+    except OSError as error:
+        raise error if error.filename else UserError(f"{content.name}: {error.strerror or error}") from None
+    except Exception as error:
+        reason = getattr(error, "error_string", None) or first_line(error) or type(error).__name__  # of libsndfile
+        raise unreadable(content.name, reason) from None
 
 
 def _one_channel(block: np.ndarray, channel: int | None, name: str) -> tuple[np.ndarray, str, int]:
@@ -127,16 +143,3 @@ def _one_channel(block: np.ndarray, channel: int | None, name: str) -> tuple[np.
     if channel >= channels:
         raise UserError(f"channel {channel} was asked for of {name}, which has channels 0 to {channels - 1}")
     return np.ascontiguousarray(block[:, channel]), f"channel {channel} of {channels}", 0
-
-
-@contextmanager
-def _naming(content: Content) -> Iterator[None]:
-    """Whatever a decoder throws becomes a UserError that names the sound; an OSError stays."""
-    try:
-        yield
-    except UserError as error:
-        raise error if content.name in str(error) else UserError(f"{content.name}: {error}") from None
-    except OSError:
-        raise
-    except Exception as error:
-        raise unreadable(content.name, error) from None

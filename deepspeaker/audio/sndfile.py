@@ -2,13 +2,13 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from deepspeaker.audio.content import Content
 from deepspeaker.audio.decoding import (
     BLOCK_SECONDS,
     BLOCK_VALUES,
@@ -20,68 +20,86 @@ from deepspeaker.audio.decoding import (
 )
 
 MP3_BEGINS = (b"ID3", b"\xff")  # mostly; libsndfile believes what MP3 states, and libmpg123 writes to standard error
+MP3_IN_WAV = re.compile(rb"RIF[FX].{4}WAVE.*?fmt .{4}(?:\x55\0|\0\x55)", re.DOTALL)  # the same; the number is MP3's
+WITHIN = 4096  # bytes from the beginning of a WAV: its "fmt " is there
+SDS_BEGINS = b"\xf0\x7e"  # libsndfile refuses good ones and writes to standard output
 MOST_SAMPLES = 1 << 40  # libsndfile gives more for a length that it does not know
 FLOAT = ("FLOAT", "DOUBLE")
 
 
-def reads(content: Content) -> bool:
-    """Whether libsndfile decodes this content, and knows how long it is."""
-    with content.open() as file:
-        if file.read(3).startswith(MP3_BEGINS) or _joined_ogg(file):
-            return False
+def recognised(file: BinaryIO) -> soundfile.SoundFile | None:
+    """The sound of an open file; None where libsndfile does not decode it or does not know how long it is.
+
+    It gets no name, by which it would take for raw samples what it does not know.
+    """
+    file.seek(0)
+    begin = file.read(WITHIN)
+    if begin.startswith((*MP3_BEGINS, SDS_BEGINS)) or MP3_IN_WAV.match(begin) or _joined_ogg(file):
+        return None
+    file.seek(0)
     try:
-        with _opened(content) as sound:
-            known = sound.seekable() and 0 < sound.frames < MOST_SAMPLES
-            if known and sound.format == "FLAC":
-                sound.seek(sound.frames - 1)  # fails where several were joined
-            return known and not sound.subtype.startswith("MPEG")
+        source = file if isinstance(file, io.BytesIO) else file.fileno()
+        sound = soundfile.SoundFile(source, closefd=False)
+        known = sound.seekable() and 0 < sound.frames < MOST_SAMPLES and not sound.subtype.startswith("MPEG")
+        if known and sound.format == "FLAC":
+            sound.seek(sound.frames - 1)  # fails where several were joined
+    except soundfile.SoundFileError:
+        return None
+    if known:
+        return sound
+    sound.close()
+    return None
+
+
+def read_header(sound: soundfile.SoundFile, name: str) -> Header:
+    """The header. Raises UserError for a file that cannot be used, Truncated for one that was cut short. A file of
+    floats is read to its end."""
+    check_rate(sound.samplerate, name)
+    sound.seek(0)
+    if sound.subtype in FLOAT:
+        for block in sound.blocks(_block(sound), dtype="float32"):
+            refuse_loud(block, name)
+    elif sound.seek(sound.frames - 1) != sound.frames - 1 or not len(sound.read(1)):
+        raise Truncated(f"{name} is truncated: its header announces {sound.frames} samples, the last of them cannot be "
+                        "read")
+    return Header(sound.frames, sound.samplerate, sound.channels)
+
+
+def decode(sound: soundfile.SoundFile, name: str, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks (S, channels) float32 with their sampling rate, of the seconds from start to end. Raises UserError."""
+    rate = sound.samplerate
+    check_rate(rate, name)
+    check_segment(start, end, sound.frames / rate, name)
+    first = min(round(start * rate), sound.frames)
+    last = sound.frames if end is None else min(round(end * rate), sound.frames)
+    begin = 0 if first and sound.subtype == "VORBIS" and not _seeks(sound) else first
+    sound.seek(begin)
+    kind = "int16" if sound.subtype == "PCM_16" else "float32"  # libsndfile is slow to convert them
+    for position in range(begin, last, _block(sound)):
+        wanted = min(_block(sound), last - position)
+        samples = sound.read(wanted, dtype=kind, always_2d=True)
+        if len(samples) < wanted:
+            raise Truncated(f"{name} is truncated: {sound.frames} samples announced, {position + len(samples)} there")
+        samples = samples[max(0, first - position):]
+        if len(samples):
+            yield samples if kind == "float32" else samples * np.float32(2.0 ** -15), rate
+
+
+def _seeks(sound: soundfile.SoundFile) -> bool:
+    """Whether seeking finds the right samples. It does not in Vorbis that was cut out of another file."""
+    half = min(sound.frames, sound.samplerate) // 2
+    try:
+        sound.seek(0)
+        expected = sound.read(2 * half)[half:]
+        sound.seek(half)
+        return np.array_equal(sound.read(half), expected)
     except soundfile.SoundFileError:
         return False
-
-
-def read_header(content: Content) -> Header:
-    """A sound file's header. Raises UserError for a file that cannot be used, Truncated for one that was cut short."""
-    with _opened(content) as sound:
-        check_rate(sound.samplerate, content.name)
-        if sound.subtype in FLOAT:
-            for block in sound.blocks(_block(sound), dtype="float32"):
-                refuse_loud(block)
-        elif sound.seek(sound.frames - 1) != sound.frames - 1 or not len(sound.read(1)):
-            raise Truncated(f"{content.name} is truncated: its header announces {sound.frames} samples, the last of "
-                            "them cannot be read")
-        return Header(sound.frames, sound.samplerate, sound.channels)
-
-
-def decode(content: Content, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    """Blocks (S, channels) float32 with their sampling rate, of the seconds from start to end. Raises UserError."""
-    with _opened(content) as sound:
-        rate = sound.samplerate
-        check_rate(rate, content.name)
-        check_segment(start, end, sound.frames / rate, content.name)
-        first = min(round(start * rate), sound.frames)
-        last = sound.frames if end is None else min(round(end * rate), sound.frames)
-        begin = 0 if sound.subtype == "VORBIS" else first  # in one that was cut out of another, seeking errs
-        sound.seek(begin)
-        kind = "int16" if sound.subtype == "PCM_16" else "float32"  # libsndfile is slow to convert them
-        for position in range(begin, last, _block(sound)):
-            wanted = min(_block(sound), last - position)
-            samples = sound.read(wanted, dtype=kind, always_2d=True)
-            if len(samples) < wanted:
-                raise Truncated(f"{content.name} is truncated: {sound.frames} samples announced, "
-                                f"{position + len(samples)} there")
-            samples = samples[max(0, first - position):]
-            if len(samples):
-                yield samples if kind == "float32" else samples * np.float32(2.0 ** -15), rate
-
-
-def _opened(content: Content) -> soundfile.SoundFile:
-    return soundfile.SoundFile(content.source if isinstance(content.source, str) else io.BytesIO(content.source))
 
 
 def _block(sound: soundfile.SoundFile) -> int:
     """Samples of each channel that are decoded together."""
     return max(1, min(BLOCK_SECONDS * int(sound.samplerate), BLOCK_VALUES // int(sound.channels)))
-
 
 
 def _joined_ogg(file: BinaryIO) -> bool:

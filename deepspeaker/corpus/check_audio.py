@@ -32,9 +32,10 @@ class Checked(NamedTuple):
 def check_file(entry: str) -> Checked:
     """Open one sound of wav.scp, in a file or an archive, and read its header."""
     try:
-        archive, *place = place_in_archive(entry) or (entry,)
-        status, content = os.stat(archive), content_of(entry)
+        content = content_of(entry)
         header = header_of(content)
+        archive, *place = place_in_archive(entry) or (entry,)
+        status = os.stat(archive)
     except FileNotFoundError:
         return Checked(None, "missing", entry)
     except Truncated as error:
