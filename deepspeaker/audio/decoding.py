@@ -49,7 +49,7 @@ def refuse_loud(samples: np.ndarray, name: str = "") -> None:
     name: of the sound, which the message begins with.
     """
     where = f"{name}: " if name else ""
-    loudest = float(np.abs(samples).max(initial=0.0))
+    loudest = float(np.maximum(samples.max(initial=0.0), -samples.min(initial=0.0)))
     if not math.isfinite(loudest):
         raise UserError(f"{where}samples that are not finite numbers")
     if loudest > LOUDEST:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -20,7 +19,7 @@ from deepspeaker.audio.decoding import (
 )
 
 MP3_BEGINS = (b"ID3", b"\xff")  # mostly; libsndfile believes what MP3 states, and libmpg123 writes to standard error
-MP3_IN_WAV = re.compile(rb"RIF[FX].{4}WAVE.*?fmt .{4}(?:\x55\0|\0\x55)", re.DOTALL)  # the same; the number is MP3's
+MP3_IN_WAV = (b"\x55\0", b"\0\x55")  # the same; its number in the chunk "fmt " of a WAV
 WITHIN = 4096  # bytes from the beginning of a WAV: its "fmt " is there
 SDS_BEGINS = b"\xf0\x7e"  # libsndfile refuses good ones and writes to standard output
 MOST_SAMPLES = 1 << 40  # libsndfile gives more for a length that it does not know
@@ -34,7 +33,7 @@ def recognised(file: BinaryIO) -> soundfile.SoundFile | None:
     """
     file.seek(0)
     begin = file.read(WITHIN)
-    if begin.startswith((*MP3_BEGINS, SDS_BEGINS)) or MP3_IN_WAV.match(begin) or _joined_ogg(file):
+    if begin.startswith((*MP3_BEGINS, SDS_BEGINS)) or _mp3_in_wav(begin) or _joined_ogg(file):
         return None
     file.seek(0)
     try:
@@ -55,8 +54,8 @@ def read_header(sound: soundfile.SoundFile, name: str) -> Header:
     """The header. Raises UserError for a file that cannot be used, Truncated for one that was cut short. A file of
     floats is read to its end."""
     check_rate(sound.samplerate, name)
-    sound.seek(0)
     if sound.subtype in FLOAT:
+        sound.seek(0)
         for block in sound.blocks(_block(sound), dtype="float32"):
             refuse_loud(block, name)
     elif sound.seek(sound.frames - 1) != sound.frames - 1 or not len(sound.read(1)):
@@ -100,6 +99,11 @@ def _seeks(sound: soundfile.SoundFile) -> bool:
 def _block(sound: soundfile.SoundFile) -> int:
     """Samples of each channel that are decoded together."""
     return max(1, min(BLOCK_SECONDS * int(sound.samplerate), BLOCK_VALUES // int(sound.channels)))
+
+
+def _mp3_in_wav(begin: bytes) -> bool:
+    place = begin.find(b"fmt ")
+    return begin.startswith(b"RIF") and place > 0 and begin[place + 8:place + 10] in MP3_IN_WAV
 
 
 def _joined_ogg(file: BinaryIO) -> bool:
