@@ -6,21 +6,22 @@ import numpy as np
 FRAME = 1024  # samples, where the encoder does not want another number
 
 
-def encode(path, samples, codec, rate=16000, options=None, kind=None, since=0.0, hole=None):
+def encode(path, samples, codec, rate=16000, options=None, kind=None, since=0.0, hole=None, coding=None):
     """Write samples (S,) or (S, channels) to a file whose timestamps begin at `since` seconds.
 
     options: of the container; kind: FFmpeg's name of it, if the ending does not say; hole: (second, seconds), from
-    where on timestamps are later, and by how much.
+    where on timestamps are later, and by how much; coding: options of the codec.
     """
     samples = samples.reshape(len(samples), -1).T
     with av.open(str(path), "w", format=kind, options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, layout={1: "mono", 2: "stereo"}[len(samples)])
-        wanted = "fltp" if codec not in ("flac", "pcm_s16le", "pcm_s16be") else "s16"
-        resampler = av.AudioResampler(format=stream.codec_context.format or wanted, rate=rate)
+        stream = container.add_stream(codec, rate=rate, layout={1: "mono", 2: "stereo", 8: "7.1"}[len(samples)])
+        stream.codec_context.options = coding or {}
+        stream.codec_context.open()
+        resampler = av.AudioResampler(format=stream.codec_context.format, rate=rate)
         size = stream.codec_context.frame_size or FRAME
         for start in range(0, samples.shape[1], size):
-            part = np.ascontiguousarray(samples[:, start:start + size], np.float32)
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=stream.layout.name)
+            part = np.ascontiguousarray(samples[:, start:start + size].T, np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(part, format="flt", layout=stream.layout.name)
             frame.rate, frame.pts = rate, start
             for each in resampler.resample(frame):
                 _mux(container, stream, stream.encode(each), since, hole)

@@ -1,5 +1,6 @@
 """A sound file opened by FFmpeg's libraries: its packets, and frames decoded from them. What is damaged is told."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,14 +99,21 @@ class Opened:
 class _Nameless:
     """An open file as FFmpeg shall see it: one with a name would be decoded by its name where its content is damaged.
 
-    Only MP3 needs one, for a tag with a picture may be longer than what FFmpeg looks at.
+    Only MP3 needs one, for a tag with a picture may be longer than what FFmpeg looks at. An exception of seek would be
+    printed, for C calls it; damaged files ask for impossible places.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         file.seek(0)
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file, self.read, self.tell = file, file.read, file.tell
         self.name = "sound.mp3" if file.read(3) == b"ID3" else ""
         file.seek(0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return self._file.tell()
 
 
 @contextmanager
