@@ -112,6 +112,7 @@ def main(folder: Path, first: int, last: int, names: list[str]) -> int:
             if os.fstat(noise).st_size:
                 found.append(f"printed {os.pread(noise, 200, 0)!r}")
                 os.ftruncate(noise, 0)
+                os.lseek(noise, 0, os.SEEK_SET)
             if (peak := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) > RESIDENT:
                 print(f"FAULT {case}: {peak} KiB of memory", file=report)
                 return 1
