@@ -23,7 +23,7 @@ from deepspeaker.corpus.check_audio import check_file
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError
 
-MUTATIONS = 60  # of each kind of file
+MUTATIONS = 40  # of each kind of file
 READ = "import sys; from deepspeaker.audio import read_audio; print(len(read_audio(sys.argv[1], 16000).samples))"
 
 
