@@ -11,7 +11,7 @@ __all__ = ["Model", "load"]
 
 # How long PyTorch's threads on CPUs spin for each other before they sleep; OpenMP reads it when PyTorch is imported.
 # GNU's counts, by default to 300,000, about 3 ms. Beside other programs the thread that is waited for often has no
-# core, and two threads fall to a twentieth of their speed; few spins cost little on an idle machine
+# core, and two threads lose most of their speed; few spins cost little on an idle machine
 # (tests/benchmarks/bench_openmp.py). Intel's and LLVM's count ms, by default 200. What the user has set stays.
 SPINNING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 if "OMP_WAIT_POLICY" not in os.environ:

@@ -87,7 +87,7 @@ def test_a_ratio_that_reaches_the_threshold_is_the_same_speaker(tmp_path):
 
 
 @pytest.mark.parametrize("samples, message", [
-    (np.zeros((2, 9)), "found shape"), (np.zeros(9, np.int16), "int16"), (np.full(9, np.nan), "samples that are not finite"),
+    (np.zeros((2, 9)), "found shape"), (np.zeros(9, np.int16), "int16"), (np.full(9, np.nan), "not finite"),
     (np.full(9, 300.0), "found 300"), (np.zeros(9), "shorter than one frame"), (np.zeros(0), "found shape")])
 def test_bad_samples(tmp_path, samples, message):
     model = deepspeaker.load(model_file(tmp_path / "model.pt"))
