@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
+from sounds import encode
 
 from deepspeaker.audio import commands, ffmpeg, probe, read_audio, sndfile
 from deepspeaker.audio.decoding import Truncated
@@ -35,21 +36,8 @@ def test_lossy_formats(tmp_path, ending):
     assert abs(len(samples) - RATE) < 3000 and abs(np.abs(samples).max() - 0.5) < 0.1
 
 
-def write_m4a(path, samples):
-    av = pytest.importorskip("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
-        for start in range(0, len(samples), 1024):
-            part = samples[None, start:start + 1024].astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            frame.rate = RATE
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
 def test_m4a_through_pyav(tmp_path, monkeypatch):
-    path = write_m4a(tmp_path / "a b.m4a", 0.5 * np.sin(np.arange(2 * RATE) * 0.2))
+    path = encode(tmp_path / "a b.m4a", 0.5 * np.sin(np.arange(2 * RATE) * 0.2), "aac")
     whole = read_audio(str(path), RATE).samples
     assert abs(len(whole) - 2 * RATE) < 3000 and abs(np.abs(whole[4000:-4000]).max() - 0.5) < 0.1
     np.testing.assert_array_equal(read_audio(str(path), RATE, 0.5, 1.0).samples, whole[8000:16000])
@@ -59,7 +47,7 @@ def test_m4a_through_pyav(tmp_path, monkeypatch):
 
 def test_segment_of_a_long_m4a_is_found_and_only_its_surroundings_are_decoded(tmp_path, monkeypatch):
     time = np.arange(40 * RATE) / RATE
-    path = write_m4a(tmp_path / "long.m4a", 0.5 * np.sin(2 * np.pi * (200 + 20 * time) * time))
+    path = encode(tmp_path / "long.m4a", 0.5 * np.sin(2 * np.pi * (200 + 20 * time) * time), "aac")
     whole = read_audio(str(path), RATE).samples
     decoded, samples_of = [], ffmpeg.samples_of
 

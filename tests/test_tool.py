@@ -15,13 +15,13 @@ import zipfile
 from contextlib import closing
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 import soundfile
 import soxr
 import torch
 from conftest import RATE, ROOT, environment, noise, write_wav
+from sounds import encode
 from tools import model_file, voice
 
 import deepspeaker
@@ -126,19 +126,9 @@ def test_a_reader_that_leaves_early_does_not_change_the_status(place):
     assert done.stdout.splitlines()[1:] == ["0"]
 
 
-def aac(path, samples):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
-        for start in range(0, len(samples), 1024):
-            frame = av.AudioFrame.from_ndarray(samples[None, start:start + 1024], format="fltp", layout="mono")
-            frame.rate = RATE
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a"])
 def test_standard_input(tool, place, monkeypatch, name):
-    aac(place / "a.m4a", voice(1))
+    encode(place / "a.m4a", voice(1), "aac")
     expected = tool("verify", "model.pt", "a.wav", name)[1]["verdicts"][0]["score"]
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((place / name).read_bytes())))
     assert tool("verify", "model.pt", "a.wav", "-")[1]["verdicts"][0]["score"] == expected
