@@ -74,7 +74,7 @@ class MatrixTable:
         self.path, table = Path(scp), read_table(scp)
         self.keys, self.specifiers = list(table), list(table.values())
         self._layout = np.zeros(len(table), LAYOUT)
-        _allow_open_files()
+        allow_open_files()
         self.files: list[np.ndarray] = []  # those opened so far, mapped, (bytes,) uint8 each
         self._numbers: dict[int, int] = {}  # id of a mapped file -> its number in `files`
         self._maps: list[mmap.mmap] | None = None  # of `files`, where they are read at random
@@ -92,7 +92,7 @@ class MatrixTable:
             if file == len(self.files):
                 self.files.append(data)
                 if self._maps is not None:
-                    self._maps.append(_mapping(data))
+                    self._maps.append(mapping(data))
                     self._maps[-1].madvise(mmap.MADV_RANDOM)
             self._layout[i] = (file, *_matrix_header(data, offset, self.specifiers[i], self.keys[i]))
         found: np.ndarray = self._layout[which]
@@ -220,19 +220,19 @@ def append(file: IO[bytes], key: str, value: np.ndarray, compress: bool = False)
 
 
 @cache  # all archives stay mapped: windows are drawn from any of them at any time
-def _map(path: str) -> np.ndarray:
+def map_file(path: str) -> np.ndarray:
     with open(path, "rb") as file:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
     """Raise the limit of open files to the system's maximum: every mapped archive is one; a usual limit is 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _mapping(data: np.ndarray) -> mmap.mmap:
-    """The mapped file behind an array of _map."""
+def mapping(data: np.ndarray) -> mmap.mmap:
+    """The mapped file behind an array of map_file."""
     base: Any = data.base
     found: mmap.mmap = base if isinstance(base, mmap.mmap) else base.obj
     return found
@@ -252,7 +252,7 @@ def _open(specifier: str, key: str) -> tuple[np.ndarray, int]:
     if not path or not offset.isdecimal():
         raise UserError(f"{key}: expected 'file:offset', found {specifier!r}")
     try:
-        data = _map(os.path.abspath(path))
+        data = map_file(os.path.abspath(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{key}: cannot read {path}: {error}") from None
     if bytes(data[int(offset):int(offset) + 2]) != b"\0B":

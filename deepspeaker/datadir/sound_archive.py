@@ -1,0 +1,119 @@
+"""Sound in Kaldi's wave archives: WAV files of 16 bits and one channel, one after another, read through a memory map.
+
+A specifier is `path:offset`, as in sound.scp. Kaldi's tools, kaldiio and an entry of wav.scp read these archives, too.
+"""
+
+import io
+import mmap
+import os
+import struct
+import wave
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from deepspeaker.datadir import read_table
+from deepspeaker.datadir.archive import allow_open_files, map_file, mapping
+from deepspeaker.errors import UserError
+
+FULL_SCALE = 32768  # 16-bit samples are those within -1..1 times this
+HEADER = 4096  # bytes within which a WAV's samples begin
+
+
+class SoundTable:
+    """The sounds of an scp file, each looked up when it is first asked for.
+
+    keys: in the file's order. Methods take positions in `keys` and raise UserError, with key and file, for what is no
+    16-bit WAV of one channel, is cut short, or has another rate than `rate` (Hz).
+    """
+
+    def __init__(self, scp: str | os.PathLike[str], rate: int):
+        self.path, self.rate, table = Path(scp), rate, read_table(scp)
+        self.keys, self.specifiers = list(table), list(table.values())
+        self._place = np.full((len(table), 2), -1)  # byte of the first sample, number of samples
+        self._file = np.zeros(len(table), np.int32)
+        self._files: list[np.ndarray] = []
+        self._numbers: dict[int, int] = {}
+        self._random = False
+        allow_open_files()
+
+    def read_at_random(self) -> None:
+        """Have the system read no more of the archives than is asked for."""
+        self._random = True
+
+    def lengths(self, which: np.ndarray) -> np.ndarray:
+        """Number of samples (n,) of each sound."""
+        for i in which[self._place[which, 1] < 0].tolist():
+            path, start, self._place[i, 1] = _find(self.specifiers[i], self.keys[i], self.rate)
+            self._place[i, 0] = start
+            self._file[i] = self._numbers.setdefault(id(data := map_file(path)), len(self._files))
+            if self._file[i] == len(self._files):
+                self._files.append(data)
+                if self._random:
+                    mapping(data).madvise(mmap.MADV_RANDOM)
+        found: np.ndarray = self._place[which, 1]
+        return found
+
+    def samples(self, i: int) -> np.ndarray:
+        """All samples (S,) int16, still in the mapped file."""
+        self.lengths(np.array([i]))
+        start, count = self._place[i].tolist()
+        return np.ndarray((count,), "<i2", buffer=self._files[self._file[i]], offset=start)
+
+
+def append_sound(file: IO[bytes], key: str, samples: np.ndarray, rate: int) -> int:
+    """Write samples (S,) to an archive open for binary writing; returns the offset for its scp line.
+
+    samples: float32 within -1..1, of which each is rounded to 16 bits; those beyond are clipped.
+    """
+    content = io.BytesIO()
+    with wave.open(content, "wb") as wav:
+        wav.setparams((1, 2, rate, len(samples), "NONE", ""))
+        wav.writeframesraw(to_16_bits(samples).tobytes())
+    offset = file.tell() + len(key.encode()) + 1
+    file.write(key.encode() + b" " + content.getbuffer())
+    return offset
+
+
+def to_16_bits(samples: np.ndarray) -> np.ndarray:
+    """Samples float32 within -1..1 -> int16."""
+    return np.clip(np.rint(samples * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
+
+
+def _find(specifier: str, key: str, rate: int) -> tuple[str, int, int]:
+    """The mapped file of a sound, the byte where its samples begin, and their number."""
+    path, _, offset = specifier.rpartition(":")
+    if not path or not offset.isdecimal():
+        raise UserError(f"{key}: expected 'file:offset', found {specifier!r}")
+    path = os.path.abspath(path)
+    try:
+        data = map_file(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{key}: cannot read {path}: {error}") from None
+    begin = int(offset)
+    head = bytes(data[begin:begin + HEADER])
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        raise _malformed(key, specifier, f"expected a WAV file at this offset, found {head[:12]!r}")
+    place, form = 12, b""
+    while (name := head[place:place + 4]) != b"data":
+        if len(head) < place + 8:
+            raise _malformed(key, specifier, f"no samples within its first {HEADER} bytes")
+        size = struct.unpack_from("<I", head, place + 4)[0]
+        form = head[place + 8:place + 8 + size] if name == b"fmt " else form
+        place += 8 + size + size % 2
+    found = struct.unpack("<HHIIHH", form[:16].ljust(16, b"\0"))
+    if (found[0], found[1], found[5]) != (1, 1, 16):
+        raise _malformed(key, specifier, f"expected 16-bit samples of one channel, found format {found[0]}, "
+                                         f"{found[1]} channels, {found[5]} bits")
+    if found[2] != rate:
+        raise _malformed(key, specifier, f"expected {rate} samples a second, found {found[2]}")
+    size, start = struct.unpack_from("<I", head.ljust(place + 8, b"\0"), place + 4)[0], begin + place + 8
+    if start + size > data.size:
+        raise _malformed(key, specifier, f"its header announces {size} bytes; the file has {max(0, data.size - start)} "
+                                         "from there")
+    return path, start, size // 2
+
+
+def _malformed(key: str, specifier: str, what: str) -> UserError:
+    return UserError(f"{key}: {specifier}: {what}; make the archive again (stage 2)")
