@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeaker.datadir import write_table
-from deepspeaker.datadir.archive import MatrixTable, _map, append, open_matrix, open_vector, read_vectors, write_vectors
+from deepspeaker.datadir.archive import (
+    MatrixTable,
+    append,
+    map_file,
+    open_matrix,
+    open_vector,
+    read_vectors,
+    write_vectors,
+)
 from deepspeaker.errors import UserError
 
 MATRIX = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
@@ -187,7 +195,7 @@ def test_damaged_archives_raise_or_read(tmp_path_factory, data):
         if place < len(raw):
             raw[place] = data.draw(st.integers(0, 255))
     path.write_bytes(raw)
-    _map.cache_clear()
+    map_file.cache_clear()
     try:
         assert open_matrix(f"{path}:4", "utt").rows().size <= len(raw)
     except UserError as error:

@@ -10,7 +10,7 @@ import torch
 from conftest import make_features
 
 from deepspeaker.config import BatchConfig, load_config
-from deepspeaker.datadir.archive import _map, append
+from deepspeaker.datadir.archive import append, map_file
 from deepspeaker.errors import UserError
 from deepspeaker.extraction import gpu_archive
 from deepspeaker.extraction.feature_set import FeatureSet
@@ -33,7 +33,7 @@ def features(data_dir, conf, tmp_path):
     def make(changes=None, **sizes):
         directory, config = data_dir(**sizes), load_config(conf(changes))
         make_features(directory, config, tmp_path)
-        _map.cache_clear()
+        map_file.cache_clear()
         return directory, config.features
 
     return make
