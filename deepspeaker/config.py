@@ -27,6 +27,7 @@ from deepspeaker.config_checks import (
     network_options,
     probability,
     refuse_empty_filters,
+    rising_pair,
     rising_schedule,
     try_to_build,
 )
@@ -37,8 +38,11 @@ from deepspeaker.losses.triplet import TripletArguments, mining_at
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]  # 0 switches it off
+SOUND_LISTS = {"reverb": "rooms", "noise": "noise", "music": "music", "babble": "babble"}  # change -> file NAME.scp
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Decibels = Annotated[list[float], AfterValidator(rising_pair)]
 
 
 class FeatureConfig(Table):
@@ -153,6 +157,31 @@ class AugmentConfig(Table):
     speeds: Annotated[list[Positive], AfterValidator(distinct)]
     time_mask: CountOrNone
     frequency_mask: CountOrNone
+    online: bool = False  # from here on the defaults are for older checkpoints and files, which lack these keys
+    speed: Probability = 0.0
+    reverb: Probability = 0.0
+    noise: Probability = 0.0
+    music: Probability = 0.0
+    babble: Probability = 0.0
+    telephone: Probability = 0.0
+    noise_snr: Decibels = [0.0, 15.0]
+    music_snr: Decibels = [5.0, 15.0]
+    babble_snr: Decibels = [13.0, 20.0]
+    rise_steps: CountOrNone = 0
+
+    @model_validator(mode="after")
+    def _sounds_are_alternatives(self) -> Self:
+        if (together := self.noise + self.music + self.babble) > 1:
+            raise ValueError(f"noise, music and babble: a window gets one of them at most, found probabilities whose "
+                             f"sum is {together:g}, more than 1")
+        if self.speed and not self.speeds:
+            raise ValueError("speed: windows at another speed need speeds")
+        return self
+
+    @property
+    def sounds_needed(self) -> list[str]:
+        """The lists of sounds that changes take theirs from (batches/sound_bank.py)."""
+        return [SOUND_LISTS[kind] for kind in SOUND_LISTS if self.online and getattr(self, kind)]
 
 
 class EmbeddingConfig(Table):

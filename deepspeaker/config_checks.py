@@ -23,6 +23,7 @@ NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # pydantic's error
 EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
             "finite_number": "a finite number", "greater_than_equal": "at least {ge:g}",
             "greater_than": "more than {gt:g}", "less_than": "less than {lt:g}",
+            "less_than_equal": "at most {le:g}",
             "too_short": "a list of at least {min_length}"}
 
 
@@ -89,6 +90,13 @@ def probability(value: float) -> float:
     if not 0 < value < 1:
         raise ValueError(f"expected more than 0 and less than 1, found {value}")
     return value
+
+
+def rising_pair(values: list[float]) -> list[float]:
+    """Validator: a lower and an upper end."""
+    if len(values) != 2 or values[0] > values[1]:
+        raise ValueError(f"expected the lower and the upper end, found {values}")
+    return values
 
 
 def distinct(values: list[T]) -> list[T]:

@@ -4,7 +4,8 @@
 Reads DATA_DIR/{wav.scp,segments,reco2file_and_channel,augment}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.ark, one
 archive for every 500 utterances (...JOB.1.ark, ...JOB.2.ark), and in LOG_DIR the contents of each complete archive:
 a job that is started again keeps these. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,
-feats_conf.json,bad_utts}.
+feats_conf.json,bad_utts}. With --make sound, ARK_DIR/sound_NAME.JOB.ark and sound.scp: the samples themselves, as Kaldi
+wave archives of 16 bits, one channel, at the features' rate.
 
     steps/make_fbank.py --conf conf/small.toml --job 1 --nj 4 data/test data/test/log data/test/data
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.audio.commands import PIPE_TIMEOUT
-from deepspeaker.errors import run
+from deepspeaker.errors import UserError, run
 
 
 def main() -> None:
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
                         help="configuration whose [features] are used")
+    parser.add_argument("--make", default="feats vad", metavar="KINDS",
+                        help="kinds of archives, of 'feats vad sound' (default '%(default)s')")
     parser.add_argument("--nj", type=int, default=1, help="number of jobs (default %(default)s)")
     parser.add_argument("--no-pipes", action="store_true",
                         help="refuse a wav.scp with commands instead of running them")
@@ -38,10 +41,13 @@ def main() -> None:
     import torch
 
     from deepspeaker.config import load_config
-    from deepspeaker.extraction.make_features import Places, join_features, make_share
+    from deepspeaker.extraction.make_features import KINDS, Places, join_features, make_share
 
+    makes = tuple(args.make.split())
+    if not makes or not set(makes) <= set(KINDS):
+        raise UserError(f"--make: expected some of '{' '.join(KINDS)}', found '{args.make}'")
     config = load_config(args.conf).features
-    places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir)
+    places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir, makes)
     if args.join:
         print(join_features(args.data_dir, config, places, args.nj))
         return

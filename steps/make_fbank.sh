@@ -6,6 +6,7 @@ here=$(dirname "$(readlink -f "$0")")
 nj=4
 cmd=run.pl
 conf=$here/../egs/voxceleb/conf/deep_speaker.toml
+make="feats vad"
 no_pipes=false
 pipe_timeout=
 
@@ -16,6 +17,7 @@ An interrupted run resumes where it stopped, if --nj is the same.
   --nj N                  number of parallel jobs ($nj)
   --cmd CMD               engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
   --conf FILE             configuration whose [features] are used ($conf)
+  --make KINDS            kinds of archives: feats (features), vad (voice activity), sound (samples: sound.scp) ($make)
   --no-pipes true|false   refuse a wav.scp with commands instead of running them ($no_pipes)
   --pipe-timeout SECONDS  time after which a command is killed and its utterance left out (make_fbank.py's)"
 . "$here/../path.sh"
@@ -41,6 +43,6 @@ pipes=
 if $no_pipes; then pipes=--no-pipes; fi
 # shellcheck disable=SC2086  # no word where it is empty
 run_jobs "fbank of $name" "$log" "$nj" "$cmd" "$log/make_fbank_$name.JOB.log" \
-  "$here/make_fbank.py" --conf "$conf" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} --job JOB --nj "$nj" \
+  "$here/make_fbank.py" --conf "$conf" --make "$make" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} --job JOB --nj "$nj" \
   "$data" "$log" "$ark"
-run "$here/make_fbank.py" --conf "$conf" --join --nj "$nj" "$data" "$log" "$ark"
+run "$here/make_fbank.py" --conf "$conf" --make "$make" --join --nj "$nj" "$data" "$log" "$ark"

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from deepspeaker.batches.training_set import TrainingSet
 from deepspeaker.config import load_config
 from deepspeaker.training import dev_set, distributed, loop
-from deepspeaker.training.batches import TrainingSet
 
 
 def main(conf, phase, train, dev, out):

@@ -13,6 +13,7 @@ from conftest import RATE, ROOT, make_features, noise, write_wav
 from deepspeaker.audio import read_audio
 from deepspeaker.audio.augment import augment
 from deepspeaker.audio.simulated_rooms import simulate_rooms
+from deepspeaker.batches.masking import draw_masks, mask
 from deepspeaker.config import load_config
 from deepspeaker.corpus.augmented_copies import (
     copy_names,
@@ -27,7 +28,6 @@ from deepspeaker.datadir.archive import open_matrix
 from deepspeaker.datadir.check import OPTIONS, check
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_features import Places, join_features, make_share
-from deepspeaker.training.masking import draw_masks, mask
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])

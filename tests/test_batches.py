@@ -9,14 +9,14 @@ import pytest
 import torch
 from conftest import make_features
 
+from deepspeaker.batches.needs import check_speakers
+from deepspeaker.batches.training_set import Ahead, TrainingSet, _choose
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.datadir.archive import append, map_file
 from deepspeaker.errors import UserError
 from deepspeaker.extraction import gpu_archive
 from deepspeaker.extraction.feature_set import FeatureSet
 from deepspeaker.extraction.gpu_archive import resident_bytes
-from deepspeaker.training.batch_needs import check_speakers
-from deepspeaker.training.batches import Ahead, TrainingSet, _choose
 
 CPU = torch.device("cpu")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from deepspeaker.batches.training_set import Batch
 from deepspeaker.errors import UserError
 from deepspeaker.losses.labels import Labels
-from deepspeaker.training.batches import Batch
 from deepspeaker.training.gauges import ALARM_STEPS, CollapseAlarm, spread
 from deepspeaker.training.meter import Meter, epoch_line
 

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from conftest import ROOT, environment, finish, same, train_command, weights
 
+from deepspeaker.batches.training_set import TrainingSet
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.gpu import upload
 from deepspeaker.losses.labels import Labels
 from deepspeaker.losses.triplet import MINING, triplet_loss
-from deepspeaker.training.batches import TrainingSet
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU here")]
 

@@ -11,13 +11,13 @@ from conftest import same, weights
 from test_models import BODIES
 from test_training import fit
 
+from deepspeaker.batches.training_set import Batch, TrainingSet
 from deepspeaker.checkpoint import load, save
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
 from deepspeaker.gpu import Download, explained, full_float32, in_use, upload, usable
 from deepspeaker.losses.labels import Labels
 from deepspeaker.training import loop
-from deepspeaker.training.batches import Batch, TrainingSet
 from deepspeaker.training.learner import build_learner
 from deepspeaker.training.rehearsal import rehearse
 

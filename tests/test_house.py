@@ -9,8 +9,8 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "deepspeaker"
 ORDER = ("errors", "gpu", "atomic", "provenance", "conf_files", "audio", "datadir", "corpus", "scoring", "metrics",
-         "models", "losses", "config_checks", "config", "checkpoint", "engines", "extraction", "training", "inference",
-         "recipe")
+         "models", "losses", "config_checks", "config", "checkpoint", "engines", "extraction", "batches", "training",
+         "inference", "recipe")
 DOORS = ("", "__main__")  # import deepspeaker, python -m deepspeaker
 
 

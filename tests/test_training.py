@@ -18,6 +18,7 @@ import torch
 from conftest import environment, finish, hear_interrupts, make_features, same, train_command, weights
 from test_models import BODIES
 
+from deepspeaker.batches.training_set import Batch
 from deepspeaker.checkpoint import load, load_network, save
 from deepspeaker.config import SoftmaxConfig, load_config
 from deepspeaker.datadir.archive import append
@@ -29,7 +30,6 @@ from deepspeaker.losses.labels import Labels
 from deepspeaker.metrics.describe import eer
 from deepspeaker.models.networks import build_network
 from deepspeaker.training import loop
-from deepspeaker.training.batches import Batch
 from deepspeaker.training.state import set_aside
 from deepspeaker.training.stop import StopRequest
 

@@ -87,9 +87,9 @@ def read_lists(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     return {key: words(value) for key, value in read_table(path).items()}
 
 
-def archives(directory: Path) -> set[Path]:
-    """The archives that a data directory's feats.scp and vad.scp name, where it has these."""
-    paths = [path for name in ("feats.scp", "vad.scp") if (path := directory / name).exists()]
+def archives(directory: Path, *names: str) -> set[Path]:
+    """The archives that lists of a data directory name, such as feats.scp, where it has these."""
+    paths = [path for name in names if (path := directory / name).exists()]
     return {Path(name) for name in {line.partition(" ")[2].rpartition(":")[0] for path in paths
                                     for _, line in lines(path)}}
 

@@ -55,11 +55,37 @@ class SoundTable:
         found: np.ndarray = self._place[which, 1]
         return found
 
+    def cut(self, which: np.ndarray, begin: np.ndarray, size: np.ndarray, width: int) -> np.ndarray:
+        """Pieces of sounds, one after another: (n, width) int16, zero behind the last piece.
+
+        Row k has, of sound which[k], the samples begin[k, p] .. begin[k, p] + size[k, p] of each piece p. Beyond its
+        ends a sound goes on mirrored, without end.
+        """
+        out = np.zeros((len(which), width), "<i2")
+        lengths = self.lengths(which).tolist()
+        for row, i, length, begins, sizes in zip(out, which.tolist(), lengths, begin.tolist(), size.tolist(),
+                                                 strict=True):
+            sound, place = self.samples(i), 0
+            for first, count in zip(begins, sizes, strict=True):
+                if first >= 0 and first + count <= length:
+                    row[place:place + count] = sound[first:first + count]
+                elif count:
+                    row[place:place + count] = sound[mirrored(np.arange(first, first + count), length)]
+                place += count
+        return out
+
     def samples(self, i: int) -> np.ndarray:
         """All samples (S,) int16, still in the mapped file."""
         self.lengths(np.array([i]))
         start, count = self._place[i].tolist()
         return np.ndarray((count,), "<i2", buffer=self._files[self._file[i]], offset=start)
+
+
+def mirrored(position: np.ndarray, length: int) -> np.ndarray:
+    """Positions anywhere -> those within 0..length-1, of a sound that goes on mirrored beyond its ends."""
+    position = position % (2 * length)
+    found: np.ndarray = np.minimum(position, 2 * length - 1 - position)
+    return found
 
 
 def append_sound(file: IO[bytes], key: str, samples: np.ndarray, rate: int) -> int:

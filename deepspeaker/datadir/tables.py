@@ -21,12 +21,13 @@ BOM = b"\xef\xbb\xbf"
 
 # The files Kaldi knows (and `augment`), by what their first field names. Without segments an utterance is a
 # recording.
-UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "text", "segments", "utt2lang", "utt2uniq", "utt2dur",
-                   "utt2num_frames", "augment")
+UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "sound.scp", "text", "segments", "utt2lang", "utt2uniq",
+                   "utt2dur", "utt2num_frames", "augment")
 RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
 SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
 DIRECTORY_FILES = ("frame_shift", "feats_conf.json")  # one for all utterances: how their features were made
-FEATURE_FILES = ("feats.scp", "vad.scp", "cmvn.scp", "utt2dur", "utt2num_frames", *DIRECTORY_FILES)  # not the audio's
+FEATURE_FILES = ("feats.scp", "vad.scp", "sound.scp", "cmvn.scp", "utt2dur", "utt2num_frames",  # not the audio's
+                 *DIRECTORY_FILES)
 KNOWN_FILES = UTTERANCE_FILES + RECORDING_FILES + SPEAKER_FILES
 
 

@@ -1,8 +1,9 @@
-"""The features of a data directory, read from its archives utterance by utterance."""
+"""The frames of a data directory's utterances: their features in archives, or their sound."""
 
 import hashlib
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,32 +13,72 @@ from deepspeaker.atomic import atomic
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import Index, MatrixTable, Stored, open_vector
+from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
+from deepspeaker.extraction.fbank import num_frames
 from deepspeaker.provenance import differences, stored
 
 FEATS_CONF = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
 FINGERPRINTED = 1000  # utterances: all of a small corpus, about a second's reading of a large one
 
 
-class FeatureSet:
-    """feats.scp and vad.scp of a directory, opened utterance by utterance as they are asked for.
+class FrameSet:
+    """The frames of a directory's utterances, of which vad.scp may name those that a network may see.
 
-    utterances: sorted names; `frames(i)` and `rows(i, index)` take positions in that list. Raises UserError when
-    the directory's features were made with another configuration than `config`.
+    utterances: sorted names; `counts` and `frames` take positions in that list. Raises UserError when the directory's
+    archives were made with another configuration than `config`.
     """
+
+    def __init__(self, directory: Path, config: FeatureConfig, table: MatrixTable | SoundTable):
+        _check_feats_conf(directory, config)
+        self._table, self.path, self.utterances = table, table.path, table.keys
+        self._vad = read_table(directory / "vad.scp") if config.vad else None
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @abstractmethod
+    def counts(self, which: np.ndarray) -> np.ndarray:
+        """How many frames (n,) each of the utterances has."""
+
+    @abstractmethod
+    def content(self, i: int) -> np.ndarray:
+        """All that is stored of an utterance."""
+
+    def frames(self, i: int) -> np.ndarray:
+        """Indices (n,) of the frames a network may see: the voiced ones, or all where none is voiced."""
+        count = int(self.counts(np.array([i]))[0])
+        if self._vad is None:
+            return np.arange(count)
+        name = self.utterances[i]
+        if name not in self._vad:
+            raise UserError(f"{name} is in {self.path.name} and not in vad.scp: make the features again (stage 2)")
+        voiced = np.flatnonzero(open_vector(self._vad[name], name))
+        if voiced.size and voiced[-1] >= count:
+            raise UserError(f"{name}: vad.scp has more frames than {self.path.name} ({count}); make the features again")
+        return voiced if voiced.size else np.arange(count)
+
+    def fingerprint(self) -> str:
+        """A hash of the list of utterances, of their places in the archives, and of what these hold of FINGERPRINTED
+        utterances, evenly spaced."""
+        digest = hashlib.sha256("\n".join(self.utterances).encode())
+        digest.update(" ".join(s.rpartition(":")[2] for s in self._table.specifiers).encode())
+        for i in np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).round().astype(int)).tolist():
+            digest.update(self.content(i).data)
+            digest.update(self.frames(i).data)
+        return digest.hexdigest()[:16]
+
+
+class FeatureSet(FrameSet):
+    """feats.scp and vad.scp of a directory, opened utterance by utterance as they are asked for."""
 
     def __init__(self, directory: str | os.PathLike[str], config: FeatureConfig):
         directory = Path(directory)
         if not (directory / "feats.scp").exists():
             raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
-        _check_feats_conf(directory, config)
         self.table = MatrixTable(directory / "feats.scp")
-        self.utterances = self.table.keys
+        super().__init__(directory, config, self.table)
         self._num_mel_bins = config.num_mel_bins
-        self._vad = read_table(directory / "vad.scp") if config.vad else None
-
-    def __len__(self) -> int:
-        return len(self.utterances)
 
     def counts(self, which: np.ndarray) -> np.ndarray:
         """How many frames (n,) each of the utterances has; UserError for features of another width."""
@@ -47,18 +88,8 @@ class FeatureSet:
                             f"the configuration has num_mel_bins = {self._num_mel_bins}")
         return layout["rows"]
 
-    def frames(self, i: int) -> np.ndarray:
-        """Indices (n,) of the frames a network may see: the voiced ones, or all where none is voiced."""
-        count = int(self.counts(np.array([i]))[0])
-        if self._vad is None:
-            return np.arange(count)
-        name = self.utterances[i]
-        if name not in self._vad:
-            raise UserError(f"{name} is in feats.scp and not in vad.scp: make the features again (stage 2)")
-        voiced = np.flatnonzero(open_vector(self._vad[name], name))
-        if voiced.size and voiced[-1] >= count:
-            raise UserError(f"{name}: vad.scp has more frames than feats.scp ({count}); make the features again")
-        return voiced if voiced.size else np.arange(count)
+    def content(self, i: int) -> np.ndarray:
+        return self.rows(i, slice(None))
 
     def rows(self, i: int, index: Index) -> np.ndarray:
         """Features (n, F) float32 of the frames `index`."""
@@ -69,15 +100,30 @@ class FeatureSet:
         self.counts(which)  # checks their width
         return self.table.stored(which, [slice(None) if self._vad is None else self.frames(i) for i in which.tolist()])
 
-    def fingerprint(self) -> str:
-        """A hash of the list of utterances, of their places in the archives, and of the features of FINGERPRINTED
-        utterances, evenly spaced."""
-        digest = hashlib.sha256("\n".join(self.utterances).encode())
-        digest.update(" ".join(s.rpartition(":")[2] for s in self.table.specifiers).encode())
-        for i in np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).round().astype(int)).tolist():
-            digest.update(self.rows(i, slice(None)).data)
-            digest.update(self.frames(i).data)
-        return digest.hexdigest()[:16]
+
+class SoundSet(FrameSet):
+    """sound.scp and vad.scp of a directory: the frames are those whose features its samples would give."""
+
+    def __init__(self, directory: str | os.PathLike[str], config: FeatureConfig):
+        directory = Path(directory)
+        if not (directory / "sound.scp").exists():
+            raise UserError(f"no {directory}/sound.scp, which [augment] online needs: make it from {directory}/wav.scp "
+                            "(stage 2, or steps/make_fbank.sh --make 'sound vad')")
+        self.table = SoundTable(directory / "sound.scp", config.sample_rate)
+        super().__init__(directory, config, self.table)
+        self._snip_edges = config.snip_edges
+
+    def counts(self, which: np.ndarray) -> np.ndarray:
+        """How many frames (n,) each of the utterances gives; UserError for one that gives none."""
+        lengths = self.table.lengths(which).tolist()
+        counts = np.array([num_frames(length, self.table.rate, self._snip_edges) for length in lengths])
+        for i in np.flatnonzero(counts < 1)[:1]:
+            raise UserError(f"{self.utterances[which[i]]}: shorter than one frame in {self.path}; make the archive "
+                            "again (stage 2)")
+        return counts
+
+    def content(self, i: int) -> np.ndarray:
+        return self.table.samples(i)
 
 
 def feats_conf(config: FeatureConfig) -> dict[str, object]:

@@ -1,12 +1,13 @@
 """Archives on a GPU: stored values are decompressed there, and windows cut from archives that lie in its memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deepspeaker.datadir.archive import MatrixTable, contiguous
+from deepspeaker.datadir.sound_archive import FULL_SCALE, SoundTable
 from deepspeaker.gpu import upload
 
 SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # torch has few operations on uint16
@@ -24,7 +25,7 @@ class Resident:
         self._minimum, self._step = (torch.from_numpy(layout[name].copy()).to(device) for name in ("minimum", "step"))
         self._stored = torch.empty(int(ends[-1]), cols, dtype=as_tensor(np.empty(0, kind)).dtype, device=device)
         done = 0
-        for rows in _chunks(table, layout, max(1, BYTES_AT_ONCE // _row_bytes(layout))):
+        for rows in _joined(table.stored_matrices(layout), max(1, BYTES_AT_ONCE // _row_bytes(layout))):
             self._stored[done:done + len(rows)] = as_tensor(rows).to(device)
             done += len(rows)
 
@@ -34,6 +35,34 @@ class Resident:
         matrix, rows = upload((torch.from_numpy(which), torch.from_numpy(places)), self._stored.device)
         stored = self._stored[rows + self._first[matrix, None]]
         return decompress(stored, self._minimum[matrix, None, None], self._step[matrix, None, None])
+
+
+class ResidentSound:
+    """All sounds of a table on a device, 16 bits a sample."""
+
+    def __init__(self, table: SoundTable, device: torch.device):
+        lengths = table.lengths(np.arange(len(table.keys)))
+        ends = np.cumsum(lengths, dtype=np.int64)
+        self._first, self._lengths = (torch.from_numpy(values).to(device) for values in (ends - lengths, lengths))
+        self._samples = torch.empty(int(ends[-1]), dtype=torch.int16, device=device)
+        done = 0
+        for piece in _joined((table.samples(i) for i in range(len(table.keys))), BYTES_AT_ONCE // 2):
+            self._samples[done:done + len(piece)] = torch.from_numpy(piece).to(device)
+            done += len(piece)
+
+    def cut(self, which: np.ndarray, begin: np.ndarray, size: np.ndarray, width: int) -> Tensor:
+        """Pieces of sounds (n, width) float32 within -1..1 on the device, as SoundTable.cut gives them."""
+        ends = np.cumsum(size, 1)
+        shifts = begin - (ends - size)  # from a place in the row to one in the sound
+        device = self._samples.device
+        sound, last, shift = upload(tuple(map(torch.from_numpy, (which, ends, shifts))), device)
+        place = torch.arange(width, device=device).expand(len(which), -1)
+        piece = torch.searchsorted(last, place.contiguous(), right=True).clamp_max(last.shape[1] - 1)
+        length = self._lengths[sound, None]
+        there = (place + shift.gather(1, piece)).remainder(2 * length)
+        there = torch.minimum(there, 2 * length - 1 - there) + self._first[sound, None]
+        samples = self._samples[there].float() / FULL_SCALE
+        return samples.masked_fill_(place >= last[:, -1:], 0.0)
 
 
 def as_tensor(stored: np.ndarray) -> Tensor:
@@ -63,12 +92,12 @@ def _row_bytes(layout: np.ndarray) -> int:
     return int(layout["cols"][0]) * np.dtype(str(layout["type"][0])).itemsize
 
 
-def _chunks(table: MatrixTable, layout: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """The stored values (n, F) of all matrices in turn, in pieces of at least `rows` rows; the last may be shorter."""
+def _joined(parts: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """The parts one after another, in pieces of at least `rows` rows; the last may be shorter."""
     waiting, count = [], 0
-    for matrix in table.stored_matrices(layout):
-        waiting.append(matrix)
-        count += len(matrix)
+    for part in parts:
+        waiting.append(part)
+        count += len(part)
         if count >= rows:
             yield np.concatenate(waiting)
             waiting, count = [], 0

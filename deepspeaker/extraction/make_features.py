@@ -1,4 +1,4 @@
-"""Stage 2: wav.scp -> archives of features and voice activity, in jobs that are joined at the end.
+"""Stage 2: wav.scp -> archives of features, voice activity and sound, in jobs that are joined at the end.
 
 A job works through its share in pieces, each with archives of its own and, written last, a JSON file of their contents.
 A job that is started again keeps the pieces that have this file; joining makes the data directory's tables from all
@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
@@ -35,12 +36,14 @@ from deepspeaker.datadir import (
     write_table,
 )
 from deepspeaker.datadir.archive import append
+from deepspeaker.datadir.sound_archive import append_sound
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.feature_set import feats_conf, write_feats_conf
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
 
 T = TypeVar("T")
+KINDS = {"feats": "raw_fbank", "vad": "vad", "sound": "sound"}  # NAME.scp in the data directory -> its archives
 PIECE = 500  # utterances; a job that was stopped repeats at most these
 
 
@@ -55,24 +58,24 @@ class Source(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the features of one data directory go."""
+    """Which kinds of archives are made of one data directory, and where they go."""
 
     name: str  # of the data directory
     log_dir: Path
     ark_dir: Path
+    makes: tuple[str, ...] = ("feats", "vad")  # of KINDS
 
-    def pieces(self, job: int, count: int) -> list[tuple[Path, Path, Path]]:
-        """(fbank archive, vad archive, file of their contents) of each piece of a job's share of `count` utterances."""
+    def pieces(self, job: int, count: int) -> list[tuple[dict[str, Path], Path]]:
+        """(kind -> archive, file of their contents) of each piece of a job's share of `count` utterances."""
         number = -(-count // PIECE)
-        fbank, vad = self.prefixes
         ends = [f"{job}" if number == 1 else f"{job}.{n}" for n in range(1, number + 1)]
-        return [(self.ark_dir / f"{fbank}{end}.ark", self.ark_dir / f"{vad}{end}.ark",
+        return [({kind: self.ark_dir / f"{prefix}{end}.ark" for kind, prefix in self.prefixes.items()},
                  self.log_dir / f"piece_{self.name}.{end}.json") for end in ends]
 
     @property
-    def prefixes(self) -> tuple[str, str]:
-        """How the names of the archives begin."""
-        return f"raw_fbank_{self.name}.", f"vad_{self.name}."
+    def prefixes(self) -> dict[str, str]:
+        """Kind -> how the names of its archives begin."""
+        return {kind: f"{KINDS[kind]}_{self.name}." for kind in self.makes}
 
 
 def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
@@ -106,7 +109,7 @@ def _optional(read: Callable[[Path], dict[str, T]], path: Path) -> dict[str, T]:
 
 def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, jobs: int, pipes: bool = True,
                pipe_timeout: float = PIPE_TIMEOUT) -> str:
-    """Compute the features of one job's utterances, except pieces made before; returns a line of counts.
+    """Make the archives of one job's utterances, except pieces made before; returns a line of counts.
 
     Audio that cannot be read is noted and left out; a piece with such audio is made again by the next run.
     """
@@ -114,20 +117,21 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
     mine = job_share(list(everything), job, jobs)
     reporter, start = Reporter(progress_file(places.log_dir, job), len(mine)), time.monotonic()
     kept, seconds, converted, bad = 0, 0.0, 0, 0
-    for number, (fbank_ark, vad_ark, contents) in enumerate(places.pieces(job, len(mine))):
+    for number, (arks, contents) in enumerate(places.pieces(job, len(mine))):
         piece = {utterance: everything[utterance] for utterance in mine[number * PIECE:(number + 1) * PIECE]}
-        fingerprint = _fingerprint(piece, config)
-        if _made(contents, fingerprint, (fbank_ark, vad_ark)):
+        fingerprint = _fingerprint(piece, config, places.makes)
+        if _made(contents, fingerprint, arks.values()):
             kept += len(piece)
             reporter.advance(utterances=len(piece))
             continue
-        _remove_leftovers(contents, fbank_ark, vad_ark)
-        with atomic(fbank_ark, "wb") as fbank_file, atomic(vad_ark, "wb") as vad_file:
-            found = _make_piece(piece, config, fbank_file, vad_file, reporter, pipe_timeout)
+        _remove_leftovers(contents, *arks.values())
+        with ExitStack() as stack:
+            files = {kind: stack.enter_context(atomic(ark, "wb")) for kind, ark in arks.items()}
+            found = _make_piece(piece, config, files, reporter, pipe_timeout)
         with atomic(contents) as file:
-            json.dump({"fingerprint": fingerprint, "fbank": os.path.abspath(fbank_ark),
-                       "vad": os.path.abspath(vad_ark), **found}, file)
-        seconds += sum(line[3] for line in found["utterances"].values())
+            places_of = {kind: os.path.abspath(ark) for kind, ark in arks.items()}
+            json.dump({"fingerprint": fingerprint, "archives": places_of, **found}, file)
+        seconds += sum(line["seconds"] for line in found["utterances"].values())
         converted += found["converted"]
         bad += len(found["bad"])
     rate = seconds / (time.monotonic() - start)
@@ -135,12 +139,12 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
             f"{converted} converted, {bad} bad, {kept} made before")
 
 
-def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig) -> str:
+def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig, makes: Sequence[str]) -> str:
     """A hash of everything that a piece's archives depend on."""
-    return hashlib.sha256(repr((__version__, feats_conf(config), list(piece.items()))).encode()).hexdigest()
+    return hashlib.sha256(repr((__version__, feats_conf(config), makes, list(piece.items()))).encode()).hexdigest()
 
 
-def _made(contents: Path, fingerprint: str, archives: Sequence[Path]) -> bool:
+def _made(contents: Path, fingerprint: str, archives: Iterable[Path]) -> bool:
     """Whether a piece is there, with this fingerprint and without unreadable audio."""
     try:
         found = json.loads(contents.read_text())
@@ -157,11 +161,11 @@ def _remove_leftovers(contents: Path, *archives: Path) -> None:
             unfinished.unlink()
 
 
-def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file: IO[bytes], vad_file: IO[bytes],
-                reporter: Reporter, pipe_timeout: float) -> dict[str, Any]:
-    """Write a piece's archives; returns their contents.
+def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, files: Mapping[str, IO[bytes]], reporter: Reporter,
+                pipe_timeout: float) -> dict[str, Any]:
+    """Write a piece's archives, one file for each kind; returns their contents.
 
-    utterances: name -> [offset of fbank, of vad, frames, seconds]; bad: name -> reason; converted: their number.
+    utterances: name -> offset in the archive of each kind, frames, seconds; bad: name -> reason; converted: how many.
     """
     utterances, bad, converted = {}, {}, 0
     for utterance, source in piece.items():
@@ -175,8 +179,13 @@ def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, fbank_file: 
         if audio.converted:
             converted += 1
             print(f"{utterance}: {audio.converted}")
-        utterances[utterance] = [append(fbank_file, utterance, fbank, config.compress),
-                                 append(vad_file, utterance, voiced), len(fbank), round(seconds, 3)]
+        utterances[utterance] = {"frames": len(fbank), "seconds": round(seconds, 3)}
+        if "feats" in files:
+            utterances[utterance]["feats"] = append(files["feats"], utterance, fbank, config.compress)
+        if "vad" in files:
+            utterances[utterance]["vad"] = append(files["vad"], utterance, voiced)
+        if "sound" in files:
+            utterances[utterance]["sound"] = append_sound(files["sound"], utterance, audio.samples, config.sample_rate)
         reporter.advance(seconds)
     return {"utterances": utterances, "bad": bad, "converted": converted}
 
@@ -195,32 +204,33 @@ def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tup
 
 
 def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
-    """Join the jobs' pieces: write DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,bad_utts}.
+    """Join the jobs' pieces: write DATA_DIR/{utt2num_frames,utt2dur,frame_shift,bad_utts} and KIND.scp of each kind.
 
     Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than MAX_UNUSABLE_SHARE
     of the utterances could not be read.
     """
     everything = list(sources(data_dir))
     pieces = [contents for job in range(1, jobs + 1)
-              for _, _, contents in places.pieces(job, len(job_share(everything, job, jobs)))]
-    tables: dict[str, dict[str, Any]] = {"feats.scp": {}, "vad.scp": {}, "utt2num_frames": {}, "utt2dur": {}}
+              for _, contents in places.pieces(job, len(job_share(everything, job, jobs)))]
+    lists = [f"{kind}.scp" for kind in places.makes]
+    tables: dict[str, dict[str, Any]] = {name: {} for name in (*lists, "utt2num_frames", "utt2dur")}
     bad: dict[str, str] = {}
     made: set[Path] = set()
     for contents in pieces:
         found = json.loads(contents.read_text())
         bad |= found["bad"]
-        made |= {Path(found["fbank"]), Path(found["vad"])}
-        for utterance, (fbank, vad, frames, seconds) in found["utterances"].items():
-            tables["feats.scp"][utterance] = f"{found['fbank']}:{fbank}"
-            tables["vad.scp"][utterance] = f"{found['vad']}:{vad}"
-            tables["utt2num_frames"][utterance] = frames
-            tables["utt2dur"][utterance] = f"{seconds:.3f}"
+        made |= {Path(ark) for ark in found["archives"].values()}
+        for utterance, facts in found["utterances"].items():
+            for kind, ark in found["archives"].items():
+                tables[f"{kind}.scp"][utterance] = f"{ark}:{facts[kind]}"
+            tables["utt2num_frames"][utterance] = facts["frames"]
+            tables["utt2dur"][utterance] = f"{facts['seconds']:.3f}"
     write_table(data_dir / "bad_utts", bad)
     if len(bad) > MAX_UNUSABLE_SHARE * len(everything):
         examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(bad.items())[:2])
         raise UserError(f"{len(bad)} of {len(everything)} utterances of {data_dir} cannot be used, more than "
                         f"{100 * MAX_UNUSABLE_SHARE:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
-    before = archives(data_dir)
+    before = archives(data_dir, *lists)
     for name, table in tables.items():
         write_table(data_dir / name, table)
     with atomic(data_dir / "frame_shift") as file:
@@ -229,9 +239,9 @@ def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: i
     for contents in pieces:
         contents.unlink()
     for ark in before - made:
-        if ark.parent == places.ark_dir.absolute() and ark.name.startswith(places.prefixes):
+        if ark.parent == places.ark_dir.absolute() and ark.name.startswith(tuple(places.prefixes.values())):
             ark.unlink(missing_ok=True)  # of more jobs than there are now
     frames, hours = sum(tables["utt2num_frames"].values()), sum(map(float, tables["utt2dur"].values())) / 3600
     listed = f", listed in {data_dir}/bad_utts" if bad else ""
-    return (f"{data_dir}: {len(tables['feats.scp'])} utterances, {frames} frames, {hours:.2f} h; "
+    return (f"{data_dir}: {len(tables['utt2dur'])} utterances, {frames} frames, {hours:.2f} h; "
             f"{len(bad)} could not be used{listed}")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from deepspeaker.batches.needs import check_share, check_speakers
 from deepspeaker.corpus.augmented_copies import counts_with_copies
 from deepspeaker.corpus.check import check_trial_lists
 from deepspeaker.datadir import read_table
@@ -18,7 +19,6 @@ from deepspeaker.recipe.stages import Recipe, parts
 from deepspeaker.scoring.asnorm import check_cohort
 from deepspeaker.scoring.backends import needed
 from deepspeaker.scoring.plda import check_counts
-from deepspeaker.training.batch_needs import check_share, check_speakers
 
 SCORED = 6  # stage
 PHASE_OF = dict(enumerate(TRAINED, 3))  # stage -> the phase that it trains

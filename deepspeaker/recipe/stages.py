@@ -149,6 +149,6 @@ def _there(folder: Path, *patterns: str) -> Iterator[Path]:
 
 
 def _with_archives(folder: Path, *names: str) -> Iterator[Path]:
-    """Files of a data directory by name, and the archives that its feats.scp and vad.scp refer to."""
+    """Files of a data directory by name, and the archives that those among them that are lists refer to."""
     yield from _there(folder, *names)
-    yield from sorted(archives(folder))
+    yield from sorted(archives(folder, *(name for name in names if name.endswith(".scp"))))

@@ -1,10 +1,6 @@
 """Stages 3 and 4: training, phase by phase. In the order of use:
 
 loop.py            fit(): the only training loop; its epochs and steps, and final.pt
-batches.py         training data: P speakers x K utterances x T frames, drawn ahead in a thread
-batch_needs.py     speakers and utterances that there must be for a batch
-visible_frames.py  which frames of an utterance a window may show (VAD)
-masking.py         masks on frames and mel bins (SpecAugment)
 learner.py         network and loss as one module; the optimizer and --init
 rehearsal.py       before the first step: torch.compile, and the GPU memory that a step takes
 gauges.py          numbers logged beside the loss; the alarm for triplet training that has collapsed

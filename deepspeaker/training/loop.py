@@ -21,6 +21,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from deepspeaker.batches.masking import draw_masks, mask
+from deepspeaker.batches.needs import MIN_UTTERANCES, check_share, check_speakers
+from deepspeaker.batches.training_set import Ahead, Batch, TrainingSet
 from deepspeaker.checkpoint import load, save
 from deepspeaker.config import Config
 from deepspeaker.errors import UserError, examples
@@ -28,12 +31,9 @@ from deepspeaker.extraction.fbank import normalize
 from deepspeaker.gpu import explained
 from deepspeaker.provenance import trained_with
 from deepspeaker.training import distributed
-from deepspeaker.training.batch_needs import MIN_UTTERANCES, check_share, check_speakers
-from deepspeaker.training.batches import Ahead, Batch, TrainingSet
 from deepspeaker.training.dev_set import DevelopmentSet
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
-from deepspeaker.training.masking import draw_masks, mask
 from deepspeaker.training.meter import Meter, epoch_line
 from deepspeaker.training.rehearsal import rehearse
 from deepspeaker.training.state import Entry, Run, check_identity, set_aside

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepspeaker.batches.training_set import Batch, TrainingSet
 from deepspeaker.errors import UserError
 from deepspeaker.gpu import Download
 from deepspeaker.training import distributed
-from deepspeaker.training.batches import Batch, TrainingSet
 from deepspeaker.training.gauges import ALARM_STEPS
 from deepspeaker.training.state import Entry, Run
 
@@ -71,7 +71,7 @@ def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: di
     what = f"{run.phase}: loss {gauges['loss']:g}, gradient norm {gauges['gradient_norm']:g} at step {step}"
     if names:
         return UserError(f"{what}: the features of {' '.join(names)} hold values that are not finite: make them again "
-                         f"(stage 2), or take the utterance out of {data.features.table.path}")
+                         f"(stage 2), or take the utterance out of {data.features.path}")
     return UserError(f"{what}, learning rate {run.settings.learning_rate_at(step):g}: lower [{run.phase}] "
                      f"learning_rate or [training] max_gradient_norm, or raise warmup_steps")
 

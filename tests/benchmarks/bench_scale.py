@@ -205,8 +205,8 @@ def make_tables(folder: Path, meta: Path | None, count: int) -> None:
 
 def open_training_set(directory: Path) -> None:
     """As training does: which utterances there are, of whom, how long; and once through all headers."""
+    from deepspeaker.batches.training_set import TrainingSet
     from deepspeaker.config import load_config
-    from deepspeaker.training.batches import TrainingSet
 
     data = TrainingSet(directory, load_config(CONF).features)
     data.features.counts(np.arange(len(data.features)))

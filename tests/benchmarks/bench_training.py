@@ -40,11 +40,11 @@ from training_steps import (  # noqa: E402
     random_corpus,
 )
 
+from deepspeaker.batches.training_set import TrainingSet  # noqa: E402
 from deepspeaker.config import BatchConfig, load_config  # noqa: E402
 from deepspeaker.datadir.archive import append  # noqa: E402
 from deepspeaker.losses.triplet import MINING  # noqa: E402
 from deepspeaker.training import distributed  # noqa: E402
-from deepspeaker.training.batches import TrainingSet  # noqa: E402
 
 BINS, FILES, UTTERANCES = 64, 32, 148_642
 WINDOWS = BatchConfig(speakers=64, utterances=1, min_frames=200, max_frames=200, speaker_weight="even")

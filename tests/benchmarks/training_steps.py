@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from deepspeaker.batches.training_set import Batch, TrainingSet
 from deepspeaker.config import Config, load_config, set_values
 from deepspeaker.extraction.fbank import normalize
 from deepspeaker.gpu import upload
@@ -22,7 +23,6 @@ from deepspeaker.losses.triplet import triplet_loss
 from deepspeaker.models.base import Network
 from deepspeaker.models.networks import build_network
 from deepspeaker.training import loop
-from deepspeaker.training.batches import Batch, TrainingSet
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
 from deepspeaker.training.rehearsal import rehearse

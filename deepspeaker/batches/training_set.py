@@ -1,4 +1,4 @@
-"""Batches of P speakers x K utterances x T frames, drawn from mapped archives or from archives in GPU memory."""
+"""Batches of P speakers x K utterances x T frames: who is drawn, which of their frames, and a step ahead."""
 
 import os
 import time
@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepspeaker.config import BatchConfig, FeatureConfig
+from deepspeaker.batches.feature_windows import FeatureWindows
+from deepspeaker.batches.plan import draw_plan
+from deepspeaker.batches.sound_bank import SoundBank
+from deepspeaker.batches.sound_windows import Others, SoundWindows
+from deepspeaker.batches.speed import Speeds
+from deepspeaker.batches.visible_frames import VisibleFrames
+from deepspeaker.config import AugmentConfig, BatchConfig, FeatureConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.errors import UserError
-from deepspeaker.extraction.feature_set import FeatureSet
-from deepspeaker.extraction.gpu_archive import Resident, resident_bytes
+from deepspeaker.extraction.feature_set import FeatureSet, FrameSet, SoundSet
 from deepspeaker.gpu import in_use, upload
 from deepspeaker.losses.labels import Labels
-from deepspeaker.training.visible_frames import VisibleFrames
 
 RESIDENT = 0.75  # of the free memory; the rest is for the optimizer's state and for the development set
 
@@ -32,26 +36,37 @@ class Batch(NamedTuple):
 class TrainingSet:
     """The utterances of a data directory by speaker.
 
-    speakers: sorted names of the speakers that have features. A speaker of fewer than `min_utterances` utterances
-    is never drawn but keeps its place in the list.
+    speakers: sorted names of the speakers that have features, and behind them the same at other speeds. A speaker of
+    fewer than `min_utterances` utterances is never drawn but keeps its place in the list.
+    augment: where it says `online`, windows are cut from sound and changed, with what the folder `sounds` holds
+    (sound_bank.py); otherwise, or where it is None, windows are cut from feature archives.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], features: FeatureConfig, min_utterances: int = 1):
-        self.features = FeatureSet(directory, features)
+    def __init__(self, directory: str | os.PathLike[str], features: FeatureConfig, min_utterances: int = 1,
+                 augment: AugmentConfig | None = None, sounds: Path | None = None):
+        self._augment = augment if augment and augment.online else None
+        self.features: FrameSet = (SoundSet if self._augment else FeatureSet)(directory, features)
         utt2spk = read_table(Path(directory) / "utt2spk")
         by_speaker: dict[str, list[int]] = {}
         for i, utterance in enumerate(self.features.utterances):
             if utterance not in utt2spk:
-                raise UserError(f"{directory}: {utterance} is in feats.scp and not in utt2spk")
+                raise UserError(f"{directory}: {utterance} is in {self.features.path.name} and not in utt2spk")
             by_speaker.setdefault(utt2spk[utterance], []).append(i)
-        self.speakers = sorted(by_speaker)
-        self.counts = np.array([len(by_speaker[speaker]) for speaker in self.speakers])  # utterances of each
-        self._order = np.array([i for speaker in self.speakers for i in by_speaker[speaker]])
-        self._begin = self.counts.cumsum() - self.counts  # where a speaker's utterances begin in _order
+        names = sorted(by_speaker)
+        self._order = np.array([i for speaker in names for i in by_speaker[speaker]])
+        self._counts = np.array([len(by_speaker[speaker]) for speaker in names])
+        self._begin = self._counts.cumsum() - self._counts  # where a speaker's utterances begin in _order
+        self._speeds = Speeds(self._augment.speeds, self._augment.speed) if self._augment else Speeds()
+        self.speakers = self._speeds.names(names)
+        self.counts = np.tile(self._counts, len(self._speeds.factors))  # utterances of each of `speakers`
         self._eligible = np.flatnonzero(self.counts >= min_utterances)
-        self.features.table.read_at_random()
         self._visible = VisibleFrames(self.features, features.vad)
-        self._resident: Resident | None = None
+        self.windows: FeatureWindows | SoundWindows
+        self.bank = SoundBank(sounds, self._augment.sounds_needed if self._augment else (), features.sample_rate)
+        if isinstance(self.features, SoundSet):
+            self.windows = SoundWindows(self.features, features, self.bank, self._speeds.factors)
+        else:
+            self.windows = FeatureWindows(self.features)
         self._left_gpu = False
         self.stream: torch.cuda.Stream | None = None  # of a GPU, for its batches; PyTorch keeps memory for each stream
 
@@ -59,56 +74,69 @@ class TrainingSet:
         """Copy the archives to a GPU, if they fit into RESIDENT of its free memory, and draw from there from now on;
         returns where windows are read from, for the log. To be called when PyTorch has taken the memory that a step
         needs (rehearsal.py)."""
+        mapped = f"mapped {self.windows.what}"
+        self.windows.use(device)
         if device.type != "cuda":
-            return "mapped archives"
+            return mapped
         self.stream = torch.cuda.Stream(device)
-        size, free = resident_bytes(self.features.table), torch.cuda.mem_get_info(device)[0]
+        size, free = self.windows.bytes(), torch.cuda.mem_get_info(device)[0]
         if size is None or size > RESIDENT * free or self._left_gpu:
-            return "mapped archives"
+            return mapped
         try:
             self.upload(device)
         except torch.OutOfMemoryError:  # another program was faster
-            return "mapped archives"
+            return mapped
         self.stream.wait_stream(torch.cuda.current_stream(device))
-        return f"archives in GPU memory, {size / 2 ** 30:.1f} GiB"
+        return f"{self.windows.what} in GPU memory, {size / 2 ** 30:.1f} GiB"
 
     def upload(self, device: torch.device) -> None:
         """Copy the archives to the memory of `device` and draw from there."""
-        self._resident = Resident(self.features.table, device)
+        self.windows.upload(device)
 
     def leave_gpu(self) -> bool:
         """Free the GPU memory that the archives take, for good, and draw from mapped archives; False where they take
         none."""
-        was_there, self._resident, self._left_gpu = self._resident is not None, None, True
-        return was_there
+        self._left_gpu = True
+        return self.windows.leave_gpu()
 
-    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
+    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None), strength: float = 1.0
+             ) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames: the features
-        on the GPU where the archives are there, labels on the CPU, no masks. There must be enough speakers
-        (batch_needs.py).
+        on the GPU where the archives are there or windows are changed, labels on the CPU, no masks. There must be
+        enough speakers (needs.py).
 
         No speaker is drawn twice. A speaker with fewer utterances than asked for gives some of them twice, in
-        different windows. All windows of an utterance's visible frames (FeatureSet.frames) are equally likely; an
+        different windows. All windows of an utterance's visible frames (FrameSet.frames) are equally likely; an
         utterance shorter than the window is repeated to its length. part: which of the windows to gather; the labels
-        are always those of all windows.
+        are always those of all windows. strength: factor of the probabilities of changes to sound, 0 to 1.
         """
         frames = int(rng.integers(config.min_frames, config.max_frames, endpoint=True))
-        weight = self.counts[self._eligible] if config.speaker_weight == "utterances" else None
-        chance = None if weight is None else weight / weight.sum()
-        drawn = rng.choice(self._eligible, config.speakers, replace=False, p=chance)
-        places = _choose(rng, self.counts[drawn], config.utterances)
-        chosen = self._order[self._begin[drawn, None] + places].ravel()
-        counts = self._visible.counts(chosen)
-        starts = rng.integers(np.maximum(0, counts - frames), endpoint=True)
-        index = [self._visible.window(i, start, frames, count) for i, start, count in
-                 zip(chosen[part].tolist(), starts[part].tolist(), counts[part].tolist(), strict=True)]
+        drawn = self._draw_speakers(rng, config)
+        speaker = drawn % len(self._counts)
+        places = _choose(rng, self._counts[speaker], config.utterances)
+        chosen = self._order[self._begin[speaker, None] + places].ravel()
+        speed = (drawn // len(self._counts)).repeat(config.utterances)
+        counts, needed = self._visible.counts(chosen), self.windows.frames_needed(frames)[speed]
+        starts = rng.integers(np.maximum(0, counts - needed), endpoint=True)
+        index = [self._visible.window(i, start, size, count) for i, start, size, count in
+                 zip(*(values[part].tolist() for values in (chosen, starts, needed, counts)), strict=True)]
+        if isinstance(self.windows, FeatureWindows):
+            features = self.windows.gather(chosen[part], index)
+        else:
+            assert self._augment
+            plan = draw_plan(rng, speed, self._augment, strength).part(part)
+            own = speaker.repeat(config.utterances)[part]
+            others = Others(self._order, self._begin[own], self._counts[own])
+            features = self.windows.gather(chosen[part], index, frames, plan, others)
         labels = Labels.of(torch.from_numpy(drawn.repeat(config.utterances)), torch.from_numpy(chosen))
-        return Batch(self._windows(chosen[part], index), labels)
+        return Batch(features, labels)
 
-    def _windows(self, which: np.ndarray, index: list[slice | np.ndarray]) -> Tensor:
-        if self._resident:
-            return self._resident.gather(which, index)
-        return torch.from_numpy(self.features.table.gather(which, index))
+    def _draw_speakers(self, rng: np.random.Generator, config: BatchConfig) -> np.ndarray:
+        """Positions (P,) in `speakers`, none twice."""
+        weight = self.counts if config.speaker_weight == "utterances" else np.ones(len(self.counts))
+        weight = (weight * self._speeds.weights.repeat(len(self._counts)))[self._eligible]
+        even = config.speaker_weight == "even" and len(self._speeds.factors) == 1
+        return rng.choice(self._eligible, config.speakers, replace=False, p=None if even else weight / weight.sum())
 
 
 def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:

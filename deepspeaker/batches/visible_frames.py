@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from deepspeaker.extraction.feature_set import FeatureSet
+from deepspeaker.extraction.feature_set import FrameSet
 
 
 class VisibleFrames:
-    """FeatureSet.frames, kept as one bit per frame for every utterance that was asked for.
+    """FrameSet.frames, kept as one bit per frame for every utterance that was asked for.
 
     vad False: all frames are visible, and nothing is kept.
     """
 
-    def __init__(self, features: FeatureSet, vad: bool):
+    def __init__(self, features: FrameSet, vad: bool):
         self._features, self._vad = features, vad
         self._counts = np.full(len(features), -1)
         self._bits: dict[int, bytes] = {}

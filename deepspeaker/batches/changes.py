@@ -1,0 +1,72 @@
+"""Changes to windows of samples, a batch at a time, on any device: rooms, added sounds, telephones.
+
+All take and give samples (n, S) float32, about within -1..1; power is the mean square of a row.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+SILENT = 1e-12  # power; of a window in which one 16-bit sample in a thousand is not zero: 1e-12
+MU, CODES = 255.0, 127  # of mu-law: its constant, and how many values it has on each side of 0
+LEVELS = 32767  # of 16-bit samples, on each side of 0
+
+
+def power(samples: Tensor) -> Tensor:
+    """(n, S) -> (n, 1)"""
+    return samples.square().mean(-1, keepdim=True)
+
+
+def reverberate(samples: Tensor, responses: Tensor, before: int) -> Tensor:
+    """(n, before + S) -> (n, before + S): as heard in rooms, the last S samples of each with the power they had.
+
+    responses: (n, R) impulse responses that begin with the direct sound. The first `before` samples are there to echo
+    in the others; what they become themselves is not said.
+    """
+    size = samples.shape[-1]
+    least = max(size, size - before + responses.shape[-1])  # what comes round then stays within the first `before`
+    transform = next_fast_len(least, real=True)
+    wet = torch.fft.irfft(torch.fft.rfft(samples, transform) * torch.fft.rfft(responses, transform), transform)
+    wet = wet[:, :size]
+    scaled: Tensor = wet * (power(samples[:, before:]) / power(wet[:, before:]).clamp_min(SILENT)).sqrt()
+    return scaled
+
+
+def add(samples: Tensor, sounds: Tensor, snr: Tensor) -> Tensor:
+    """Sounds (n, S) added so that they lie snr (n, 1) dB below the samples; nothing is added to or of silence."""
+    wanted = power(samples) * 10 ** (-snr / 10)
+    there = power(sounds)
+    gain = torch.where(there > SILENT, wanted / there.clamp_min(SILENT), 0.0).sqrt()
+    return samples + gain * sounds
+
+
+def telephone(samples: Tensor, low: Tensor, high: Tensor, loudness: Tensor, rate: int) -> Tensor:
+    """Through a telephone: band limits, too loud a level, which clips, and 8-bit mu-law (ITU-T G.711).
+
+    low, high: (n, 1) Hz, where the band is 6 dB down (a Butterworth's slope of 24 dB per octave). loudness: (n, 1), the
+    window's largest sample after the level was set; what is above 1 is clipped. The power becomes again what it was.
+    """
+    size = samples.shape[-1]
+    transform = next_fast_len(size, real=True)
+    hertz = torch.fft.rfftfreq(transform, 1 / rate, device=samples.device)
+    response = 1 / ((1 + (low / hertz.clamp_min(1.0)) ** 8) * (1 + (hertz / high) ** 8)).sqrt()
+    band = torch.fft.irfft(torch.fft.rfft(samples, transform) * response, transform)[:, :size]
+    loud = (band * (loudness / band.abs().amax(-1, keepdim=True).clamp_min(SILENT))).clamp(-1, 1)
+    heard = mu_law(loud)
+    return heard * (power(samples) / power(heard).clamp_min(SILENT)).sqrt()
+
+
+def mu_law(samples: Tensor) -> Tensor:
+    """Samples within -1..1 rounded to the 255 values of 8-bit mu-law."""
+    return _decoded(samples.device)[(samples * LEVELS).round().int() + LEVELS]
+
+
+@lru_cache
+def _decoded(device: torch.device) -> Tensor:
+    """What 8-bit mu-law makes of each value that 16 bits can have, (2 * LEVELS + 1,)"""
+    value = torch.linspace(-1, 1, 2 * LEVELS + 1, dtype=torch.float64)
+    code = (torch.log1p(MU * value.abs()) / math.log1p(MU) * CODES).round()
+    return (torch.sign(value) * torch.expm1(code / CODES * math.log1p(MU)) / MU).float().to(device)

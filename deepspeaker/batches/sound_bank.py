@@ -1,0 +1,75 @@
+"""What windows of sound are changed with: noises, music, talkers and rooms, in mapped archives."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deepspeaker.datadir.sound_archive import SoundTable
+from deepspeaker.errors import UserError
+
+LONGEST = 1.0  # seconds of a room's response that are used; the recipe's own rooms end within 0.8
+
+
+class SoundBank:
+    """The sounds of a folder that steps/make_sounds.py has made: noise.scp, music.scp, babble.scp and rooms.scp.
+
+    kinds: which of these are needed. UserError where one is missing, except babble.scp: then the training speech talks.
+    """
+
+    def __init__(self, folder: Path | None, kinds: Sequence[str], rate: int):
+        self._tables: dict[str, SoundTable] = {}
+        self.rate = rate
+        for kind in kinds:
+            path = folder / f"{kind}.scp" if folder else None
+            if path and path.exists():
+                self._tables[kind] = SoundTable(path, rate)
+            elif kind != "babble":
+                raise UserError(f"{'no ' + str(path) if path else 'no folder of sounds (--sounds)'}: windows with "
+                                f"{kind} need it; make it with steps/make_sounds.py (stage 2 of run.sh)")
+
+    def has(self, kind: str) -> bool:
+        return kind in self._tables
+
+    def excerpts(self, kind: str, draws: np.ndarray, size: int) -> np.ndarray:
+        """Samples (n, size) int16 of sounds, from anywhere in them; a shorter one goes on mirrored.
+
+        draws: (n, 2) random numbers from 0 to 1: which sound, and from where on.
+        """
+        return cut_anywhere(self._tables[kind], (draws[:, 0] * len(self._tables[kind].keys)).astype(int), draws[:, 1],
+                            size)
+
+    def responses(self, draws: np.ndarray) -> np.ndarray:
+        """Impulse responses (n, R) float32, which begin with the direct sound, the largest sample, and end with zeros.
+
+        draws: (n,) random numbers from 0 to 1. What a response has beyond LONGEST is left out.
+        """
+        table = self._tables["rooms"]
+        found = []
+        for i in (draws * len(table.keys)).astype(int).tolist():
+            samples = table.samples(i)
+            direct = int(np.abs(samples.astype(np.int32)).argmax())
+            found.append(samples[direct:direct + int(LONGEST * self.rate)])
+        out = np.zeros((len(found), max(map(len, found))), np.float32)
+        for row, response in zip(out, found, strict=True):
+            row[:len(response)] = response
+        peak = np.abs(out).max(-1, keepdims=True)
+        scaled: np.ndarray = out / np.maximum(peak, 1.0)
+        return scaled
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the lists of sounds, their places in the archives, and the lengths and first samples of some."""
+        digest = hashlib.sha256()
+        for kind, table in self._tables.items():
+            digest.update(f"{kind} {table.keys} {[s.rpartition(':')[2] for s in table.specifiers]}".encode())
+            for i in np.unique(np.linspace(0, len(table.keys) - 1, 20).round().astype(int)).tolist():
+                digest.update(table.samples(i).data)
+        return digest.hexdigest()[:16] if self._tables else ""
+
+
+def cut_anywhere(table: SoundTable, which: np.ndarray, place: np.ndarray, size: int) -> np.ndarray:
+    """Samples (n, size) int16 of sounds of a table, from anywhere in them; place: (n,) from 0 to 1."""
+    begin = (place * np.maximum(1, table.lengths(which) - size + 1)).astype(int)
+    return table.cut(which, begin[:, None], np.full((len(which), 1), size), size)
