@@ -6,6 +6,8 @@ from typing import NamedTuple
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0
 LENGTH = "plda_normalize_length"  # [scoring] key that, where false, scores do not depend on: older files lack it
+ONLINE = ("online", "speed", "reverb", "noise", "music", "babble", "telephone", "noise_snr", "music_snr", "babble_snr",
+          "rise_steps")  # [augment] keys that matter only if `online` is true; older files lack them
 WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own
 
@@ -25,12 +27,17 @@ def scored_with(scoring: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in scoring.items() if value or key != LENGTH}
 
 
+def augmented_with(augment: Mapping[str, object]) -> dict[str, object]:
+    """The keys of [augment] that batches depend on."""
+    return {key: value for key, value in augment.items() if augment.get("online") or key not in ONLINE}
+
+
 def trained_with(tables: Mapping[str, Mapping[str, object]], phase: str) -> dict[str, Mapping[str, object]]:
     """The part of a configuration that the training of a phase depends on."""
     found: dict[str, Mapping[str, object]] = {
         name: {key: value for key, value in tables.get(name, {}).items() if key != WHEN_KEPT}
         for name in (*TRAINED_WITH, phase)}
-    return found | {"embedding": embedded_with(found["embedding"])}
+    return found | {"embedding": embedded_with(found["embedding"]), "augment": augmented_with(found["augment"])}
 
 
 class Change(NamedTuple):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train one phase: softmax pre-training, or the triplet loss on cosine.
 
-Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR), and with --init the network of a
-checkpoint. Writes OUT_DIR/final.pt (the epoch with the best dev EER, or the mean of the last [training] average
+Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR; with [augment] online sound.scp in place of
+TRAIN_DIR's feats.scp), and with --init the network of a checkpoint. Writes OUT_DIR/final.pt (the epoch with the best dev EER, or the mean of the last [training] average
 epochs), initial.pt, best.pt, the last checkpoints, train.log and train.jsonl (one line per epoch). Resumes from the
 last checkpoint in OUT_DIR. Prints one line per epoch. steps/torchrun.py starts it in several processes, which share
 each batch.
@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT",
                         help="checkpoint whose network to start from (default: random weights)")
+    parser.add_argument("--sounds", type=Path, metavar="FOLDER",
+                        help="sounds and rooms that [augment] online changes windows with, made by make_sounds.py")
     parser.add_argument("--replace", choices=["changed", "always"],
                         help="when to move an earlier training in OUT_DIR to old/ beside it: if its settings were "
                              "others, or always (default: never)")
@@ -52,7 +54,7 @@ def main() -> int:
     status = 0
     try:
         fit(load_config(args.conf), args.phase, args.train_dir, args.dev_dir, args.out_dir, args.init, args.seed,
-            device, args.replace)
+            device, args.replace, args.sounds)
     except SystemExit as stopped:  # by a signal; with its frames goes the network, which holds the group
         status = int(stopped.code or 0)
     distributed.leave()

@@ -6,6 +6,7 @@ here=$(dirname "$(readlink -f "$0")")
 phase=
 conf=
 init=
+sounds=
 seed=0
 replace=
 gpus=0
@@ -19,6 +20,7 @@ Trains one phase; train.py --help says what is read and written.
   --phase PHASE          training phase, softmax or triplet
   --conf FILE            configuration
   --init CHECKPOINT      checkpoint whose network to start from (none: random weights)
+  --sounds FOLDER        sounds that [augment] online adds (make_sounds.py)
   --seed N               seed of all that is random ($seed)
   --replace WHEN         when to move an earlier training from OUT_DIR to old/ beside it: changed (if its data or
                          settings differ) or always (also if it is finished); none: never
@@ -47,7 +49,7 @@ elif [ "$processes" -gt 1 ]; then
 fi
 device=cuda
 if [ "$gpus" -eq 0 ]; then device=cpu; fi
-command=("${launcher[@]}" "$here/train.py" --phase "$phase" --conf "$conf" ${init:+--init "$init"} --seed "$seed"
+command=("${launcher[@]}" "$here/train.py" --phase "$phase" --conf "$conf" ${init:+--init "$init"} ${sounds:+--sounds "$sounds"} --seed "$seed"
   --device "$device" ${replace:+--replace "$replace"} "$@")
 if [ -z "$engine" ]; then
   run "${command[@]}"

@@ -61,7 +61,8 @@ def telephone(samples: Tensor, low: Tensor, high: Tensor, loudness: Tensor, rate
 
 def mu_law(samples: Tensor) -> Tensor:
     """Samples within -1..1 rounded to the 255 values of 8-bit mu-law."""
-    return _decoded(samples.device)[(samples * LEVELS).round().int() + LEVELS]
+    level = (samples.nan_to_num() * LEVELS).round().int()
+    return _decoded(samples.device)[level + LEVELS]
 
 
 @lru_cache

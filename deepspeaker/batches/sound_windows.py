@@ -6,7 +6,8 @@ where frames are left out (VAD) or repeated (an utterance shorter than the windo
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,21 @@ class Others(NamedTuple):
         place = (draws * (len(self.order) - own)).astype(int)
         chosen: np.ndarray = self.order[place + own * (place >= begin)]
         return chosen
+
+
+class Layout(NamedTuple):
+    """Where the samples of n windows lie. Each has `before` samples in front, which its first piece includes."""
+
+    which: np.ndarray  # (n,) utterances
+    begin: np.ndarray  # (n, P) the first sample of each piece
+    size: np.ndarray  # (n, P) how many it has; 0: no such piece
+    length: np.ndarray  # (n,) samples of the window, without those in front, at its speed
+    starts: np.ndarray | None  # (n, T) samples at which frames begin; None: one shift after the one before
+    width: int  # the largest length of the batch, of which these may be a part
+
+    def part(self, rows: slice) -> "Layout":
+        starts = None if self.starts is None else self.starts[rows]
+        return Layout(self.which[rows], self.begin[rows], self.size[rows], self.length[rows], starts, self.width)
 
 
 class SoundWindows:
@@ -86,94 +102,94 @@ class SoundWindows:
                          math.ceil((math.ceil(samples * factor) + 1 - self._length) / self._shift) + 1
                          for factor in self._factors])
 
-    def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, others: Others) -> Tensor:
+    def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, others: Others,
+               part: slice = slice(None)) -> Tensor:
         """Windows (n, T, F) float32 of T = `frames`, on the device: of utterance which[k] the frames index[k], as many
-        as frames_needed says, with the changes of the plan."""
-        samples, starts = self._cut(which, index, frames, plan)
-        features = self._features(self._changed(samples, which, plan, others), starts)
+        as frames_needed says, with the changes of the plan. part: which of the windows to make."""
+        layout = self._lay_out(which, index, frames, plan.speed).part(part)
+        plan, others = plan.part(part), Others(others.order, others.begin[part], others.own[part])
+        features = self._features(self._changed(layout, plan, others), layout.starts)
         if not features.isfinite().all():
-            self._find_fault(which, index, frames, plan, others)
+            self._changed(layout, plan, others, check=True)
         return features
 
-    def _cut(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan) -> tuple[Tensor, Tensor | None]:
-        """The samples (n, before + S) of windows at their speeds, and where each frame begins behind `before`: (n, T),
-        or None where each begins one shift after the one before it."""
+    def _lay_out(self, which: np.ndarray, index: Sequence[Index], frames: int, speed: np.ndarray) -> Layout:
         edge = 0 if self._config.snip_edges else self._length // 2 - self._shift // 2
-        before = np.ceil(self._before * np.array(self._factors)[plan.speed]).astype(int)
-        pieces = [_pieces(rows, self._length, self._shift, edge, lead)
-                  for rows, lead in zip(index, before.tolist(), strict=True)]
-        most = max(len(begin) for begin, _, _ in pieces)
-        begin, size = np.zeros((2, len(pieces), most), np.int64)
+        in_front = np.ceil(self._before * np.array(self._factors)).astype(int)[speed]
+        pieces = [_pieces(rows, self._length, self._shift, edge, front)
+                  for rows, front in zip(index, in_front.tolist(), strict=True)]
+        begin, size = np.zeros((2, len(pieces), max(len(first) for first, _, _ in pieces)), np.int64)
         for k, (first, count, _) in enumerate(pieces):
             begin[k, :len(first)], size[k, :len(count)] = first, count
-        samples = self._samples(which, begin, size)
-        totals, even = size.sum(1), [starts is None for _, _, starts in pieces]
-        wanted = self._before + (frames - 1) * self._shift + self._length
-        if all(even) and not plan.speed.any():
-            return samples, None
-        changed = samples.new_zeros(len(which), max(wanted, int(totals[plan.speed == 0].max(initial=0))))
-        for number, factor in enumerate(self._factors):
-            if not (rows := np.flatnonzero(plan.speed == number)).size:
-                continue
-            chosen = upload(torch.from_numpy(rows), self._device)
-            if factor == 1:
-                longest = int(totals[rows].max())
-                changed[chosen, :longest] = samples[chosen, :longest]
-            else:
-                changed[chosen, :wanted] = change_speed(samples[chosen, :int(totals[rows].max())], factor)[:, :wanted]
-        regular = np.arange(frames) * self._shift
-        if all(one or speed for one, speed in zip(even, plan.speed.tolist(), strict=True)):
-            return changed, None
-        starts = np.stack([regular if speed or found is None else found
-                           for (_, _, found), speed in zip(pieces, plan.speed.tolist(), strict=True)])
-        return changed, upload(torch.from_numpy(starts), self._device)
+        even = np.arange(frames) * self._shift
+        length = np.where(speed == 0, size.sum(1) - in_front, even[-1] + self._length)
+        starts = None
+        if any(found is not None and not fast for (_, _, found), fast in zip(pieces, speed.tolist(), strict=True)):
+            starts = np.stack([even if fast or found is None else found
+                               for (_, _, found), fast in zip(pieces, speed.tolist(), strict=True)])
+        return Layout(which, begin, size, length, starts, int(length.max()))
 
-    def _samples(self, which: np.ndarray, begin: np.ndarray, size: np.ndarray) -> Tensor:
-        """Pieces of utterances one after another, (n, most) float32 on the device; as SoundTable.cut."""
-        width = int(size.sum(1).max())
+    def _at_speed(self, layout: Layout, speed: np.ndarray) -> Tensor:
+        """The samples of windows at their speeds (n, before + width), zero behind the end of each."""
+        samples = self._samples(layout)
+        width = self._before + layout.width
+        if not speed.any():
+            return torch.nn.functional.pad(samples, (0, width - samples.shape[-1]))
+        changed = samples.new_zeros(len(samples), width)
+        for number, factor in enumerate(self._factors):
+            if (rows := np.flatnonzero(speed == number)).size:
+                chosen, most = self._up(rows), int(layout.size[rows].sum(1).max())
+                found = samples[chosen, :most] if factor == 1 else change_speed(samples[chosen, :most], factor)
+                long = self._before + int(layout.length[rows].max())
+                changed[chosen, :long] = found[:, :long]
+        return changed
+
+    def _samples(self, layout: Layout) -> Tensor:
+        """The samples of windows as the utterances have them, (n, most) float32 on the device."""
+        width = int(layout.size.sum(1).max())
         if self._resident:
-            return self._resident.cut(which, begin, size, width)
-        raw = self._table.cut(which, begin, size, width)
-        self._name_silent(which[~raw[:, ::16].any(1)].tolist())
+            return self._resident.cut(layout.which, layout.begin, layout.size, width)
+        raw = self._table.cut(layout.which, layout.begin, layout.size, width)
+        self._name_silent(layout.which[~raw[:, ::16].any(1)].tolist())
         return self._floats(raw)
 
-    def _floats(self, samples: np.ndarray) -> Tensor:
-        return upload(torch.from_numpy(samples), self._device).float() / FULL_SCALE
+    def _changed(self, layout: Layout, plan: Plan, others: Others, check: bool = False) -> Tensor:
+        """The samples of windows (n, width), changed by the plan, without what was in front of them.
 
-    def _changed(self, samples: Tensor, which: np.ndarray, plan: Plan, others: Others, kinds: Sequence[str] = ()
-                 ) -> Tensor:
-        """The samples of windows, (n, S), without what was before them, changed by the plan.
-
-        kinds: if given, raise UserError for the first of these changes whose result is not finite.
+        check: raise UserError for the first change whose result is not finite.
         """
+        samples = self._at_speed(layout, plan.speed)
+
+        def put(kind: str, rows: np.ndarray, change: Callable[[Tensor], Tensor]) -> None:
+            chosen = self._up(rows)
+            samples[chosen] = change(samples[chosen])
+            if check and not samples.isfinite().all():
+                raise self._not_finite(kind, layout.which[~samples.isfinite().all(1).cpu().numpy()])
+
         if (rows := np.flatnonzero(plan.reverb)).size:
-            chosen = upload(torch.from_numpy(rows), self._device)
             rooms = upload(torch.from_numpy(self._bank.responses(plan.room[rows])), self._device)
-            samples[chosen] = reverberate(samples[chosen], rooms, self._before)
-            self._check("reverb", samples, which, kinds)
+            put("reverb", rows, lambda some: reverberate(some, rooms, self._before))
         samples = samples[:, self._before:]
-        for kind, rows, sounds in self._added(plan, samples.shape[-1], others):
-            chosen, snr = upload((torch.from_numpy(rows), torch.from_numpy(plan.snr[rows, None]).float()), self._device)
-            samples[chosen] = add(samples[chosen], sounds, snr)
-            self._check(kind, samples, which, kinds)
+        inside = None
+        if (layout.length < layout.width).any():
+            inside = torch.arange(layout.width, device=self._device) < self._up(layout.length[:, None])
+        for number, kind in enumerate(ADDED):
+            if (rows := np.flatnonzero(plan.added == number)).size:
+                sounds = self._sounds(kind, plan, rows, layout.width, others)
+                if inside is not None:
+                    sounds = sounds * inside[self._up(rows)]
+                snr = self._up(plan.snr[rows, None]).float()
+                put(kind, rows, partial(add, sounds=sounds, snr=snr))
         if (rows := np.flatnonzero(plan.telephone)).size:
-            chosen, line = upload((torch.from_numpy(rows), torch.from_numpy(plan.line[rows]).float()), self._device)
-            low, high, loudness = line.split(1, dim=1)
-            samples[chosen] = telephone(samples[chosen], low, high, loudness, self._config.sample_rate)
-            self._check("telephone", samples, which, kinds)
+            low, high, loudness = self._up(plan.line[rows]).float().split(1, dim=1)
+            put("telephone", rows, partial(telephone, low=low, high=high, loudness=loudness,
+                                           rate=self._config.sample_rate))
         return samples
 
-    def _added(self, plan: Plan, size: int, others: Others) -> Iterator[tuple[str, np.ndarray, Tensor]]:
-        """Of each kind of added sound: the windows that get it, (m,), and the sounds, (m, size)."""
-        for number, kind in enumerate(ADDED):
-            rows = np.flatnonzero(plan.added == number)
-            if rows.size and kind != "babble":
-                yield kind, rows, self._floats(self._bank.excerpts(kind, plan.sound[rows], size))
-            elif rows.size:
-                yield kind, rows, self._babble(plan, rows, size, others)
-
-    def _babble(self, plan: Plan, rows: np.ndarray, size: int, others: Others) -> Tensor:
-        """Several talkers at once, each of one power, (m, size)."""
+    def _sounds(self, kind: str, plan: Plan, rows: np.ndarray, size: int, others: Others) -> Tensor:
+        """The sounds that are added to the windows `rows`, (m, size)."""
+        if kind != "babble":
+            return self._floats(self._bank.excerpts(kind, plan.sound[rows], size))
         row, talker = np.nonzero(np.arange(plan.voices.shape[1]) < plan.talkers[rows, None])
         draws = plan.voices[rows[row], talker]
         if self._bank.has("babble"):
@@ -181,18 +197,23 @@ class SoundWindows:
         else:
             raw = cut_anywhere(self._table, others.choose(draws[:, 0], rows[row]), draws[:, 1], size)
         voices = self._floats(raw)
-        voices = voices / power(voices).sqrt().clamp_min(1 / FULL_SCALE)
-        mixed = voices.new_zeros(len(rows), size)
-        return mixed.index_add_(0, upload(torch.from_numpy(row), self._device), voices)
+        voices = voices / power(voices).sqrt().clamp_min(1 / FULL_SCALE)  # all talk equally loud
+        return voices.new_zeros(len(rows), size).index_add_(0, self._up(row), voices)
 
-    def _features(self, samples: Tensor, starts: Tensor | None) -> Tensor:
+    def _features(self, samples: Tensor, starts: np.ndarray | None) -> Tensor:
         config = self._config
         if starts is None:
             frames = samples.unfold(-1, self._length, self._shift)
         else:
-            windows = torch.arange(len(samples), device=samples.device).unsqueeze(1)
-            frames = samples.unfold(-1, self._length, 1)[windows, starts]
+            rows = torch.arange(len(samples), device=samples.device).unsqueeze(1)
+            frames = samples.unfold(-1, self._length, 1)[rows, self._up(starts)]
         return fbank_of_frames(frames, config.sample_rate, config.num_mel_bins, config.low_freq, config.high_freq)[0]
+
+    def _up(self, values: np.ndarray) -> Tensor:
+        return upload(torch.from_numpy(values), self._device)
+
+    def _floats(self, samples: np.ndarray) -> Tensor:
+        return self._up(samples).float() / FULL_SCALE
 
     def _name_silent(self, suspects: Sequence[int]) -> None:
         """Log, once each, the utterances among these that are digital silence from end to end."""
@@ -202,18 +223,10 @@ class SoundWindows:
                 log.warning("%s: all samples are 0; nothing is added to it. Look at its audio, or take it out of %s",
                             self._utterances[i], self._table.path)
 
-    def _find_fault(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, others: Others) -> None:
-        """Make the batch again and raise UserError for the first change that leaves values that are not finite."""
-        samples, _ = self._cut(which, index, frames, plan)
-        self._check("speed", samples, which, ["speed"])
-        self._changed(samples, which, plan, others, ["reverb", *ADDED, "telephone"])
-
-    def _check(self, kind: str, samples: Tensor, which: np.ndarray, kinds: Sequence[str]) -> None:
-        if kind in kinds and not samples.isfinite().all():
-            bad = (~samples.isfinite().all(1)).cpu().numpy()
-            names = sorted({self._utterances[i] for i in which[bad].tolist()})
-            raise UserError(f"[augment] {kind} made values that are not finite of {examples(names)}: set {kind} to 0 "
-                            "in the configuration to go on without it, and report this")
+    def _not_finite(self, kind: str, which: np.ndarray) -> UserError:
+        names = sorted({self._utterances[i] for i in which.tolist()})
+        return UserError(f"[augment] {kind} made values that are not finite of {examples(names)}: set {kind} to 0 in "
+                         "the configuration to go on without it, and report this")
 
 
 def _pieces(index: Index, length: int, shift: int, edge: int, before: int

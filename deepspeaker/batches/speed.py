@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ZEROS = 12  # zero crossings of the filter on each side
+ZEROS = 20  # zero crossings of the filter on each side
 ROLLOFF = 0.95  # of the lower of the two Nyquist frequencies: where the filter's band ends
-KAISER = 8.0  # the window's shape: what lies beyond the band is some 80 dB weaker
+KAISER = 6.0  # the window's shape: what lies well beyond the band is some 60 dB weaker
 MOST_PHASES = 200  # of the filter: the largest numerator and denominator of a speed
 
 

@@ -119,15 +119,15 @@ class TrainingSet:
         counts, needed = self._visible.counts(chosen), self.windows.frames_needed(frames)[speed]
         starts = rng.integers(np.maximum(0, counts - needed), endpoint=True)
         index = [self._visible.window(i, start, size, count) for i, start, size, count in
-                 zip(*(values[part].tolist() for values in (chosen, starts, needed, counts)), strict=True)]
+                 zip(*(values.tolist() for values in (chosen, starts, needed, counts)), strict=True)]
         if isinstance(self.windows, FeatureWindows):
-            features = self.windows.gather(chosen[part], index)
+            features = self.windows.gather(chosen[part], index[part])
         else:
             assert self._augment
-            plan = draw_plan(rng, speed, self._augment, strength).part(part)
-            own = speaker.repeat(config.utterances)[part]
+            plan = draw_plan(rng, speed, self._augment, strength)
+            own = speaker.repeat(config.utterances)
             others = Others(self._order, self._begin[own], self._counts[own])
-            features = self.windows.gather(chosen[part], index, frames, plan, others)
+            features = self.windows.gather(chosen, index, frames, plan, others, part)
         labels = Labels.of(torch.from_numpy(drawn.repeat(config.utterances)), torch.from_numpy(chosen))
         return Batch(features, labels)
 

@@ -43,19 +43,19 @@ log = logging.getLogger(__name__)
 
 
 def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Path, init: Path | None, seed: int,
-        device: torch.device, replace: str | None = None) -> None:
+        device: torch.device, replace: str | None = None, sounds: Path | None = None) -> None:
     """Train one phase ("softmax" or "triplet") and write out_dir/final.pt: the network of the epoch with the best dev
     EER, or the mean of the last epochs' networks ([training] average).
 
     Resumes from the last checkpoint in out_dir; does nothing where final.pt exists. UserError where out_dir holds a
     training with other data or settings, or another process trains into it. replace: "changed" moves a training with
     other data or settings aside, "always" a finished one, too (state.set_aside). init: a checkpoint whose network to
-    start from. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is finished, a
+    start from. sounds: the folder of what [augment] online adds. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is finished, a
     checkpoint written, and the process exits with status 143 or 130. Of several processes, all call fit().
     """
     cure, kept = f"lower [{phase}] speakers, utterances or max_frames", f"{out_dir} keeps what was trained"
     with _alone(out_dir), explained(cure, kept):
-        data = TrainingSet(train_dir, config.features, MIN_UTTERANCES[phase])
+        data = TrainingSet(train_dir, config.features, MIN_UTTERANCES[phase], config.augment, sounds)
         dev = DevelopmentSet(dev_dir, config)
         identity = _identity(config, phase, data, dev, init, seed)
         final = out_dir / "final.pt"
@@ -113,6 +113,7 @@ def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet
     return trained_with(config.as_tables(), phase) | {
         "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
         "train_features": data.features.fingerprint(), "dev_features": dev.features.fingerprint(),
+        **({"sounds": data.bank.fingerprint} if data.bank.fingerprint else {}),
         "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}
 
 
@@ -185,7 +186,8 @@ def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
     rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
     settings, augment = run.settings, run.config.augment
     count = settings.speakers * settings.utterances
-    batch = data.draw(rng, settings, distributed.share(count))
+    strength = min(1.0, (step + 1) / augment.rise_steps) if run.phase == "softmax" and augment.rise_steps else 1.0
+    batch = data.draw(rng, settings, distributed.share(count), strength)
     generator = torch.Generator().manual_seed(_number(run.seed, run.phase, step))
     uniform = torch.rand(2, 2, count, generator=generator)[:, :, distributed.share(count)]
     _, frames, bins = batch.features.shape

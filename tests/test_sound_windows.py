@@ -1,0 +1,270 @@
+"""Windows cut out of sound: the same numbers as from feature archives; each change against a slow second opinion."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import soxr
+import torch
+from conftest import RATE, noise, write_wav
+
+from deepspeaker.batches import changes
+from deepspeaker.batches.plan import ADDED, NONE, draw_plan
+from deepspeaker.batches.speed import change_speed
+from deepspeaker.batches.training_set import TrainingSet
+from deepspeaker.config import AugmentConfig, BatchConfig, load_config
+from deepspeaker.datadir.archive import map_file
+from deepspeaker.datadir.sound_archive import append_sound
+from deepspeaker.errors import UserError
+from deepspeaker.extraction.fbank import compute_fbank
+from deepspeaker.extraction.make_features import Places, join_features, make_share
+
+ALL = {"speed": 0.5, "reverb": 0.5, "noise": 0.3, "music": 0.2, "babble": 0.4, "telephone": 0.4}
+
+
+def augment(**changes):
+    return AugmentConfig(copies=[], speeds=[0.9, 1.1], time_mask=0, frequency_mask=0, online=True, **changes)
+
+
+def of_size(speakers=4, utterances=2, frames=50):
+    return BatchConfig(speakers=speakers, utterances=utterances, min_frames=frames, max_frames=frames,
+                       speaker_weight="even")
+
+
+@pytest.fixture
+def corpus(data_dir, conf, tmp_path):
+    """A data directory with features in float32 and its sound; and the configuration of its features."""
+
+    def make(changes=None, **sizes):
+        changes = {"features.compress": False, **(changes or {})}
+        directory, config = data_dir(**sizes), load_config(conf(changes)).features
+        places = Places(directory.name, tmp_path, tmp_path, ("feats", "vad", "sound"))
+        make_share(directory, config, places, 1, 1)
+        join_features(directory, config, places, 1)
+        map_file.cache_clear()
+        return directory, config
+
+    return make
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """A folder of noises, music and rooms."""
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    room = rng.standard_normal((3, RATE // 2)) * np.exp(-np.arange(RATE // 2) / 1500)
+    room[:, 0] = 5 * np.abs(room).max()
+    kinds = {"noise": [noise(1.5, 100), noise(0.3, 101)], "music": [noise(3.0, 102)],
+             "rooms": room / np.abs(room).max()}
+    for kind, samples in kinds.items():
+        with (folder / f"{kind}.ark").open("wb") as file:
+            places = [append_sound(file, f"{kind}{n}", one, RATE) for n, one in enumerate(samples)]
+        (folder / f"{kind}.scp").write_text("".join(f"{kind}{n} {folder}/{kind}.ark:{place}\n"
+                                                    for n, place in enumerate(places)))
+    return folder
+
+
+@pytest.mark.parametrize("vad", [False, True])
+@pytest.mark.parametrize("snip_edges", [False, True])
+@pytest.mark.parametrize("frames", [50, 150])  # shorter and longer than the utterances
+def test_without_changes_windows_are_those_of_feature_archives(corpus, vad, snip_edges, frames):
+    directory, config = corpus({"features.vad": vad, "features.snip_edges": snip_edges}, seconds=1.2)
+    stored, sound = TrainingSet(directory, config), TrainingSet(directory, config, 1, augment())
+    for seed in range(10):
+        expected, found = (data.draw(np.random.default_rng(seed), of_size(frames=frames)) for data in (stored, sound))
+        assert torch.equal(expected.labels.utterances, found.labels.utterances)
+        assert torch.equal(expected.labels.speakers, found.labels.speakers)
+        torch.testing.assert_close(found.features, expected.features, atol=1e-4, rtol=0)
+
+
+def test_archives_in_device_memory_give_the_same(corpus, sounds):
+    directory, config = corpus({"features.vad": True, "features.snip_edges": False}, seconds=1.2)
+    mapped, moved = (TrainingSet(directory, config, 1, augment(**ALL), sounds) for _ in range(2))
+    moved.upload(torch.device("cpu"))
+    for seed in range(10):
+        expected, found = (data.draw(np.random.default_rng(seed), of_size(frames=70)) for data in (mapped, moved))
+        torch.testing.assert_close(found.features, expected.features, atol=1e-4, rtol=1e-4)
+    assert moved.leave_gpu() and not moved.leave_gpu()
+    assert torch.equal(moved.draw(np.random.default_rng(9), of_size(frames=70)).features,
+                       mapped.draw(np.random.default_rng(9), of_size(frames=70)).features)
+
+
+@pytest.mark.parametrize("vad", [False, True])
+def test_a_part_of_a_batch_is_that_part(corpus, sounds, vad):
+    directory, config = corpus({"features.vad": vad}, seconds=1.2)
+    kinds = {**ALL, "telephone": 0.0}  # whose 8 bits may round either way
+    data = TrainingSet(directory, config, 1, augment(**kinds), sounds)
+    whole = data.draw(np.random.default_rng(3), of_size())
+    for part in (slice(0, 4), slice(4, 8)):
+        found = data.draw(np.random.default_rng(3), of_size(), part)
+        assert torch.equal(found.labels.speakers, whole.labels.speakers)
+        torch.testing.assert_close(found.features, whole.features[part], atol=1e-3, rtol=1e-3)
+
+
+def test_speeds_are_new_speakers(corpus):
+    directory, config = corpus(speakers=3, seconds=2.0)
+    data = TrainingSet(directory, config, 1, augment(speed=0.5))
+    assert data.speakers == [f"{prefix}s{n:02d}" for prefix in ("", "sp0.9-", "sp1.1-") for n in range(3)]
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(300):
+        drawn += data.draw(rng, of_size(1, 2)).labels.speakers[:1].tolist()
+    shares = np.bincount(drawn, minlength=9).reshape(3, 3).sum(1) / len(drawn)
+    np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.08)
+    assert len(set(data.draw(rng, of_size(9, 1)).labels.speakers.tolist())) == 9
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 0.95, 1.25])
+def test_speed_against_another_resampler(factor):
+    samples = scipy.signal.firwin(201, 0.7) @ np.lib.stride_tricks.sliding_window_view(noise(1.5, 1), 201).T
+    expected = soxr.resample(samples, factor * RATE, RATE)
+    found = change_speed(torch.from_numpy(samples)[None].float(), factor)[0].numpy()
+    assert abs(len(found) - len(expected)) <= 1
+    middle = slice(200, len(expected) - 200)
+    error = found[middle] - expected[middle]
+    assert 10 * np.log10(np.mean(error ** 2) / np.mean(expected[middle] ** 2)) < -38
+
+
+def test_a_window_at_another_speed_is_the_utterance_at_that_speed(corpus):
+    directory, config = corpus({"features.vad": False}, speakers=1, utterances=1, seconds=1.0)
+    data = TrainingSet(directory, config, 1, augment(speed=1.0))
+    samples = noise(1.0, 0)
+    for seed in range(6):
+        batch = data.draw(np.random.default_rng(seed), of_size(1, 1))
+        factor = (0.9, 1.1)[int(batch.labels.speakers[0]) - 1]
+
+        def distance(start, factor=factor, found=batch.features[0]):
+            changed = soxr.resample(samples[start:], factor * RATE, RATE)[:49 * 160 + 400]
+            expected = compute_fbank(torch.from_numpy(changed), RATE, 64, 20.0, 0.0, True)[0]
+            loud = expected.mean(-1) > expected.mean(-1).max() - 5  # in silence resamplers differ
+            return float((expected - found)[loud][2:-2, :50].abs().mean())
+
+        assert min(distance(start) for start in range(0, len(samples) - 9300, 160)) < 0.02
+
+
+def test_reverberation_against_direct_convolution():
+    rng = np.random.default_rng(0)
+    for size, before, length in ((4000, 1000, 900), (4000, 1000, 3000), (500, 0, 2000)):
+        samples = rng.standard_normal((3, before + size)).astype(np.float32)
+        rooms = (rng.standard_normal((3, length)) * np.exp(-np.arange(length) / 200)).astype(np.float32)
+        found = changes.reverberate(torch.from_numpy(samples), torch.from_numpy(rooms), before)[:, before:].numpy()
+        for dry, room, wet in zip(samples, rooms, found, strict=True):
+            expected = scipy.signal.convolve(dry, room, method="direct")[before:before + size]
+            expected *= np.sqrt(np.mean(dry[before:] ** 2) / np.mean(expected ** 2))
+            np.testing.assert_allclose(wet, expected, atol=1e-4)
+
+
+def test_added_sounds_lie_where_they_should():
+    rng = np.random.default_rng(0)
+    speech, sound = (torch.from_numpy(rng.standard_normal((4, 5000)).astype(np.float32)) for _ in range(2))
+    speech[3] = 0
+    snr = torch.tensor([[0.0], [5.0], [20.0], [5.0]])
+    rest = changes.add(speech, 7 * sound, snr) - speech
+    found = 10 * torch.log10(changes.power(speech) / changes.power(rest))
+    torch.testing.assert_close(found[:3], snr[:3], atol=1e-3, rtol=0)
+    assert not rest[3].any()
+    assert torch.equal(changes.add(speech, torch.zeros_like(sound), snr), speech)
+
+
+def test_a_telephone_has_its_band_clips_and_keeps_the_power():
+    rng = np.random.default_rng(0)
+    samples = torch.from_numpy(0.1 * rng.standard_normal((2, RATE)).astype(np.float32))
+    found = changes.telephone(samples, *(torch.full((2, 1), value) for value in (300.0, 3400.0, 0.5)), RATE)
+    torch.testing.assert_close(changes.power(found), changes.power(samples))
+    hertz, density = scipy.signal.welch(found.numpy(), RATE, nperseg=1024)
+    level = 10 * np.log10(density / density[:, (hertz > 800) & (hertz < 2000)].mean(1, keepdims=True))
+    assert (level[:, hertz < 130] < -15).all() and (level[:, hertz > 5500] < -12).all()
+    assert (np.abs(level[:, (hertz > 400) & (hertz < 2800)]) < 3).all()
+    clipped = changes.telephone(samples, *(torch.full((2, 1), value) for value in (300.0, 3400.0, 2.0)), RATE)
+    largest = clipped.abs().amax(1, keepdim=True)
+    assert ((clipped.abs() > 0.99 * largest).float().mean(1) > 1e-3).all()
+
+
+def test_mu_law_against_its_formula():
+    samples = np.linspace(-1, 1, 65535, dtype=np.float32)
+    code = np.round(127 * np.sign(samples) * np.log(1 + 255 * np.abs(samples)) / np.log(256))
+    expected = np.sign(code) * (256 ** (np.abs(code) / 127) - 1) / 255
+    found = changes.mu_law(torch.from_numpy(samples)).numpy()
+    assert len(np.unique(found)) == 255
+    assert (np.abs(found - expected) < 1e-4).mean() > 0.99  # where a code changes, 16 bits may round the other way
+
+
+def test_plans_follow_the_probabilities():
+    rng, speed = np.random.default_rng(0), np.zeros(20000, int)
+    plan = draw_plan(rng, speed, augment(**ALL), 1.0)
+    assert plan.reverb.mean() == pytest.approx(0.5, abs=0.02)
+    assert plan.telephone.mean() == pytest.approx(0.4, abs=0.02)
+    for number, kind in enumerate(ADDED):
+        assert (plan.added == number).mean() == pytest.approx(ALL[kind], abs=0.02)
+        low, high = getattr(augment(), f"{kind}_snr")
+        snr = plan.snr[plan.added == number]
+        assert low <= snr.min() < low + 0.1 and high - 0.1 < snr.max() <= high
+    quiet = draw_plan(rng, speed, augment(**{**ALL, "babble": 0.0}), 1.0)
+    assert (quiet.added == NONE).mean() == pytest.approx(0.5, abs=0.02)
+    half = draw_plan(rng, speed, augment(**ALL), 0.5)
+    assert half.reverb.mean() == pytest.approx(0.25, abs=0.02)
+    assert (half.added == 0).mean() == pytest.approx(0.15, abs=0.02)
+    assert {3, 4, 5, 6, 7} == set(plan.talkers.tolist())
+    none = draw_plan(rng, speed, augment(**ALL), 0.0)
+    assert not none.reverb.any() and not none.telephone.any() and (none.added == NONE).all()
+
+
+def test_babble_is_of_other_speakers(corpus):
+    """Each speaker a tone of its own: its window has all tones but its own added."""
+    directory, config = corpus({"features.vad": False}, speakers=4, utterances=1, seconds=1.0)
+    for n in range(4):
+        tone = 0.3 * np.sin(2 * np.pi * (600 + 1000 * n) * np.arange(RATE) / RATE)
+        write_wav(directory.parents[1] / "wav" / directory.name / f"s{n:02d}-u00.wav", tone.astype(np.float32))
+    places = Places(directory.name, directory.parent, directory.parent, ("feats", "vad", "sound"))
+    make_share(directory, config, places, 1, 1)
+    join_features(directory, config, places, 1)
+    map_file.cache_clear()
+    clean = TrainingSet(directory, config, 1, augment())
+    data = TrainingSet(directory, config, 1, augment(babble=1.0, babble_snr=[0.0, 0.0]))
+    for seed in range(5):
+        before, after = (d.draw(np.random.default_rng(seed), of_size(4, 1)) for d in (clean, data))
+        rises = (after.features - before.features).mean(1)
+        for speaker, rise in zip(after.labels.speakers.tolist(), rises, strict=True):
+            own = before.features[after.labels.speakers == speaker][0].mean(0).argmax()
+            assert rise[own].abs() < 0.5
+            others = [before.features[after.labels.speakers == other][0].mean(0).argmax() for other in range(4)
+                      if other != speaker]
+            assert sum(rise[other] > 3 for other in others) >= 1
+
+
+def test_missing_sounds_are_named(corpus, sounds):
+    directory, config = corpus()
+    with pytest.raises(UserError, match=r"no folder of sounds \(--sounds\): windows with noise need it; make it with"):
+        TrainingSet(directory, config, 1, augment(noise=0.5))
+    (sounds / "music.scp").unlink()
+    with pytest.raises(UserError, match=r"no .*music\.scp: windows with music need it"):
+        TrainingSet(directory, config, 1, augment(music=0.5), sounds)
+    (directory / "sound.scp").unlink()
+    with pytest.raises(UserError, match=r"no .*sound\.scp, which \[augment\] online needs: make it from .*wav\.scp"):
+        TrainingSet(directory, config, 1, augment())
+
+
+def test_silence_is_named_once_and_stays_silence(corpus, sounds, caplog):
+    directory, config = corpus({"features.vad": False}, speakers=2, utterances=1)
+    write_wav(directory.parents[1] / "wav" / directory.name / "s01-u00.wav", np.zeros(RATE, np.float32))
+    places = Places(directory.name, directory.parent, directory.parent, ("sound", "vad"))
+    make_share(directory, config, places, 1, 1)
+    join_features(directory, config, places, 1)
+    map_file.cache_clear()
+    data = TrainingSet(directory, config, 1, augment(**ALL), sounds)
+    for seed in range(8):
+        batch = data.draw(np.random.default_rng(seed), of_size(2, 1))
+        if not (batch.labels.speakers % 2).any():
+            continue
+        silent = batch.features[batch.labels.speakers % 2 == 1]
+        assert batch.features.isfinite().all() and (silent == silent.min()).all()
+    assert [record.message for record in caplog.records if "all samples are 0" in record.message] == [
+        "s01-u00: all samples are 0; nothing is added to it. Look at its audio, or take it out of "
+        f"{directory}/sound.scp"]
+
+
+def test_a_change_that_gives_nan_is_named(corpus, sounds, monkeypatch):
+    directory, config = corpus()
+    data = TrainingSet(directory, config, 1, augment(**{**ALL, "noise": 0.6, "music": 0.0}), sounds)
+    monkeypatch.setattr("deepspeaker.batches.sound_windows.add", lambda samples, sounds, snr: samples * float("nan"))
+    with pytest.raises(UserError, match=r"\[augment\] noise made values that are not finite of s.*: set noise to 0"):
+        data.draw(np.random.default_rng(0), of_size())
