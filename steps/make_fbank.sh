@@ -43,6 +43,6 @@ pipes=
 if $no_pipes; then pipes=--no-pipes; fi
 # shellcheck disable=SC2086  # no word where it is empty
 run_jobs "fbank of $name" "$log" "$nj" "$cmd" "$log/make_fbank_$name.JOB.log" \
-  "$here/make_fbank.py" --conf "$conf" --make "$make" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} --job JOB --nj "$nj" \
-  "$data" "$log" "$ark"
+  "$here/make_fbank.py" --conf "$conf" --make "$make" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} \
+  --job JOB --nj "$nj" "$data" "$log" "$ark"
 run "$here/make_fbank.py" --conf "$conf" --make "$make" --join --nj "$nj" "$data" "$log" "$ark"

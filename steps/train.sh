@@ -49,8 +49,8 @@ elif [ "$processes" -gt 1 ]; then
 fi
 device=cuda
 if [ "$gpus" -eq 0 ]; then device=cpu; fi
-command=("${launcher[@]}" "$here/train.py" --phase "$phase" --conf "$conf" ${init:+--init "$init"} ${sounds:+--sounds "$sounds"} --seed "$seed"
-  --device "$device" ${replace:+--replace "$replace"} "$@")
+command=("${launcher[@]}" "$here/train.py" --phase "$phase" --conf "$conf" ${init:+--init "$init"}
+  ${sounds:+--sounds "$sounds"} --seed "$seed" --device "$device" ${replace:+--replace "$replace"} "$@")
 if [ -z "$engine" ]; then
   run "${command[@]}"
 else

@@ -50,8 +50,9 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
     Resumes from the last checkpoint in out_dir; does nothing where final.pt exists. UserError where out_dir holds a
     training with other data or settings, or another process trains into it. replace: "changed" moves a training with
     other data or settings aside, "always" a finished one, too (state.set_aside). init: a checkpoint whose network to
-    start from. sounds: the folder of what [augment] online adds. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step is finished, a
-    checkpoint written, and the process exits with status 143 or 130. Of several processes, all call fit().
+    start from. sounds: the folder of what [augment] online adds. out_dir/initial.pt is the network before the first
+    step. On SIGTERM or SIGINT the step is finished, a checkpoint written, and the process exits with status 143 or
+    130. Of several processes, all call fit().
     """
     cure, kept = f"lower [{phase}] speakers, utterances or max_frames", f"{out_dir} keeps what was trained"
     with _alone(out_dir), explained(cure, kept):
