@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Train one phase: softmax pre-training, or the triplet loss on cosine.
 
-Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR; with [augment] online sound.scp in place of
-TRAIN_DIR's feats.scp), and with --init the network of a checkpoint. Writes OUT_DIR/final.pt (the epoch with the best dev
-EER, or the mean of the last [training] average epochs), initial.pt, best.pt, the last checkpoints, train.log and
-train.jsonl (one line per epoch). Resumes from the last checkpoint in OUT_DIR. Prints one line per epoch.
+Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR; with [augment] online TRAIN_DIR's
+sound.scp in place of feats.scp), and with --init the network of a checkpoint. Writes OUT_DIR/final.pt (the epoch with
+the best dev EER, or the mean of the last [training] average epochs), initial.pt, best.pt, the last checkpoints,
+train.log and train.jsonl (one line per epoch). Resumes from the last checkpoint in OUT_DIR. Prints one line per epoch.
 steps/torchrun.py starts it in several processes, which share each batch.
 
     steps/train.py --phase triplet --conf conf/small.toml --init exp/small/softmax/final.pt \\
