@@ -109,7 +109,7 @@ class SoundWindows:
         layout = self._lay_out(which, index, frames, plan.speed).part(part)
         plan, others = plan.part(part), Others(others.order, others.begin[part], others.own[part])
         features = self._features(self._changed(layout, plan, others), layout.starts)
-        if not features.isfinite().all():
+        if not features.sum().isfinite():
             self._changed(layout, plan, others, check=True)
         return features
 
@@ -133,8 +133,8 @@ class SoundWindows:
         """The samples of windows at their speeds (n, before + width), zero behind the end of each."""
         samples = self._samples(layout)
         width = self._before + layout.width
-        if not speed.any():
-            return torch.nn.functional.pad(samples, (0, width - samples.shape[-1]))
+        if samples.shape[-1] == width and not speed.any():
+            return samples
         changed = samples.new_zeros(len(samples), width)
         for number, factor in enumerate(self._factors):
             if (rows := np.flatnonzero(speed == number)).size:
@@ -163,7 +163,7 @@ class SoundWindows:
         def put(kind: str, rows: np.ndarray, change: Callable[[Tensor], Tensor]) -> None:
             chosen = self._up(rows)
             samples[chosen] = change(samples[chosen])
-            if check and not samples.isfinite().all():
+            if check and not samples.sum().isfinite():
                 raise self._not_finite(kind, layout.which[~samples.isfinite().all(1).cpu().numpy()])
 
         if (rows := np.flatnonzero(plan.reverb)).size:
@@ -213,7 +213,7 @@ class SoundWindows:
         return upload(torch.from_numpy(values), self._device)
 
     def _floats(self, samples: np.ndarray) -> Tensor:
-        return self._up(samples).float() / FULL_SCALE
+        return self._up(samples).float().mul_(1 / FULL_SCALE)
 
     def _name_silent(self, suspects: Sequence[int]) -> None:
         """Log, once each, the utterances among these that are digital silence from end to end."""
