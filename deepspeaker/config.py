@@ -21,6 +21,7 @@ from deepspeaker.config_checks import (
     checked,
     distinct,
     known_backend,
+    known_condition,
     known_copy,
     known_mining,
     known_quality,
@@ -168,6 +169,7 @@ class AugmentConfig(Table):
     music_snr: Decibels = [5.0, 15.0]
     babble_snr: Decibels = [13.0, 20.0]
     rise_steps: CountOrNone = 0
+    dev_conditions: Annotated[list[Annotated[str, AfterValidator(known_condition)]], AfterValidator(distinct)] = []
 
     @model_validator(mode="after")
     def _sounds_are_alternatives(self) -> Self:

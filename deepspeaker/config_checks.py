@@ -5,14 +5,14 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from deepspeaker.audio.frames import fft_size, frame_sizes
-from deepspeaker.corpus.augmented_copies import KINDS
+from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS
 from deepspeaker.errors import UserError, examples, first_line, one_line
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models.networks import NETWORKS, build_network
@@ -149,6 +149,10 @@ def known_copy(kind: str) -> str:
     return kind
 
 
+def known_condition(name: str) -> str:
+    return _known(name, CONDITIONS, f"condition {name!r}")
+
+
 def known_mining(name: str) -> str:
     return _known(name, MINING, f"mining {name!r}")
 
@@ -174,7 +178,7 @@ def rising_schedule(lines: list[str]) -> list[str]:
     return lines
 
 
-def _known(name: str, names: Mapping[str, object], shown: str) -> str:
+def _known(name: str, names: Collection[str], shown: str) -> str:
     if name not in names:
         raise ValueError(f"no {shown}; there are: {', '.join(names)}")
     return name

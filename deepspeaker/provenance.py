@@ -8,6 +8,7 @@ CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops
 LENGTH = "plda_normalize_length"  # [scoring] key that, where false, scores do not depend on: older files lack it
 ONLINE = ("online", "speed", "reverb", "noise", "music", "babble", "telephone", "noise_snr", "music_snr", "babble_snr",
           "rise_steps")  # [augment] keys that matter only if `online` is true; older files lack them
+CONDITIONS = "dev_conditions"  # [augment] key that, where empty, training does not depend on: older files lack it
 WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own
 
@@ -28,8 +29,9 @@ def scored_with(scoring: Mapping[str, object]) -> dict[str, object]:
 
 
 def augmented_with(augment: Mapping[str, object]) -> dict[str, object]:
-    """The keys of [augment] that batches depend on."""
-    return {key: value for key, value in augment.items() if augment.get("online") or key not in ONLINE}
+    """The keys of [augment] that training depends on."""
+    return {key: value for key, value in augment.items()
+            if (augment.get("online") or key not in ONLINE) and (value or key != CONDITIONS)}
 
 
 def trained_with(tables: Mapping[str, Mapping[str, object]], phase: str) -> dict[str, Mapping[str, object]]:

@@ -10,7 +10,7 @@ from conftest import ROOT
 from pydantic import ValidationError
 
 from deepspeaker.conf_files import read_tables
-from deepspeaker.config import EmbeddingConfig, PhaseConfig, load_config, set_values, write_config
+from deepspeaker.config import AugmentConfig, EmbeddingConfig, PhaseConfig, load_config, set_values, write_config
 from deepspeaker.config_checks import refuse_empty_filters
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import mel_banks
@@ -81,6 +81,9 @@ def changed(tmp_path, pattern, replacement):
     (r"^speeds = .*$", "speeds = [0.9, 0.0]", r"\[augment\] speeds: expected more than 0, found 0.0"),
     (r"^speeds = .*$", 'speeds = ["fast"]', r"\[augment\] speeds: expected float, found 'fast'"),
     (r"^copies = .*$", 'copies = ["loud"]', "copies: found 'loud', expected one of: speed, noise, music, babble, rev"),
+    (r"^dev_conditions = .*$", 'dev_conditions = ["music"]',
+     r"\[augment\] dev_conditions: no condition 'music'; there are: noise, reverb"),
+    (r"^dev_conditions = .*$", 'dev_conditions = ["noise", "noise"]', "dev_conditions: .* once, found 'noise' twice"),
     (r"^time_mask = .*$", "time_mask = -1", r"\[augment\] time_mask: expected at least 0, found -1"),
     (r"^frequency_mask = .*$", "frequency_mask = -1", "frequency_mask: expected at least 0, found -1"),
     (r"^average = .*$", "average = -1", r"\[training\] average: expected at least 0, found -1"),
@@ -165,7 +168,7 @@ def test_all_mistakes_stand_in_one_line(tmp_path):
     path.write_text(path.read_text().replace("time_mask = 0\n", "").replace("epochs = 8\n", "epochs = 0\n"))
     with pytest.raises(UserError) as raised:
         load_config(path)
-    keys = "copies, speeds, time_mask, frequency_mask"
+    keys = ", ".join(AugmentConfig.model_fields)
     assert str(raised.value) == (
         f"{path}: [augment] key sp\\need is unknown; there are: {keys}; "
         f"[augment] key speeds is missing; there are: {keys}; "

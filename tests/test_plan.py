@@ -136,12 +136,17 @@ def test_an_output_that_is_missing(recipe):
     ({"features": {"num_mel_bins": 64, "vad": False}}, ["3", "4"]), ({"model": {"name": "rescnn"}}, ["3", "4"]),
     ({"training": {"precision": "full", "checkpoint_minutes": 9}}, []), ({"training": {"precision": "b"}}, ["3", "4"]),
     ({"augment": {"speeds": [0.9]}}, ["2/copies", "3", "4"]),
+    ({"augment": {"speeds": [1.1], "dev_conditions": ["noise"]}}, ["3", "4"]),
     ({"embedding": {"chunk": 9}}, ["3", "4", *fives(PHASES, SETS[1:])]),
     ({"scoring": {"cohort_top": 4}}, ["6"]), ({"scoring": {"cohort_top": 3, "plda_normalize_length": True}}, ["6"]),
     ({"softmax": {"epochs": 3}}, ["3"]), ({"triplet": {"margin": 0.2}}, ["4"]),
 ])
 def test_the_sections_of_the_configuration_that_each_part_depends_on(recipe, changes, expected):
     assert stale(recipe._replace(tables=TABLES | changes)) == [*expected, "7"]
+
+
+def test_training_from_before_there_was_a_key_is_up_to_date(recipe):
+    assert stale(recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], "dev_conditions": []}}))[:-1] == []
 
 
 def test_scores_from_before_there_was_a_key_are_up_to_date(recipe):
