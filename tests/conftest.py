@@ -127,6 +127,26 @@ def ready(data_dir, conf, tmp_path):
     return make
 
 
+@pytest.fixture
+def conditions(tmp_path):
+    """Make the copies of dev "in noise and in a room", with features, as an earlier stage does."""
+
+    def make(path: Path, dev: Path) -> list[Path]:
+        from deepspeaker.config import load_config
+        from deepspeaker.corpus.augmented_copies import noisy_copy, reverberant_copy
+
+        write_wav(tmp_path / "musan/noise/hum.wav", noise(2.0, 99))
+        write_wav(tmp_path / "rirs/room.wav", noise(0.2, 98) * np.exp(-np.arange(RATE // 5) / 800))
+        copies = [dev.with_name("dev_noise"), dev.with_name("dev_reverb")]
+        noisy_copy(dev, copies[0], "noise", tmp_path / "musan", seed=0)
+        reverberant_copy(dev, copies[1], tmp_path / "rirs", seed=0)
+        for copy in copies:
+            make_features(copy, load_config(path), tmp_path)
+        return copies
+
+    return make
+
+
 def train_command(conf, train, dev, out, phase="softmax", *more):
     return [sys.executable, str(ROOT / "steps/train.py"), "--phase", phase, "--conf", str(conf), "--device", "cpu",
             *map(str, more), str(train), str(dev), str(out)]

@@ -34,7 +34,7 @@ def main(conf, phase, train, dev, out):
     facts = {"parameters": {name: value.clone() for name, value in run.learner.state_dict().items()}, "gauges": gauges}
     run.learner.network.float()
     dev_set.eer = lambda scores, labels: float(scores @ np.arange(len(scores)))  # tells any order from any other
-    facts["dev"] = dev_set.DevelopmentSet(Path(dev), config).eer(run.learner.network, device)
+    facts["dev"] = dev_set.DevelopmentSet(Path(dev), config).eers(run.learner.network, device)
     torch.save(facts | among_others(distributed.rank()), out / f"{distributed.rank()}.pt")
 
 

@@ -31,13 +31,15 @@ AMONG_OTHERS = ("rank", "size", "share", "maximum", "agreed", "objects", "buffer
 
 
 @pytest.mark.parametrize("phase", ["softmax", "triplet"])
-def test_two_processes_take_the_step_of_one(ready, tmp_path, phase):
-    conf, train, dev = ready(EVEN)
+def test_two_processes_take_the_step_of_one(ready, conditions, tmp_path, phase):
+    conf, train, dev = ready({**EVEN, "augment.dev_conditions": ["noise", "reverb"]})
+    conditions(conf, dev)
     for processes, out in ((1, tmp_path / "one"), (2, tmp_path / "two")):
         words = [STEPS, conf, phase, train, dev, out]
         done = finish([sys.executable, *map(str, words)] if processes == 1 else torchrun(2, *words))
         assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "one/0.pt")
+    assert list(one["dev"]) == ["clean", "noise", "reverb"] and len(set(one["dev"].values())) == 3
     start = load(tmp_path / "one/initial.pt")["model"]
     moved = [(one["parameters"][f"network.{name}"] - value).abs().max() for name, value in start.items()]
     assert max(moved) > 1e-3

@@ -117,3 +117,16 @@ def test_an_epoch_is_one_short_line():
         "triplet epoch 149/150  loss 0.045  active 1.6%  same 0.72  different -0.00  dev EER 12.35%  12420 utt/s  "
         "12346 s")
     assert epoch_line(run, entry, True).endswith("12346 s  best") and len(epoch_line(run, entry, True)) <= 120
+
+
+@pytest.mark.parametrize("phase, gauges, shown", [
+    ("triplet", {"loss": 0.04515, "active": 0.01579}, "loss 0.045  active 1.6%"),
+    ("softmax", {"loss": 14.04515, "accuracy": 1.0}, "loss 14.045  accuracy 100.0%")])
+def test_an_epoch_is_one_short_line_with_several_conditions_too(phase, gauges, shown):
+    run = SimpleNamespace(phase=phase, settings=SimpleNamespace(epochs=150))
+    entry = {"epoch": 149, "step": 9, **gauges, "same": 0.7213, "different": -0.0004912, "dev_eer": 42.345,
+             "dev_eer_clean": 40.06, "dev_eer_noise": 44.0, "dev_eer_reverb": 42.975, "utterances_per_second": 12419.9,
+             "waiting": 1e-4, "seconds": 12345.6}
+    assert epoch_line(run, entry, True) == (
+        f"{phase} epoch 149/150  {shown}  dev EER 42.34% (clean 40.1, noise 44.0, reverb 43.0)  12346 s  best")
+    assert len(epoch_line(run, entry, True)) <= 120

@@ -295,7 +295,7 @@ def test_other_data_than_the_run_began_with_are_refused(ready, tmp_path):
 def test_the_epoch_with_the_best_dev_eer_is_kept(ready, tmp_path, monkeypatch):
     conf, train, dev = ready({"softmax.epochs": 4})
     out, eers = tmp_path / "out", iter([30.0, 10.0, 20.0, 10.0])
-    monkeypatch.setattr(loop.DevelopmentSet, "eer", lambda *_: next(eers))
+    monkeypatch.setattr(loop.DevelopmentSet, "eers", lambda *_: {"clean": next(eers)})
     fit(conf, train, dev, out)
     final = load(out / "final.pt")
     assert (final["epoch"], final["dev_eer"]) == (2, 10.0)
@@ -305,6 +305,102 @@ def test_the_epoch_with_the_best_dev_eer_is_kept(ready, tmp_path, monkeypatch):
     assert [same(final["model"], weights(out / name)) for name in kept] == [True, False, False]
     seen = [value for key, value in weights(out / kept[-1]).items() if key.endswith("num_batches_tracked")]
     assert seen and set(map(int, seen)) == {12}  # in training mode after each look at the dev set, too
+
+
+BOTH = {"augment.dev_conditions": ["noise", "reverb"]}
+
+
+@pytest.mark.parametrize("average", [0, 2])
+def test_dev_in_several_conditions(ready, conditions, tmp_path, caplog, average):
+    conf, train, dev = ready(BOTH | {"training.average": average})
+    copies, out = conditions(conf, dev), tmp_path / "out"
+    caplog.set_level("INFO")
+    fit(conf, train, dev, out)
+
+    def history():
+        entries = map(json.loads, (out / "train.jsonl").open())
+        timed = ("seconds", "utterances_per_second", "waiting")
+        return [{key: value for key, value in entry.items() if key not in timed} for entry in entries]
+
+    before, final = history(), load(out / "final.pt")
+    names = ["dev_eer_clean", "dev_eer_noise", "dev_eer_reverb"]
+    for entry in before:
+        assert [name for name in entry if name.startswith("dev_eer")] == ["dev_eer", *names]
+        assert entry["dev_eer"] == pytest.approx(sum(entry[name] for name in names) / 3)
+    true = [slow_dev_eer(out / "final.pt", directory) for directory in (dev, *copies)]
+    assert len(set(true)) > 1 and final["dev_eer"] == pytest.approx(sum(true) / 3)
+    shown = f"dev EER {final['dev_eer']:.2f} %"
+    if average:
+        shown += " (clean {:.1f}, noise {:.1f}, reverb {:.1f})".format(*true)
+    else:
+        assert [before[final["epoch"] - 1][name] for name in names] == pytest.approx(true)
+    assert caplog.messages[-1].endswith(shown)
+    assert len({final["identity"][key] for key in ("dev_features", "dev_noise_features", "dev_reverb_features")}) == 3
+
+    for path in (out / "final.pt", out / "step-00000006.pt"):
+        path.unlink()
+    fit(conf, train, dev, out)
+    assert "resuming from" in caplog.text and history() == before
+    again = load(out / "final.pt")
+    assert same(again["model"], final["model"]) and again["dev_eer"] == final["dev_eer"]
+
+    (out / "final.pt").unlink()
+    (copies[0] / "feats.scp").write_text((copies[1] / "feats.scp").read_text().replace("-reverb ", "-noise "))
+    with pytest.raises(UserError, match=r"trained with other data .*\(dev_noise_features: '.*' -> '[0-9a-f]*'\)"):
+        fit(conf, train, dev, out)
+
+
+def test_the_epoch_that_is_best_over_the_conditions_is_kept(ready, conditions, tmp_path, monkeypatch, caplog):
+    """Not the third, which is the best in clean speech alone."""
+    conf, train, dev = ready(BOTH | {"softmax.epochs": 3})
+    conditions(conf, dev)
+    out, eers = tmp_path / "out", iter([(6, 30, 30), (4, 12, 8), (1, 20, 9)])
+    monkeypatch.setattr(loop.DevelopmentSet, "eers",
+                        lambda *_: dict(zip(("clean", "noise", "reverb"), next(eers), strict=True)))
+    caplog.set_level("INFO")
+    fit(conf, train, dev, out)
+    final = load(out / "final.pt")
+    assert (final["epoch"], final["dev_eer"]) == (2, 8.0)
+    assert [json.loads(line)["dev_eer"] for line in (out / "train.jsonl").open()] == [22.0, 8.0, 10.0]
+    assert "dev EER 8.00% (clean 4.0, noise 12.0, reverb 8.0)  " in caplog.text
+
+
+def test_conditions_without_their_data_are_told_before_training(ready, conditions, tmp_path):
+    conf, train, dev = ready(BOTH)
+    with pytest.raises(UserError, match=f"no {dev}_noise and no {dev}_reverb, by which .* dev_conditions .*stage 2"):
+        fit(conf, train, dev, tmp_path / "out")
+    for copy in conditions(conf, dev)[1:]:
+        shutil.rmtree(copy)
+    with pytest.raises(UserError, match=f"no {dev}_reverb, by which"):
+        fit(conf, train, dev, tmp_path / "out")
+    (dev.with_name("dev_noise") / "feats.scp").unlink()
+    dev.with_name("dev_reverb").mkdir()
+    with pytest.raises(UserError, match=f"no {dev}_noise/feats.scp: make the features first"):
+        fit(conf, train, dev, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_trainings_from_before_there_were_conditions_go_on(ready, tmp_path, caplog):
+    """Their configuration lacks the key."""
+    conf, train, dev = ready()
+    out = tmp_path / "out"
+    fit(conf, train, dev, out)
+    assert "dev_eer_clean" not in (out / "train.jsonl").read_text()
+    for path in out.glob("*.pt"):
+        content = load(path)
+        assert content["config"]["augment"].pop("dev_conditions") == []
+        assert "dev_conditions" not in content["identity"]["augment"]
+        assert [key for key in content["identity"] if key.startswith("dev")] == ["dev_features"]
+        save(path, content)
+    assert load_network(out / "final.pt")[1].augment.dev_conditions == []
+    caplog.set_level("INFO")
+    fit(conf, train, dev, out)
+    assert "nothing to do" in caplog.text
+    (out / "final.pt").unlink()
+    (out / "step-00000006.pt").unlink()
+    fit(conf, train, dev, out)
+    assert "resuming from" in caplog.text and load(out / "final.pt")
+    fit(conf, train, dev, tmp_path / "triplet", "triplet", out / "best.pt")
 
 
 def begun(conf, changes, step=0, seed=0):
@@ -406,8 +502,8 @@ def test_dev_trials_of_utterances_without_features_are_left_out(ready):
     (dev / "trials").write_text(f"s00-u00 gone target\ngone s00-u00 target\n{lines}")
     torch.manual_seed(0)
     model = build_network(64, config.model.name, config.model.options).eval()
-    eers = [found.eer(model, torch.device("cpu")) for found in (whole, loop.DevelopmentSet(dev, config))]
-    assert eers[0] == eers[1] > 0
+    eers = [found.eers(model, torch.device("cpu")) for found in (whole, loop.DevelopmentSet(dev, config))]
+    assert eers[0] == eers[1] and eers[0]["clean"] > 0
     (dev / "trials").write_text("s00-u00 gone target\ngone s00-u00 target\n")
     with pytest.raises(UserError, match="no trial of .*/trials names utterances that have features"):
         loop.DevelopmentSet(dev, config)

@@ -31,10 +31,10 @@ from deepspeaker.extraction.fbank import normalize
 from deepspeaker.gpu import explained
 from deepspeaker.provenance import trained_with
 from deepspeaker.training import distributed
-from deepspeaker.training.dev_set import DevelopmentSet
+from deepspeaker.training.dev_set import DevelopmentSet, summary
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import build_learner, build_optimizer
-from deepspeaker.training.meter import Meter, epoch_line
+from deepspeaker.training.meter import Meter, conditions, epoch_line
 from deepspeaker.training.rehearsal import rehearse
 from deepspeaker.training.state import Entry, Run, check_identity, set_aside
 from deepspeaker.training.stop import StopRequest
@@ -113,7 +113,7 @@ def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet
               seed: int) -> dict[str, object]:
     return trained_with(config.as_tables(), phase) | {
         "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
-        "train_features": data.features.fingerprint(), "dev_features": dev.features.fingerprint(),
+        "train_features": data.features.fingerprint(), **dev.fingerprints(),
         **({"sounds": data.bank.fingerprint} if data.bank.fingerprint else {}),
         "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}
 
@@ -219,8 +219,8 @@ def _refuse_constant(batch: Batch, data: TrainingSet) -> None:
 
 
 def _judge(run: Run, entry: Entry, dev: DevelopmentSet) -> None:
-    """Dev EER of the epoch just ended; keep what it leaves; log."""
-    entry["dev_eer"] = _dev_eer(run, dev)
+    """Dev EERs of the epoch just ended; keep what it leaves; log."""
+    entry |= _dev_eers(run, dev)
     best = entry["dev_eer"] < run.best_eer
     run.keep(entry)
     if distributed.rank() == 0:
@@ -228,10 +228,10 @@ def _judge(run: Run, entry: Entry, dev: DevelopmentSet) -> None:
     log.info("%s", epoch_line(run, entry, best))
 
 
-def _dev_eer(run: Run, dev: DevelopmentSet) -> float:
+def _dev_eers(run: Run, dev: DevelopmentSet) -> Entry:
     distributed.align_buffers(run.learner.network)
     run.learner.eval()
-    return dev.eer(run.learner.network, run.device)
+    return summary(dev.eers(run.learner.network, run.device))
 
 
 def _finish(run: Run, dev: DevelopmentSet) -> None:
@@ -239,9 +239,10 @@ def _finish(run: Run, dev: DevelopmentSet) -> None:
     final = run.out_dir / "final.pt"
     if run.config.training.average:
         epochs = run.average()
-        eer = _dev_eer(run, dev)
-        run.save_network(final.name, epochs=epochs, dev_eer=eer)
-        log.info("%s: mean of epochs %s, dev EER %.2f %%", final, " ".join(map(str, epochs)), eer)
+        eers = _dev_eers(run, dev)
+        run.save_network(final.name, epochs=epochs, dev_eer=eers["dev_eer"])
+        log.info("%s: mean of epochs %s, dev EER %.2f %%%s", final, " ".join(map(str, epochs)), eers["dev_eer"],
+                 conditions(eers))
     else:
         best = load(run.out_dir / "best.pt")
         if distributed.rank() == 0:

@@ -10,6 +10,7 @@ from deepspeaker.batches.training_set import Batch, TrainingSet
 from deepspeaker.errors import UserError
 from deepspeaker.gpu import Download
 from deepspeaker.training import distributed
+from deepspeaker.training.dev_set import CONDITION
 from deepspeaker.training.gauges import ALARM_STEPS
 from deepspeaker.training.state import Entry, Run
 
@@ -56,11 +57,23 @@ class Meter:
 
 
 def epoch_line(run: Run, entry: Entry, best: bool) -> str:
-    """An epoch in one line of at most 120 characters, for a person; train.jsonl has all its numbers."""
-    gauges = [f"{name} {entry[name]:{form}}" for name, form in FORMATS.items() if name in entry]
-    parts = [f"{run.phase} epoch {entry['epoch']}/{run.settings.epochs}", *gauges, f"dev EER {entry['dev_eer']:.2f}%",
-             f"{entry['utterances_per_second']:.0f} utt/s", f"{entry['seconds']:.0f} s", *["best"] * best]
+    """An epoch in one line of at most 120 characters, for a person; train.jsonl has all its numbers.
+
+    The EERs of several conditions take the place of the cosines and of utterances per second.
+    """
+    each = conditions(entry)
+    gauges = [f"{name} {entry[name]:{form}}" for name, form in FORMATS.items()
+              if name in entry and not (each and name in ("same", "different"))]
+    rate = [] if each else [f"{entry['utterances_per_second']:.0f} utt/s"]
+    parts = [f"{run.phase} epoch {entry['epoch']}/{run.settings.epochs}", *gauges,
+             f"dev EER {entry['dev_eer']:.2f}%{each}", *rate, f"{entry['seconds']:.0f} s", *["best"] * best]
     return "  ".join(parts)
+
+
+def conditions(entry: Entry) -> str:
+    """The EERs of several conditions in short, ` (clean 4.1, noise 12.0)`, in percent; "" where there is one."""
+    found = [f"{name.removeprefix(CONDITION)} {eer:.1f}" for name, eer in entry.items() if name.startswith(CONDITION)]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: dict[str, float]) -> UserError:
