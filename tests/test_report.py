@@ -19,6 +19,7 @@ HOSTILE = '"><script>document.title="run"</script><img/src=x/onerror="document.t
 PHASES = {"untrained": 0.5, "softmax": 2.0, "triplet": 3.0}  # how far apart the classes are
 GAUGES = {"loss": 1.0, "active": 0.1, "same": 0.7, "different": 0.0, "effective_rank": 12.5, "gradient_norm": 1.2,
           "learning_rate": 0.001, "utterances_per_second": 300.0, "waiting": 0.01, "a_new_gauge": 5}
+CONDITIONS = {"dev_eer_clean": 4.0, "dev_eer_noise": 12.0, "dev_eer_reverb": 5.0}  # of the triplet phase
 
 
 def write_data(folder, speakers=6, utterances=4):
@@ -70,6 +71,7 @@ def experiment(tmp_path_factory):
     for phase in ("softmax", "triplet"):
         (exp / phase / "train.jsonl").write_text("".join(
             json.dumps({"epoch": n, "step": 10 * n, "dev_eer": 9.0 - n, "seconds": 8, "note": HOSTILE,
+                        **(CONDITIONS if phase == "triplet" else {}),
                         **(GAUGES if n > 1 else {"loss": 2.0})}) + "\n" for n in (1, 2, 3)))
     (exp / "results.tsv").write_text("not read\n")
     for home, name, seconds, date, command in ((data, "1", 5, "2026-01-01T00:00:00Z", f"run.sh {HOSTILE}"),
@@ -120,6 +122,14 @@ def test_says_what_the_experiment_was(report, experiment):
                  "dev EER, %", HOSTILE):
         assert each in text, each
     assert page.elements.count("svg") == 1 + 1 + 2 * 2 + 2 * (len(GAUGES) + 1)  # DET, map, histograms, gauges
+
+
+def test_dev_eers_of_several_conditions_share_a_figure(report):
+    figures = re.findall(r"<svg.*?</svg>", report.read_text(), re.DOTALL)
+    panels = [svg for svg in figures if 'aria-label="dev_eer"' in svg]
+    assert [re.findall(r">(clean|noise|reverb|mean)</text>", svg) for svg in panels] == [
+        [], ["clean", "noise", "reverb", "mean"]]
+    assert "dev eer " not in report.read_text()
 
 
 def test_runs_nothing_and_fetches_nothing(report):

@@ -1,6 +1,7 @@
 """The report's figures. Each function returns the text of an SVG element for the page."""
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from scipy.special import ndtri
 from deepspeaker.metrics.rates import error_rates, rank
 from deepspeaker.recipe.phases import PHASES
 from deepspeaker.recipe.report.systems import ScoredList, System
+from deepspeaker.training.dev_set import CONDITION
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType  # no such name at run time in older matplotlib
@@ -31,7 +33,7 @@ STYLE: "dict[RcKeyType, Any]" = {
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False, "legend.fontsize": 7.5,
     "grid.color": "#e4e0d8", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4,
     "svg.fonttype": "none", "svg.hashsalt": "deepspeaker", "text.parse_math": False, "figure.dpi": 72}
-SQUARE, FLAT, SMALL = (4.6, 4.9), (4.6, 2.8), (2.3, 1.5)  # inches
+SQUARE, FLAT, SMALL, HIGHER = (4.6, 4.9), (4.6, 2.8), (2.3, 1.5), (2.3, 1.85)  # inches
 DET_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # percent
 DET_LIMITS = 1e-4, 0.9  # error rates at the ends of the axes
 DET_POINTS = 400  # points of a curve at most, evenly spaced along it
@@ -93,23 +95,31 @@ def histogram(values: np.ndarray, labels: np.ndarray, name: str, zero: bool = Fa
 
 
 def training(phase: str, epochs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A figure for every quantity in the phase's train.jsonl, with a point per epoch."""
+    """A figure for every quantity in the phase's train.jsonl, with a point per epoch; dev EERs share one."""
     known = dict.fromkeys(name for entry in epochs for name, value in entry.items() if _is_number(value))
-    names = [n for n in GAUGES if n in known] + [n for n in known if n not in (*GAUGES, *NOT_GAUGES)]
-    return [_gauge(name, [(entry["epoch"], entry[name]) for entry in epochs if _is_number(entry.get(name))],
-                   PHASE_COLOURS[phase]) for name in names]
+    points = {name: [(entry["epoch"], entry[name]) for entry in epochs if _is_number(entry.get(name))]
+              for name in known}
+    each = {name.removeprefix(CONDITION): points.pop(name) for name in known if name.startswith(CONDITION)}
+    names = [n for n in GAUGES if n in points] + [n for n in points if n not in (*GAUGES, *NOT_GAUGES)]
+    return [_gauge(name, points[name], PHASE_COLOURS[phase], each if name == "dev_eer" else {}) for name in names]
 
 
-def _gauge(name: str, points: list[tuple[int, float]], colour: str) -> str:
+def _gauge(name: str, points: list[tuple[int, float]], colour: str,
+           conditions: Mapping[str, list[tuple[int, float]]]) -> str:
+    """The points, (epoch, value), as a line; one more for each of the conditions of which it is the mean."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(SMALL)
-        axes.plot(*zip(*points, strict=True), ".-", color=colour, markersize=4, linewidth=1.1)
+        figure, axes = _figure(HIGHER if conditions else SMALL)
+        for (condition, own), style in zip(conditions.items(), itertools.cycle(LINES[1:]), strict=False):
+            axes.plot(*zip(*own, strict=True), f".{style}", color=INK, markersize=2, linewidth=0.8, label=condition)
+        axes.plot(*zip(*points, strict=True), ".-", color=colour, markersize=4, linewidth=1.1, label="mean")
         axes.set_title({"dev_eer": "dev EER, %"}.get(name, name.replace("_", " ")), fontsize=8, loc="left", pad=3)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.grid(True, axis="y")
         if name == "dev_eer":
             axes.plot(*min(points, key=lambda point: point[1]), "o", color=INK, markersize=6, markerfacecolor="none")
+        if conditions:
+            figure.legend(loc="outside lower center", ncols=2)
         return _svg(figure, name)
 
 
