@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Augmented copies of the training set: makes TRAIN_DIR_sp0.9, TRAIN_DIR_noise, ..., computes their features, and joins
-# TRAIN_DIR and its copies into TRAIN_DIR_augmented. TRAIN_DIR has its features already (make_fbank.sh).
+# TRAIN_DIR and its copies into TRAIN_DIR_augmented. TRAIN_DIR has its features (or sound) already (make_fbank.sh).
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -15,7 +15,8 @@ no_pipes=false
 
 help_message="Usage: $0 [options] TRAIN_DIR ARK_DIR [ROOMS_DIR]
 Makes augmented copies of TRAIN_DIR and writes TRAIN_DIR_augmented, which joins it with them. Copies store no audio:
-the original is changed when it is read. Archives of their features go into ARK_DIR. Without --rirs the kind reverb
+the original is changed when it is read. Archives of their features, or with [augment] online of their sound, go into
+ARK_DIR. Without --rirs the kind reverb
 simulates rooms into ROOMS_DIR (rirs beside ARK_DIR), which needs pyroomacoustics.
   --conf FILE             configuration with [features] and [augment] ($conf)
   --kinds KINDS           kinds of copies, of 'speed noise music babble reverb' ([augment] copies of the conf)
@@ -34,8 +35,10 @@ if [ $# -lt 2 ] || [ $# -gt 3 ]; then
 fi
 train=${1%/} ark=${2%/} rooms=${3:-$(dirname "$2")/rirs}
 
-if [ ! -s "$train/feats.scp" ]; then
-  echo "augment_training_set.sh: no $train/feats.scp: make its features first (steps/make_fbank.sh)" >&2
+makes="feats vad"
+if [ "$(conf_value.py "$conf" augment online false)" = true ]; then makes="sound vad"; fi
+if [ ! -s "$train/${makes% vad}.scp" ]; then
+  echo "augment_training_set.sh: no $train/${makes% vad}.scp: make it first (steps/make_fbank.sh --make '$makes')" >&2
   exit 1
 fi
 if [ -z "${kinds//[[:space:]]/}" ]; then kinds=$(conf_value.py "$conf" augment copies); fi
@@ -62,7 +65,8 @@ for line in "${copies[@]}"; do
     rirs) value=$rirs ;;
   esac
   run "$here/augment_data_dir.py" --seed "$seed" "--$kind" "$value" "$train" "$copy"
-  run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$conf" --no-pipes "$no_pipes" "$copy" "$copy/log" "$ark"
+  run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$conf" --make "$makes" --no-pipes "$no_pipes" \
+    "$copy" "$copy/log" "$ark"
   made+=("$copy")
 done
 run combine_data.sh "${train}_augmented" "$train" "${made[@]}"

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Check that the disk has room for the features of data directories, estimated from some of their recordings.
+"""Check that the disk has room for the archives of data directories, estimated from some of their recordings.
 
 Reads each DATA_DIR's wav.scp (or segments). Prints a line with the frames, bytes and free space to expect, or fails.
+Features and voice activity are counted, unless --make says otherwise.
 
     steps/check_space.py --conf conf/small.toml --copies data/train 'speed noise' fbank data/train data/dev
 """
@@ -21,18 +22,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
                         help="configuration with [features] and [augment]")
-    parser.add_argument("--copies", nargs=2, default=("", ""), metavar=("DATA_DIR", "KINDS"),
+    parser.add_argument("--copies", nargs=2, action="append", default=[], metavar=("DATA_DIR", "KINDS"),
                         help="augmented copies of DATA_DIR to count as well; KINDS: some of "
-                             f"'{' '.join(KINDS)}'")
+                             f"'{' '.join(KINDS)}'; for each of them as much as --make says of DATA_DIR")
+    parser.add_argument("--make", nargs=2, action="append", default=[], metavar=("DATA_DIR", "ARCHIVES"),
+                        help="what is made of DATA_DIR, some of 'feats vad sound'")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("data_dirs", type=Path, nargs="*", metavar="DATA_DIR")
     args = parser.parse_args()
     conf = read_tables(args.conf)
-    source, kinds = Path(args.copies[0]), args.copies[1].split()
-    copies = copy_names(kinds, value(conf, args.conf, "augment", "speeds"), source.name) if kinds else []
-    audio = {directory.name: directory for directory in args.data_dirs} | dict.fromkeys(copies, source)
-    features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress")}
-    print(f"   {check_space(features, audio, args.ark_dir)}")
+    audio = {directory.name: directory for directory in args.data_dirs}
+    makes: dict[str, set[str]] = {}
+    for folder, archives in args.make:
+        audio[Path(folder).name] = Path(folder)
+        makes.setdefault(Path(folder).name, set()).update(archives.split())
+    for folder, kinds in args.copies:
+        source = Path(folder)
+        for copy in copy_names(kinds.split(), value(conf, args.conf, "augment", "speeds"), source.name):
+            audio[copy] = source
+            makes[copy] = {"sound", "vad"} if "sound" in makes.get(source.name, ()) else {"feats", "vad"}
+    features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress", "sample_rate")}
+    print(f"   {check_space(features, audio, args.ark_dir, makes)}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ TEXTS = {
     "rirs": "folder of RIRS_NOISES",
     "init": "checkpoint that stage 3 starts from",
     "backends": "scoring back-ends",
+    "conditions": "conditions that the test sets are scored in, too",
     "learnt-from": "data set whose embeddings back-ends learn from",
 }
 

@@ -31,7 +31,7 @@ leave() { # why has been said
 resolve_options() {
   local option words=() assignments
   for option in corpus corpus_opts root conf set stage stop_stage strict dry_run dir name nj gpus nnodes node_rank \
-    rdzv_endpoint augment musan rirs seed init backend cuda_cmd; do
+    rdzv_endpoint augment musan rirs conditions seed init backend cuda_cmd; do
     words+=("--${option//_/-}=${!option}")
   done
   assignments=$(steps/resolve_options.py --caller "$caller" "${words[@]}") || exit 1

@@ -1,42 +1,52 @@
 """How much disk the features of data directories need, estimated before they are made."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from deepspeaker.audio import probe
 from deepspeaker.audio.content import is_command
-from deepspeaker.audio.frames import FRAME_SHIFT
+from deepspeaker.audio.frames import FRAME_SHIFT, frame_sizes
 from deepspeaker.datadir import read_segments, read_table
 from deepspeaker.errors import UserError
 
 SAMPLED = 100  # recordings whose mean length is taken for all
-VAD_BYTES = 4  # per frame, in vad.ark
+FEATURES = ("feats", "vad")  # kinds of archives that most data directories have
 
 
-def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir: Path) -> str:
-    """A line with the frames and bytes to expect of data directories' features; UserError where the disk has less.
+def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir: Path,
+                makes: Mapping[str, Collection[str]] | None = None) -> str:
+    """A line with the frames and bytes to expect of data directories' archives; UserError where the disk has less.
 
     features: [features] of the configuration. audio: name of each data directory -> the directory from which the
-    lengths of its recordings are read: itself, or the source of the copy. Archives of these names in ark_dir count as
-    free space, for they will be replaced.
+    lengths of its recordings are read: itself, or the source of the copy. makes: name -> kinds of archives, of "feats",
+    "vad" and "sound", where these are others than FEATURES. Archives of these names in ark_dir count as free space, for
+    they will be replaced.
     """
-    frame_bytes = features["num_mel_bins"] * (2 if features["compress"] else 4) + VAD_BYTES
+    kinds = {name: (makes or {}).get(name, FEATURES) for name in audio}
+    frame_bytes = {"feats": features["num_mel_bins"] * (2 if features["compress"] else 4), "vad": 4,
+                   "sound": 2 * frame_sizes(features["sample_rate"])[1]}
     hours = {directory: hours_of(directory) for directory in set(audio.values())}
-    frames = sum(hours[directory] for directory in audio.values()) * 3600 / FRAME_SHIFT
-    needed = frames * frame_bytes
-    replaced = sum(path.stat().st_size for name in audio for path in ark_dir.glob(f"*_{name}.*.ark"))
+    frames = {name: hours[directory] * 3600 / FRAME_SHIFT for name, directory in audio.items()}
+    needed = sum(frames[name] * frame_bytes[kind] for name in audio for kind in kinds[name])
+    replaced = sum(path.stat().st_size for name in audio for path in _archives(ark_dir, name, kinds[name]))
     place = next(folder for folder in (ark_dir.absolute(), *ark_dir.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if needed > free + replaced:
-        raise UserError(f"{ark_dir}: the features need about {_size(needed)}, the disk has {_size(free)} left: make "
+        raise UserError(f"{ark_dir}: features and sound need about {_size(needed)}, the disk has {_size(free)} left: make "
                         "room, or choose another --dir")
     unknown = ", ".join(str(directory) for directory in sorted(hours) if not hours[directory])
-    if not frames:
+    if not (total := sum(frames.values())):
         return f"How many frames to expect is not known before {unknown} is read; {_size(free)} are free"
     without = f", and those of {unknown}, whose lengths are not known before it is read" if unknown else ""
-    return f"Expect about {_number(frames)} frames in {_size(needed)}{without}; {_size(free)} are free"
+    return f"Expect about {_number(total)} frames in {_size(needed)}{without}; {_size(free)} are free"
+
+
+def _archives(ark_dir: Path, name: str, kinds: Collection[str]) -> set[Path]:
+    """The archives of a data directory that are made again; those of its sound may stay."""
+    kept = () if "sound" in kinds else ark_dir.glob(f"sound_{name}.*.ark")
+    return {*ark_dir.glob(f"*_{name}.*.ark")} - {*kept}
 
 
 def hours_of(directory: Path) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepspeaker.conf_files import names, read_tables
-from deepspeaker.corpus.augmented_copies import KINDS, training_set
+from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, training_set
 from deepspeaker.errors import UserError, one_line
 from deepspeaker.scoring.backends import needed
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from deepspeaker.config import Config
 
 OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
-           "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "seed", "init", "backend",
-           "cuda_cmd")
+           "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "conditions", "seed", "init",
+           "backend", "cuda_cmd")
 NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be empty
 TRAINED_OR_EMBEDDED = range(3, 6)  # the stages that use GPUs
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # there with NVIDIA's driver, within WSL, with AMD's driver
@@ -46,7 +46,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     backends = _words(given["backend"]) or " ".join(names(tables, conf, "scoring", "backends"))
     needs = needed(backends.split(), names(tables, conf, "scoring", "qualities"))
     augment = _words(given["augment"]) or " ".join(names(tables, conf, "augment", "copies"))
-    musan, rirs = _sounds(given, augment, caller)
+    online = tables["augment"] if tables["augment"].get("online") else {}
+    musan, rirs = _sounds(given, augment, online, caller)
     init = _file(given, "init", caller)
     gpus = _gpus(given)
     _check_machines(given)
@@ -57,8 +58,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
         conf = _temporary_file(changed)
     recipe_options = {
         "dir": folder, "exp": exp, "corpus": corpus, "corpus-opts": given["corpus_opts"], "root": root,
-        "augment": augment, "musan": musan or "", "rirs": rirs or "", "seed": given["seed"], "init": init or "",
-        "start": start, "backends": backends, "learnt-from": "train" if needs & LEARNING else "",
+        "augment": augment, "musan": musan or "", "rirs": rirs or "", "conditions": _conditions(given),
+        "seed": given["seed"], "init": init or "", "start": start, "backends": backends, "learnt-from": "train" if needs & LEARNING else "",
         "processes": max(1, gpus) * int(given["nnodes"])}
     tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
@@ -68,6 +69,7 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
         "data": str(folder / "data"), "train": str(training_set(folder / "data/train", augment)),
         "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
         "augment": augment, "musan": str(musan or ""), "rirs": str(rirs or ""), "init": str(init or ""),
+        "sounds": str(folder / "sounds/train") if online else "", "read": "sound.scp" if online else "feats.scp",
         "start": str(start), "backend": backends, "needs": " ".join(sorted(needs)), "tracked": tracked}
 
 
@@ -163,8 +165,11 @@ def _temporary_file(config: "Config") -> Path:
     return Path(name)
 
 
-def _sounds(given: Given, augment: str, caller: Path) -> tuple[Path | None, Path | None]:
-    """The folders of MUSAN and of impulse responses; None where not given."""
+def _sounds(given: Given, augment: str, online: Mapping[str, object], caller: Path) -> tuple[Path | None, Path | None]:
+    """The folders of MUSAN and of impulse responses; None where not given. online: [augment], if windows are cut out of
+    sound."""
+    if online.get("music") and not given["musan"]:
+        raise UserError("[augment] music needs --musan, the folder of MUSAN")
     for kind in augment.split():
         if kind not in KINDS:
             raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
@@ -175,6 +180,13 @@ def _sounds(given: Given, augment: str, caller: Path) -> tuple[Path | None, Path
         if folder and not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
     return folders
+
+
+def _conditions(given: Given) -> str:
+    for name in given["conditions"].split():
+        if name not in CONDITIONS:
+            raise UserError(f"--conditions: no '{name}'; there are: {' '.join(CONDITIONS)}")
+    return _words(given["conditions"])
 
 
 def _file(given: Given, name: str, caller: Path) -> Path | None:

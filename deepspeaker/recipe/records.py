@@ -72,7 +72,7 @@ class Part(NamedTuple):
     inputs: list[Path]
     settings: dict[str, object]  # options and configuration that it depends on, nested
     outputs: list[Path]
-    paths: tuple[Path, ...] = ()  # arguments for the steps that make it
+    paths: tuple[Path | str, ...] = ()  # arguments for the steps that make it
 
     @property
     def record(self) -> Path:

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepspeaker.conf_files import Tables, read_tables
-from deepspeaker.corpus.augmented_copies import training_set
+from deepspeaker.corpus.augmented_copies import CONDITIONS, SCPS, training_set
 from deepspeaker.datadir import archives
 from deepspeaker.errors import UserError
-from deepspeaker.provenance import embedded_with, scored_with, stored, trained_with
+from deepspeaker.provenance import augmented_with, embedded_with, scored_with, stored, trained_with
 from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
-FEATURES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
+LENGTHS = ("utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
+FEATURES = ("feats.scp", "vad.scp", *LENGTHS)
+SOUND = ("sound.scp", "vad.scp", *LENGTHS)  # what training on windows out of sound reads
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
 SECTIONS = ("features", "augment", "embedding", "scoring")  # sections that every configuration must have
+COPY = "2/copy/"  # parts of stage 2 that make a copy of dev or of a test set in a condition begin so
 TOP = 100  # files directly in a corpus's folder; if there are more, only their names are compared
 
 
@@ -36,6 +39,7 @@ class Recipe(NamedTuple):
     start: Path  # network that the triplet phase starts from
     backends: str
     learnt_from: str  # "train" if a back-end learns from the training set's embeddings, else ""
+    conditions: str = ""  # the test sets are scored in these, too
     processes: int = 1  # that share each batch
 
     @property
@@ -46,13 +50,33 @@ class Recipe(NamedTuple):
     def train(self) -> Path:
         return training_set(self.data / "train", self.augment)
 
+    @property
+    def online(self) -> bool:
+        """Whether training cuts its windows out of sound."""
+        return bool(self.tables["augment"].get("online"))
+
+    @property
+    def sounds(self) -> Path:
+        """The folder of what these windows are changed with."""
+        return self.dir / "sounds/train"
+
+    @property
+    def sound_kinds(self) -> list[str]:
+        return [kind for kind in SCPS if self.online and self.tables["augment"].get(kind)]
+
+    @property
+    def dev_conditions(self) -> list[str]:
+        """Training is judged by dev's copies in these."""
+        found: list[str] = self.tables["augment"].get("dev_conditions", [])
+        return found
+
     def sets(self, *trained: str) -> list[str]:
         """Names of the data directories: those of `trained` that exist, and every test set."""
         names = [name for name in trained if (self.data / name).is_dir()]
         return names + sorted(path.name for path in self.data.glob("test*") if path.is_dir())
 
     def part(self, name: str, inputs: Iterable[Path], settings: Mapping[str, object], outputs: Iterable[Path],
-             *paths: Path) -> Part:
+             *paths: Path | str) -> Part:
         folder = (self.data if name[0] in "12" else self.exp) / FOLDER
         return Part(name, folder, self.dir, list(inputs), dict(settings), list(outputs), paths)
 
@@ -84,21 +108,63 @@ def _data(recipe: Recipe) -> Iterator[Part]:
 
 def _features(recipe: Recipe) -> Iterator[Part]:
     settings = {"features": stored(recipe.tables["features"])}
+    if recipe.sound_kinds:
+        made = {"kinds": recipe.sound_kinds, "rate": recipe.tables["features"].get("sample_rate"), "musan": recipe.musan,
+                "rirs": recipe.rirs, "seed": recipe.seed}
+        yield recipe.part("2/sounds", [], made, _there(recipe.sounds, "*.scp", "*.ark"), recipe.sounds,
+                          " ".join(recipe.sound_kinds))
+    copies = dict(_copies(recipe))
     for name in recipe.sets("train", "dev"):
-        folder = recipe.data / name
-        yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES), folder)
+        folder, makes = recipe.data / name, "feats vad"
+        if name == "train" and recipe.online:
+            yield recipe.part("2/train/sound", _there(folder, *AUDIO), settings, _with_archives(folder, *SOUND), folder,
+                              "sound vad")
+            makes = "feats" if recipe.learnt_from else ""
+        if makes and name not in copies:
+            yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES), folder,
+                              makes)
+    for name, (source, condition) in copies.items():
+        folder = recipe.data / source
+        yield recipe.part(f"{COPY}{name}", _there(folder, *AUDIO, "utt2spk", "trials*", "enroll"),
+                          settings | {"seed": recipe.seed}, _with_archives(recipe.data / name, *FEATURES), folder,
+                          condition)
     if recipe.augment and (recipe.data / "train").is_dir():
-        copies = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
-                  "rirs": recipe.rirs, "seed": recipe.seed}
-        yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | copies,
-                          _with_archives(recipe.train, *FEATURES), recipe.data / "train")
+        kinds = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
+                 "rirs": recipe.rirs, "seed": recipe.seed, **({"online": True} if recipe.online else {})}
+        yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | kinds,
+                          _with_archives(recipe.train, *(SOUND if recipe.online else FEATURES)), recipe.data / "train")
+
+
+def _copies(recipe: Recipe) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name -> (source, condition) of the copies of dev and of the test sets in other conditions: those asked for, and
+    those of test sets that an earlier run has made. UserError for a data directory of such a name that is none."""
+    sources = [name for name in recipe.sets("dev") if not _made_before(recipe, name)]
+    for source in sources:
+        asked = recipe.dev_conditions if source == "dev" else recipe.conditions.split()
+        for condition in CONDITIONS:
+            name = f"{source}_{condition}"
+            there, made = (recipe.data / name).exists(), _made_before(recipe, name)
+            if condition in asked and there and not made:
+                raise UserError(f"{recipe.data / name}: expected no such data directory, for this run is to make one, "
+                                f"{source} with {condition}: rename it")
+            if condition in asked or there and made and source != "dev":
+                yield name, (source, condition)
+
+
+def _made_before(recipe: Recipe, name: str) -> bool:
+    part = recipe.part(f"{COPY}{name}", [], {}, [])
+    return part.record.exists() or part.begun.exists()
 
 
 def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:
-    read = [*_with_archives(recipe.train, "feats.scp", "vad.scp", "utt2spk"),
-            *_with_archives(recipe.data / "dev", "feats.scp", "vad.scp", "utt2spk", "trials"), *init]
+    read = [*_with_archives(recipe.train, *(SOUND[:2] if recipe.online else FEATURES[:2]), "utt2spk")]
+    for name in ("dev", *(f"dev_{condition}" for condition in recipe.dev_conditions)):
+        read += _with_archives(recipe.data / name, "feats.scp", "vad.scp", "utt2spk", "trials")
+    if recipe.sound_kinds:
+        read += _there(recipe.sounds, "*.scp", "*.ark")
     settings = trained_with(recipe.tables, phase) | {"seed": recipe.seed, "train": recipe.train.name}
-    yield recipe.part(str(stage), read, settings, _there(recipe.exp / phase, "initial.pt", "final.pt", "train.jsonl"))
+    yield recipe.part(str(stage), [*read, *init], settings,
+                      _there(recipe.exp / phase, "initial.pt", "final.pt", "train.jsonl"))
 
 
 def _softmax(recipe: Recipe) -> Iterator[Part]:
@@ -134,7 +200,8 @@ def _scores(recipe: Recipe) -> Iterator[Part]:
 
 def _report(recipe: Recipe) -> Iterator[Part]:
     read = _there(recipe.exp, "results.tsv", "*/train.jsonl", "*/scores/*/*", "*/llr/*/*")
-    conf = recipe.tables | {"embedding": embedded_with(recipe.tables["embedding"]),
+    conf = recipe.tables | {"augment": augmented_with(recipe.tables["augment"]),
+                            "embedding": embedded_with(recipe.tables["embedding"]),
                             "scoring": scored_with(recipe.tables["scoring"])}
     yield recipe.part("7", read, {"conf": conf}, _there(recipe.exp, "report.html"))
 

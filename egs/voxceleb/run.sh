@@ -23,6 +23,7 @@ rdzv_endpoint=
 augment=
 musan=
 rirs=
+conditions=
 no_pipes=false
 seed=0
 init=
@@ -47,8 +48,10 @@ Stages: 1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores  7 repo
   --strict true|false    make again what another version of the programs made ($strict)
 Augmentation and commands in wav.scp
   --augment KINDS        kinds of copies of the training set, of 'speed noise music babble reverb' (the conf's)
-  --musan FOLDER         folder of MUSAN, for noise, music and babble
-  --rirs FOLDER          folder of RIRS_NOISES, for reverb (none: rooms are simulated, by pyroomacoustics)
+  --musan FOLDER         folder of MUSAN, for noise, music and babble (none: for [augment] online, noise is made)
+  --rirs FOLDER          folder of RIRS_NOISES, for reverb (none: for [augment] online, rooms are made; for copies they
+                         are simulated, by pyroomacoustics)
+  --conditions NAMES     also score the test sets in these conditions, of 'noise reverb' (none)
   --no-pipes true|false  refuse a wav.scp with commands instead of running them ($no_pipes)
 Training and scoring
   --gpus N               GPUs of each machine; 0: CPU (all there are)
@@ -108,33 +111,51 @@ if stage_due 2; then
   if [ ${#parts[@]} -eq 0 ]; then fail "no data directories in $data: run stage 1 first (--stage 1)"; fi
   announce "2: features, $nj jobs" \
     "Log mel filterbank energies of every frame, 100 per second, and which frames are voiced, as Kaldi archives."
-  directories=()
-  copies=()
+  space=()
+  declare -A makes=() # folder -> kinds of archives, made in one pass
   for part in "${parts[@]}"; do
-    IFS=$'\t' read -r part each <<<"$part"
-    if [ "$part" = 2/copies ]; then copies=(--copies "$each" "$augment"); else directories+=("$each"); fi
+    IFS=$'\t' read -r part each what <<<"$part"
+    case $part in
+      2/sounds) ;;
+      2/copies) space+=(--copies "$each" "$augment") ;;
+      2/copy/*) space+=(--copies "$each" "$what") ;;
+      *) makes[$each]+=" $what" space+=(--make "$each" "$what") ;;
+    esac
   done
-  run steps/check_space.py --conf "$conf" "${copies[@]}" "$dir/fbank" "${directories[@]}"
+  run steps/check_space.py --conf "$conf" "${space[@]}" "$dir/fbank"
+  features=(--conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes")
   for part in "${parts[@]}"; do
-    IFS=$'\t' read -r part each <<<"$part"
-    need 1 "$each/wav.scp"
-    if [ "$part" = 2/copies ]; then # of the training set: at other speeds, with noise, in rooms
-      run steps/augment_training_set.sh --kinds "$augment" --musan "$musan" --rirs "$rirs" --seed "$seed" \
-        --conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes" "$each" "$dir/fbank"
-    else
-      run steps/make_fbank.sh --conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes" "$each" \
-        "$each/log" "$dir/fbank"
-    fi
+    IFS=$'\t' read -r part each what <<<"$part"
+    if [ "$part" != 2/sounds ]; then need 1 "$each/wav.scp"; fi
+    case $part in
+      2/sounds) # that training changes windows with
+        run steps/make_sounds.py --kinds "$what" ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} --seed "$seed" \
+          --rate "$(conf_value.py "$conf" features sample_rate)" "$each"
+        ;;
+      2/copies) # of the training set: at other speeds, with noise, in rooms
+        run steps/augment_training_set.sh --kinds "$augment" --musan "$musan" --rirs "$rirs" --seed "$seed" \
+          "${features[@]}" "$each" "$dir/fbank"
+        ;;
+      2/copy/*) # of dev or a test set: with noise, in rooms
+        run steps/make_condition.sh --condition "$what" --seed "$seed" "${features[@]}" "$each" "$dir/sounds" "$dir/fbank"
+        ;;
+      *)
+        if [ -n "${makes[$each]}" ]; then
+          run steps/make_fbank.sh --make "${makes[$each]}" "${features[@]}" "$each" "$each/log" "$dir/fbank"
+        fi
+        makes[$each]=
+        ;;
+    esac
     part_done "$part"
   done
   stage_done "$dir/fbank, $data/*/feats.scp"
 fi
 
-training=(--conf "$conf" --seed "$seed" --gpus "$gpus" --engine "$cuda_cmd" --nnodes "$nnodes"
+training=(--conf "$conf" --sounds "$sounds" --seed "$seed" --gpus "$gpus" --engine "$cuda_cmd" --nnodes "$nnodes"
   --node-rank "$node_rank" --rdzv-endpoint "$rdzv_endpoint")
 
 if stage_due 3; then
-  need 2 "$train/feats.scp" "$data/dev/feats.scp"
+  need 2 "$train/$read" "$data/dev/feats.scp"
   announce "3: softmax pre-training" \
     "The network learns to name the training speakers: from random weights the triplet loss would collapse." \
     "Expect dev EER to fall within a few epochs; the best epoch is kept."
@@ -145,7 +166,7 @@ if stage_due 3; then
 fi
 
 if stage_due 4; then
-  need 2 "$train/feats.scp" "$data/dev/feats.scp"
+  need 2 "$train/$read" "$data/dev/feats.scp"
   need 3 "$start"
   announce "4: triplet training" \
     "Pulls same-speaker cosines above different-speaker cosines by at least the margin." \
