@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Make a copy of a data directory with other sound: at another speed, or with noise, music, babble or reverberation.
 
-Reads SOURCE and the sound files of FOLDER (MUSAN or RIRS_NOISES as distributed, or a folder with the same layout).
-Writes TARGET, a data directory without features and without audio of its own: its file `augment` describes how the
-original audio is changed when it is read. Utterance 's1-u1' becomes 's1-u1-noise' of the same speaker; at another speed
-'sp0.9-s1-u1' of a new speaker, 'sp0.9-s1'. The trials of a test set become trials of the copies.
+Reads SOURCE and the sounds of FOLDER: MUSAN or RIRS_NOISES as distributed, a folder with the same layout, or the
+SOUNDS_DIR of steps/make_sounds.py. Writes TARGET, a data directory without features and without audio of its own: its
+file `augment` describes how the original audio is changed when it is read. Utterance 's1-u1' becomes 's1-u1-noise' of
+the same speaker; at another speed 'sp0.9-s1-u1' of a new speaker, 'sp0.9-s1'. The trials of a test set become trials of
+the copies.
 
     steps/augment_data_dir.py --noise /db/musan data/train data/train_noise
+    steps/augment_data_dir.py --reverb sounds data/test data/test_reverb
 """
 
 import argparse
@@ -23,12 +25,12 @@ def main() -> None:
     parser.add_argument("target", type=Path, metavar="TARGET")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--speed", type=float, metavar="FACTOR", help="speed factor from 0.5 to 2: 1.1 is 10 %% faster")
-    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="folder of MUSAN, whose noises are added")
-    kind.add_argument("--music", type=Path, metavar="FOLDER", help="folder of MUSAN, whose music is added")
+    kind.add_argument("--noise", type=Path, metavar="FOLDER", help="MUSAN or SOUNDS_DIR, whose noises are added")
+    kind.add_argument("--music", type=Path, metavar="FOLDER", help="MUSAN or SOUNDS_DIR, whose music is added")
     kind.add_argument("--babble", type=Path, metavar="FOLDER",
-                      help="folder of MUSAN, several of whose talkers are added")
+                      help="MUSAN or SOUNDS_DIR, several of whose talkers are added")
     kind.add_argument("--reverb", type=Path, metavar="FOLDER",
-                      help="folder of impulse responses, which add reverberation")
+                      help="folder of impulse responses or SOUNDS_DIR, which add reverberation")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sounds and levels drawn (default %(default)s)")
     args = parser.parse_args()
 

@@ -10,6 +10,8 @@ cut_short.py        files with less than their headers state
 commands.py         commands of wav.scp (`cmd |`), their time-out and the limit of their output
 augment.py          augmentation of samples: speed, added sounds, reverberation
 simulated_rooms.py  impulse responses of simulated rooms
+made_noise.py       noises made of random numbers
+made_rooms.py       impulse responses made of random numbers
 frames.py           length and shift of frames
 """
 

@@ -8,6 +8,8 @@ operation is one of
                                            ends; all are scaled to equal power, and their sum lies SNR dB below the
                                            utterance
     reverb FILE                            convolved with the impulse response FILE, its direct sound staying in place
+
+FILE is a sound file or a place in an archive, FILE.ark:OFFSET.
 """
 
 import shlex

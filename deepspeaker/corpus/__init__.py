@@ -5,6 +5,7 @@ In this file: common parts of the corpus programs of local/: finding audio, nami
 holdout.py           development and test speakers split off a training set, and their trials
 synthesis.py         speech-like sound of local/synthetic.py
 augmented_copies.py  copies of a data directory with other sound: noise, music, babble, rooms, speed
+sounds.py            folders of sounds for these and for training: made, or from MUSAN and RIRS_NOISES
 check.py             whether data can be used: utils/check_data.py
 check_audio.py       its checks of sound files
 check_lists.py       its checks of lists and trials

@@ -16,8 +16,10 @@ import numpy as np
 
 from deepspeaker.audio import probe
 from deepspeaker.audio.augment import SEPARATOR
+from deepspeaker.audio.content import place_in_archive
 from deepspeaker.audio.simulated_rooms import ROOMS
 from deepspeaker.corpus import audio_files
+from deepspeaker.datadir import read_table
 from deepspeaker.datadir.copy import copied
 from deepspeaker.datadir.tables import FEATURE_FILES, keys, read_lines, replace_files, shown
 from deepspeaker.errors import UserError
@@ -27,6 +29,7 @@ MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN,
          "music": ("music", (15, 10, 8, 5), (1, 1)),
          "babble": ("speech", (20, 17, 15, 13), (3, 7))}
 CONDITIONS = ("noise", "reverb")  # kinds of copies of the development set, which training is judged by
+SCPS = {"noise": "noise.scp", "music": "music.scp", "babble": "babble.scp", "reverb": "rooms.scp"}  # of SOUNDS_DIR
 AUGMENTED = "augmented"  # end of the name of a training set with its copies
 
 
@@ -91,19 +94,19 @@ def speed_copy(source: Path, target: Path, factor: float) -> int:
 
 
 def noisy_copy(source: Path, target: Path, kind: str, folder: Path, seed: int) -> int:
-    """Write TARGET: SOURCE with a kind of MUSAN's sounds, `-KIND` after utterance ids; number of utterances.
+    """Write TARGET: SOURCE with sounds of a kind, `-KIND` after utterance ids; number of utterances.
 
-    kind: "noise", "music" or "babble"; folder: MUSAN as distributed, or laid out like it.
+    kind: "noise", "music" or "babble"; folder: as sounds_of takes it.
     """
-    place, levels, (fewest, most) = MUSAN[kind]
-    files = sound_files(folder / place, f"MUSAN's layout {folder}/{place}/**/*.wav")
-    seconds = {file: probe(str(file)).seconds for file in files}
+    _, levels, (fewest, most) = MUSAN[kind]
+    sounds = sounds_of(folder, kind)
+    seconds = {sound: probe(sound).seconds for sound in sounds}
 
     def draw(utterance: str) -> str:
         rng = _generator(seed, kind, utterance)
-        count = min(int(rng.integers(fewest, most, endpoint=True)), len(files))
-        chosen = [files[i] for i in rng.choice(len(files), count, replace=False)]
-        places = [f"{rng.uniform(0, seconds[file]):.3f} {shlex.quote(str(file))}" for file in chosen]
+        count = min(int(rng.integers(fewest, most, endpoint=True)), len(sounds))
+        chosen = [sounds[i] for i in rng.choice(len(sounds), count, replace=False)]
+        places = [f"{rng.uniform(0, seconds[sound]):.3f} {shlex.quote(sound)}" for sound in chosen]
         return f"add {rng.choice(levels)} {' '.join(places)}"
 
     return _copy(source, target, (b"", f"-{kind}".encode()), (b"", b""), draw)
@@ -112,12 +115,30 @@ def noisy_copy(source: Path, target: Path, kind: str, folder: Path, seed: int) -
 def reverberant_copy(source: Path, target: Path, folder: Path, seed: int) -> int:
     """Write TARGET: SOURCE as heard in rooms, `-reverb` after utterance ids; number of utterances.
 
-    folder: RIRS_NOISES as distributed (its small and medium simulated rooms are taken), or any tree of responses.
+    folder: as sounds_of takes it.
     """
-    rooms = [folder / room for room in ROOMS if (folder / room).is_dir()] or [folder]
-    files = [file for room in rooms for file in sound_files(room, f"impulse responses below {folder}")]
+    rooms = sounds_of(folder, "reverb")
     return _copy(source, target, (b"", b"-reverb"), (b"", b""), lambda utterance:
-                 f"reverb {shlex.quote(str(files[_generator(seed, 'reverb', utterance).integers(len(files))]))}")
+                 f"reverb {shlex.quote(rooms[_generator(seed, 'reverb', utterance).integers(len(rooms))])}")
+
+
+def sounds_of(folder: Path, kind: str) -> list[str]:
+    """The sounds of a kind, as entries of a wav.scp; UserError when there are none.
+
+    folder: what steps/make_sounds.py made; or MUSAN as distributed, or laid out like it; or, for the kind "reverb",
+    RIRS_NOISES as distributed (its small and medium simulated rooms are taken), or any tree of impulse responses.
+    """
+    scp = folder / SCPS[kind]
+    if scp.exists():
+        return _archived(scp)
+    if kind == "reverb":
+        places = [folder / room for room in ROOMS if (folder / room).is_dir()] or [folder]
+        expected = f"impulse responses below {folder}"
+    else:
+        places = [folder / MUSAN[kind][0]]
+        expected = f"MUSAN's layout {places[0]}/**/*.wav"
+    expected += f", or {scp} (steps/make_sounds.py)"
+    return [str(path) for place in places for path in sound_files(place, expected)]
 
 
 def sound_files(folder: Path, expected: str) -> list[Path]:
@@ -125,9 +146,27 @@ def sound_files(folder: Path, expected: str) -> list[Path]:
     found = sorted(Path(path).absolute() for path in audio_files(folder)) if folder.is_dir() else []
     if not found:
         raise UserError(f"no sound files in {folder}: expected {expected}")
-    if strange := [path for path in found if SEPARATOR in str(path)]:
-        raise UserError(f"{strange[0]}: {SEPARATOR!r} in a sound's path separates operations in `augment`: rename it")
+    for path in found:
+        _refuse_separator(str(path))
     return found
+
+
+def _archived(scp: Path) -> list[str]:
+    """The entries of a file that steps/make_sounds.py wrote. UserError for others, and where their archive is gone."""
+    entries = list(read_table(scp).values())
+    if not entries:
+        raise UserError(f"{scp} is empty: make the sounds again (steps/make_sounds.py)")
+    for entry in entries:
+        if not place_in_archive(entry):
+            raise UserError(f"{scp}: expected 'FILE.ark:OFFSET' of an archive that is there, found {entry!r}: make the "
+                            "sounds again (steps/make_sounds.py) where they are to stay")
+        _refuse_separator(entry)
+    return entries
+
+
+def _refuse_separator(sound: str) -> None:
+    if SEPARATOR in sound:
+        raise UserError(f"{sound}: {SEPARATOR!r} in a sound's path separates operations in `augment`: rename it")
 
 
 def _generator(seed: int, kind: str, utterance: str) -> np.random.Generator:

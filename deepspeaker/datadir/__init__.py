@@ -6,6 +6,7 @@ is Python's order of strings). In this file: reading and writing tables, and the
 
 trials.py        trial lists: read, written, made from speakers
 archive.py       Kaldi archives (feats.scp, embedding.scp), read through a memory map
+sound_archive.py the same for sound, in wave archives
 text_columns.py  files of millions of lines with the same number of fields
 
 The tools of utils/:
