@@ -32,6 +32,7 @@ from deepspeaker.config_checks import (
     rising_schedule,
     try_to_build,
 )
+from deepspeaker.corpus.augmented_copies import SCPS
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LossArguments
 from deepspeaker.losses.softmax import SoftmaxArguments, margin_at
@@ -39,7 +40,6 @@ from deepspeaker.losses.triplet import TripletArguments, mining_at
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]  # 0 switches it off
-SOUND_LISTS = {"reverb": "rooms", "noise": "noise", "music": "music", "babble": "babble"}  # change -> file NAME.scp
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -182,8 +182,8 @@ class AugmentConfig(Table):
 
     @property
     def sounds_needed(self) -> list[str]:
-        """The lists of sounds that changes take theirs from (batches/sound_bank.py)."""
-        return [SOUND_LISTS[kind] for kind in SOUND_LISTS if self.online and getattr(self, kind)]
+        """The kinds of sounds that windows are changed with (batches/sound_bank.py)."""
+        return [kind for kind in SCPS if self.online and getattr(self, kind)]
 
 
 class EmbeddingConfig(Table):

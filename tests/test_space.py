@@ -10,7 +10,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.recipe import disk_space
 from deepspeaker.recipe.disk_space import check_space, hours_of
 
-HALF_PRECISION, FULL = {"num_mel_bins": 64, "compress": True}, {"num_mel_bins": 64, "compress": False}
+HALF_PRECISION, FULL = ({"num_mel_bins": 64, "compress": compress, "sample_rate": 16000} for compress in (True, False))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepspeaker.corpus.augmented_copies import SCPS
 from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
 
@@ -13,16 +14,16 @@ LONGEST = 1.0  # seconds of a room's response that are used; the recipe's own ro
 
 
 class SoundBank:
-    """The sounds of a folder that steps/make_sounds.py has made: noise.scp, music.scp, babble.scp and rooms.scp.
+    """The sounds of a folder that steps/make_sounds.py has made.
 
-    kinds: which of these are needed. UserError where one is missing, except babble.scp: then the training speech talks.
+    kinds: those of SCPS that are needed. UserError where one is missing, except babble: then the training speech talks.
     """
 
     def __init__(self, folder: Path | None, kinds: Sequence[str], rate: int):
         self._tables: dict[str, SoundTable] = {}
         self.rate = rate
         for kind in kinds:
-            path = folder / f"{kind}.scp" if folder else None
+            path = folder / SCPS[kind] if folder else None
             if path and path.exists():
                 self._tables[kind] = SoundTable(path, rate)
             elif kind != "babble":
@@ -45,7 +46,7 @@ class SoundBank:
 
         draws: (n,) random numbers from 0 to 1. What a response has beyond LONGEST is left out.
         """
-        table = self._tables["rooms"]
+        table = self._tables["reverb"]
         found = []
         for i in (draws * len(table.keys)).astype(int).tolist():
             samples = table.samples(i)

@@ -71,7 +71,7 @@ class SoundWindows:
         self._table, self._utterances = sound.table, sound.utterances
         self._config, self._bank, self._factors = config, bank, factors
         self._length, self._shift = frame_sizes(config.sample_rate)
-        self._before = round(BEFORE * config.sample_rate) if bank.has("rooms") else 0
+        self._before = round(BEFORE * config.sample_rate) if bank.has("reverb") else 0
         self._device = torch.device("cpu")
         self._resident: ResidentSound | None = None
         self._silent: set[int] = set()  # utterances that were named

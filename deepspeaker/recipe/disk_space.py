@@ -34,8 +34,8 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
     place = next(folder for folder in (ark_dir.absolute(), *ark_dir.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if needed > free + replaced:
-        raise UserError(f"{ark_dir}: features and sound need about {_size(needed)}, the disk has {_size(free)} left: make "
-                        "room, or choose another --dir")
+        raise UserError(f"{ark_dir}: features and sound need about {_size(needed)}, the disk has {_size(free)} left: "
+                        "make room, or choose another --dir")
     unknown = ", ".join(str(directory) for directory in sorted(hours) if not hours[directory])
     if not (total := sum(frames.values())):
         return f"How many frames to expect is not known before {unknown} is read; {_size(free)} are free"

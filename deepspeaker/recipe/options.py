@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from deepspeaker.config import Config
 
 OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
-           "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "conditions", "seed", "init",
-           "backend", "cuda_cmd")
+           "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "conditions", "seed",
+           "init", "backend", "cuda_cmd")
 NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be empty
 TRAINED_OR_EMBEDDED = range(3, 6)  # the stages that use GPUs
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # there with NVIDIA's driver, within WSL, with AMD's driver
@@ -59,7 +59,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     recipe_options = {
         "dir": folder, "exp": exp, "corpus": corpus, "corpus-opts": given["corpus_opts"], "root": root,
         "augment": augment, "musan": musan or "", "rirs": rirs or "", "conditions": _conditions(given),
-        "seed": given["seed"], "init": init or "", "start": start, "backends": backends, "learnt-from": "train" if needs & LEARNING else "",
+        "seed": given["seed"], "init": init or "", "start": start, "backends": backends,
+        "learnt-from": "train" if needs & LEARNING else "",
         "processes": max(1, gpus) * int(given["nnodes"])}
     tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")

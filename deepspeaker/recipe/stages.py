@@ -109,8 +109,8 @@ def _data(recipe: Recipe) -> Iterator[Part]:
 def _features(recipe: Recipe) -> Iterator[Part]:
     settings = {"features": stored(recipe.tables["features"])}
     if recipe.sound_kinds:
-        made = {"kinds": recipe.sound_kinds, "rate": recipe.tables["features"].get("sample_rate"), "musan": recipe.musan,
-                "rirs": recipe.rirs, "seed": recipe.seed}
+        made = {"kinds": recipe.sound_kinds, "rate": recipe.tables["features"].get("sample_rate"),
+                "musan": recipe.musan, "rirs": recipe.rirs, "seed": recipe.seed}
         yield recipe.part("2/sounds", [], made, _there(recipe.sounds, "*.scp", "*.ark"), recipe.sounds,
                           " ".join(recipe.sound_kinds))
     copies = dict(_copies(recipe))
