@@ -121,8 +121,9 @@ def _features(recipe: Recipe) -> Iterator[Part]:
                               "sound vad")
             makes = "feats" if recipe.learnt_from else ""
         if makes and name not in copies:
-            yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *FEATURES), folder,
-                              makes)
+            lists = [f"{kind}.scp" for kind in makes.split()]
+            yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *lists, *LENGTHS),
+                              folder, makes)
     for name, (source, condition) in copies.items():
         folder = recipe.data / source
         yield recipe.part(f"{COPY}{name}", _there(folder, *AUDIO, "utt2spk", "trials*", "enroll"),
