@@ -28,7 +28,8 @@ from deepspeaker.extraction.feature_set import SoundSet
 from deepspeaker.extraction.gpu_archive import ResidentSound
 from deepspeaker.gpu import upload
 
-BEFORE = 0.5  # seconds of sound before a window, which a room echoes into it
+BEFORE = 0.25  # seconds of sound before a window, which a room echoes into it
+AT_ONCE = {"cpu": 8}  # windows: their samples then stay in the processor's cache; on a GPU all of a batch
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +39,9 @@ class Others(NamedTuple):
     order: np.ndarray  # (U,) positions of utterances, speaker by speaker
     begin: np.ndarray  # (n,) where the utterances of each window's own speaker begin in `order`
     own: np.ndarray  # (n,) and how many they are
+
+    def part(self, rows: slice) -> "Others":
+        return Others(self.order, self.begin[rows], self.own[rows])
 
     def choose(self, draws: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """An utterance for each random number (m,) from 0 to 1; rows: (m,) the windows that they are for."""
@@ -107,7 +111,15 @@ class SoundWindows:
         """Windows (n, T, F) float32 of T = `frames`, on the device: of utterance which[k] the frames index[k], as many
         as frames_needed says, with the changes of the plan. part: which of the windows to make."""
         layout = self._lay_out(which, index, frames, plan.speed).part(part)
-        plan, others = plan.part(part), Others(others.order, others.begin[part], others.own[part])
+        plan, others = plan.part(part), others.part(part)
+        at_once = AT_ONCE.get(self._device.type, len(layout.which))
+        made = []
+        for start in range(0, len(layout.which), at_once):
+            some = slice(start, start + at_once)
+            made.append(self._make(layout.part(some), plan.part(some), others.part(some)))
+        return torch.cat(made)
+
+    def _make(self, layout: Layout, plan: Plan, others: Others) -> Tensor:
         features = self._features(self._changed(layout, plan, others), layout.starts)
         if not features.sum().isfinite():
             self._changed(layout, plan, others, check=True)
@@ -197,8 +209,10 @@ class SoundWindows:
         else:
             raw = cut_anywhere(self._table, others.choose(draws[:, 0], rows[row]), draws[:, 1], size)
         voices = self._floats(raw)
-        voices = voices / power(voices).sqrt().clamp_min(1 / FULL_SCALE)  # all talk equally loud
-        return voices.new_zeros(len(rows), size).index_add_(0, self._up(row), voices)
+        loudness = 1 / power(voices).sqrt().clamp_min(1 / FULL_SCALE)  # so that all talk equally loud
+        counts = plan.talkers[rows].tolist()
+        return torch.stack([each @ some for each, some in
+                            zip(loudness[:, 0].split(counts), voices.split(counts), strict=True)])
 
     def _features(self, samples: Tensor, starts: np.ndarray | None) -> Tensor:
         config = self._config

@@ -12,6 +12,7 @@ from torch import Tensor
 ZEROS = 20  # zero crossings of the filter on each side
 ROLLOFF = 0.95  # of the lower of the two Nyquist frequencies: where the filter's band ends
 KAISER = 6.0  # the window's shape: what lies well beyond the band is some 60 dB weaker
+AT_ONCE = 40  # output samples, at least, that one product of matrices gives: fewer take longer
 MOST_PHASES = 200  # of the filter: the largest numerator and denominator of a speed
 
 
@@ -42,19 +43,20 @@ def change_speed(samples: Tensor, factor: float) -> Tensor:
     Output sample m is the input at m * factor, interpolated by a windowed sinc; beyond its ends the input is zero.
     """
     speed = as_fraction(factor)
-    kernel, before = _kernel(speed.numerator, speed.denominator, samples.device)
-    taps = kernel.shape[0]
+    together = -(-AT_ONCE // speed.denominator)
+    down, up = together * speed.numerator, together * speed.denominator
+    kernel, before = _kernel(down, up, samples.device)
     out = int(samples.shape[-1] / speed)
-    blocks = -(-out // speed.denominator)
-    after = max(0, (blocks - 1) * speed.numerator + taps - before - samples.shape[-1])
-    frames = torch.nn.functional.pad(samples, (before, after)).unfold(-1, taps, speed.numerator)[:, :blocks]
+    blocks = -(-out // up)
+    after = max(0, (blocks - 1) * down + len(kernel) - before - samples.shape[-1])
+    frames = torch.nn.functional.pad(samples, (before, after)).unfold(-1, len(kernel), down)[:, :blocks]
     return (frames @ kernel).flatten(1)[:, :out]
 
 
 @lru_cache
 def _kernel(down: int, up: int, device: torch.device) -> tuple[Tensor, int]:
-    """(taps, up): column p gives output sample p of each `up`, which lies p * down / up input samples behind the first;
-    and how many samples the taps begin before it."""
+    """(taps, up): column p gives the p-th of `up` output samples, which lies p * down / up input samples behind the
+    first; and how many samples the taps begin before it."""
     band = ROLLOFF * min(1.0, up / down)  # cycles per two input samples
     reach = math.ceil(ZEROS / band)
     place = torch.arange(up, dtype=torch.float64) * (down / up)

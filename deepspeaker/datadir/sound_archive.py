@@ -67,10 +67,12 @@ class SoundTable:
                                                  strict=True):
             sound, place = self.samples(i), 0
             for first, count in zip(begins, sizes, strict=True):
-                if first >= 0 and first + count <= length:
-                    row[place:place + count] = sound[first:first + count]
-                elif count:
-                    row[place:place + count] = sound[mirrored(np.arange(first, first + count), length)]
+                start, stop = max(0, first), min(length, first + count)
+                if start < stop:
+                    row[place + start - first:place + stop - first] = sound[start:stop]
+                for start, stop in ((first, min(0, first + count)), (max(length, first), first + count)):
+                    if start < stop:
+                        row[place + start - first:place + stop - first] = sound[mirrored(start, stop, length)]
                 place += count
         return out
 
@@ -81,9 +83,9 @@ class SoundTable:
         return np.ndarray((count,), "<i2", buffer=self._files[self._file[i]], offset=start)
 
 
-def mirrored(position: np.ndarray, length: int) -> np.ndarray:
-    """Positions anywhere -> those within 0..length-1, of a sound that goes on mirrored beyond its ends."""
-    position = position % (2 * length)
+def mirrored(begin: int, stop: int, length: int) -> np.ndarray:
+    """The positions begin..stop of a sound that goes on mirrored beyond its ends, as those within 0..length-1."""
+    position = np.arange(begin, stop) % (2 * length)
     found: np.ndarray = np.minimum(position, 2 * length - 1 - position)
     return found
 
