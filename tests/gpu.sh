@@ -105,6 +105,7 @@ py waits 40
 py embeddings 40
 py mining 30
 py fbank 30
+py sound 30
 py compiled 100
 wait
 

@@ -185,7 +185,8 @@ def some_losses() -> list[float]:
 
 PARTS = {part.__name__: part for part in (
     train, resume, recipes, agree, nccl, pair, pair_worker, gpu_speed.device, gpu_speed.rates, gpu_speed.compiling,
-    gpu_speed.compiled, gpu_speed.loop, gpu_speed.waits, gpu_speed.fbank, gpu_speed.embeddings, gpu_speed.mining)}
+    gpu_speed.compiled, gpu_speed.loop, gpu_speed.waits, gpu_speed.fbank, gpu_speed.sound, gpu_speed.embeddings,
+    gpu_speed.mining)}
 
 
 def main(out: str, name: str, *arguments: str) -> None:

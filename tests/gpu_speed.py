@@ -11,11 +11,14 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from gpu_table import Row
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from training_steps import (
+    CHANGED,
+    FROM_FEATURES,
     PAPERS_GRU,
     SPEAKERS,
     begin,
@@ -31,11 +34,13 @@ from training_steps import (
     network_of,
     random_batch,
     random_corpus,
+    random_sound,
     seconds,
     step,
     synchronize,
 )
 
+from deepspeaker.config import BatchConfig
 from deepspeaker.extraction.embed import embed_set
 from deepspeaker.extraction.fbank import compute_fbank
 from deepspeaker.extraction.feature_set import FeatureSet
@@ -207,14 +212,16 @@ def slowest_length(run, windows: int) -> float:
 
 
 @contextmanager
-def placed(conf: str, phase: str, place: str, steps: int):
+def placed(conf: str, phase: str, place: str, steps: int, augment: str = FROM_FEATURES):
     """A run on random data, with archives "resident" on the GPU or "mapped", and its training set."""
     none_free = patch.object(torch.cuda, "mem_get_info", lambda device: (0, 0))
     with tempfile.TemporaryDirectory() as folder, none_free if place == "mapped" else nullcontext():
         random_corpus(Path(folder), SPEAKERS, utterances=sized(4, 2), frames=sized(250, 60), bins=64)
+        if augment != FROM_FEATURES:
+            random_sound(Path(folder), frames=sized(250, 60))
         tiny = sized("", " ".join(f"{phase}.{key}" for key in ("speakers=4", "min_frames=32", "max_frames=32")))
         yield begin_on(Path(folder), configure(conf, (
-            f"{tiny} features.vad=false {phase}.steps_per_epoch={steps} {phase}.learning_rate=0.0001 "
+            f"{tiny} {augment} features.vad=false {phase}.steps_per_epoch={steps} {phase}.learning_rate=0.0001 "
             f"{phase}.final_learning_rate=0.0001 training.checkpoint_minutes=1e6")), phase, DEVICE)
 
 
@@ -226,6 +233,24 @@ def loop() -> Iterator[Row]:
                 found = loop_and_bare(run, data, rounds=sized(3, 1))
             yield Row(f"{name} {run.settings.speakers}, {place}: bare step / loop", found.pop("loop_of_bare"),
                       at_least=aim(0.98) if (name, place) == ("rescnn", "resident") else None, more=found)
+    for place in ("resident", "mapped"):
+        conf = NETWORKS[sized("rescnn", "small")][0]
+        with placed(conf, "softmax", place, sized(300, 2), CHANGED["all"]) as (run, data):
+            found = loop_and_bare(run, data, rounds=sized(3, 1))
+        yield Row(f"out of sound, all changes, {place}: bare step / loop", found.pop("loop_of_bare"),
+                  at_least=aim(0.97), more=found)
+
+
+def sound() -> Iterator[Row]:
+    """What a second of sound costs until it is features, all changes on, 64 windows of 2 s."""
+    for place in ("resident", "mapped"):
+        with placed("small.toml", "softmax", place, 2, CHANGED["all"]) as (_, data):
+            size = BatchConfig(speakers=64, utterances=1, min_frames=sized(200, 50), max_frames=sized(200, 50),
+                               speaker_weight="even")
+            draw = partial(data.draw, np.random.default_rng(0), size)
+            took = min(timed(draw) for _ in range(10))
+            yield Row(f"{place}: microseconds for a second of sound", 1e6 * took / (64 * sized(2.0, 0.5)),
+                      at_most=aim(20.0))
 
 
 def waits() -> Iterator[Row]:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""How fast training is: drawing alone, the loop of training against the bare step, mining, and several GPUs.
+"""How fast training is: drawing alone, from features and from sound, the loop of training against the bare step,
+mining, and several GPUs.
 
 Each figure is a ratio or a rate measured in this one run, beside its target. Drawing reads archives of the size of
 VoxCeleb1, sparse files under --dir; training has smaller ones of random values. Both are made and deleted here.
@@ -28,7 +29,9 @@ require(__file__)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from training_steps import (  # noqa: E402
+    CHANGED,
     CONF,
+    FROM_FEATURES,
     ROOT,
     SPEAKERS,
     begin_on,
@@ -38,6 +41,7 @@ from training_steps import (  # noqa: E402
     loop_and_bare,
     mining_seconds,
     random_corpus,
+    random_sound,
 )
 
 from deepspeaker.batches.training_set import TrainingSet  # noqa: E402
@@ -108,6 +112,34 @@ def bench_drawing(directory: Path, vad: bool, batches: int = 1000) -> dict:
             "memory_gb": anonymous_memory() - before, "target_memory_gb": 1.0}
 
 
+def bench_sound(directory: Path, batches: int = 15) -> dict:
+    """64 windows of 200 frames out of sound, in the page cache, in one thread: what is changed -> windows a second."""
+    found = {}
+    for name, changes in CHANGED.items():
+        config = configure("small.toml", changes)
+        data = TrainingSet(directory, config.features, 1, config.augment, directory / "sounds")
+        times = []
+        for step in range(batches):
+            start = time.perf_counter()
+            data.draw(np.random.default_rng(step), WINDOWS)
+            times.append(time.perf_counter() - start)
+        found[name] = 64 / float(np.median(times))
+    return {"windows_per_second": found, "target": {"no rooms": 3000, "all": 1000}}
+
+
+def bench_loop_from_sound(directory: Path, device: torch.device, rounds: int = 5) -> dict:
+    """An epoch of fit() on windows out of sound with all changes, against one on features, in turns; small.toml."""
+    length = f"softmax.steps_per_epoch={20 if device.type == 'cpu' else 200} training.checkpoint_minutes=1e6"
+    runs = [begin_on(directory, configure("small.toml", f"{changes} {length}"), "softmax", device)
+            for changes in (FROM_FEATURES, CHANGED["all"])]
+    for run, data in runs:
+        epoch(run, data)
+    pairs = [tuple(epoch(run, data) for run, data in runs) for _ in range(rounds)]
+    features, sound = np.array(pairs).T
+    return {"sound_of_features": float(np.median(sound / features)), "target": 1.2,
+            "features_ms": 1e3 * float(np.median(features)), "sound_ms": 1e3 * float(np.median(sound))}
+
+
 def bench_mining() -> dict:
     """Loss and gradient of 4,096 embeddings of 512 dimensions, 512 speakers x 8 utterances, on all cores."""
     found = {mining: mining_seconds(mining, 512, torch.device("cpu")) for mining in MINING}
@@ -121,7 +153,7 @@ def peak_memory() -> float:
 
 def bench_loop(directory: Path, device: torch.device) -> dict:
     """What fit() does against what must be computed, 64 windows of 200 frames."""
-    config = configure("small.toml", "softmax.speakers=64 softmax.utterances=1 softmax.min_frames=200 "
+    config = configure("small.toml", f"{FROM_FEATURES} softmax.speakers=64 softmax.utterances=1 softmax.min_frames=200 "
                        "softmax.max_frames=200 softmax.steps_per_epoch=5 training.checkpoint_minutes=1e6")
     run, data = begin_on(directory, config, "softmax", device)
     return {"conf": "small.toml", "target": 0.97, **loop_and_bare(run, data, rounds=15)}
@@ -171,6 +203,12 @@ def main():
         random_corpus(Path(folder), SPEAKERS, utterances=4, frames=250, bins=BINS)
         results["loop_cpu"] = bench_loop(Path(folder), torch.device("cpu"))
         results["gpus"] = bench_gpus(Path(folder))
+        random_sound(Path(folder), frames=250)
+        results["loop_from_sound"] = bench_loop_from_sound(Path(folder), torch.device("cpu"))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        results["sound"] = bench_sound(Path(folder))
+        torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         make_corpus(Path(folder), lengths(args.durations))
         threads = torch.get_num_threads()

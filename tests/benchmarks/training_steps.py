@@ -16,6 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from deepspeaker.batches.training_set import Batch, TrainingSet
 from deepspeaker.config import Config, load_config, set_values
+from deepspeaker.corpus.sounds import make_sounds
+from deepspeaker.datadir import read_table
+from deepspeaker.datadir.sound_archive import append_sound
 from deepspeaker.extraction.fbank import normalize
 from deepspeaker.gpu import upload
 from deepspeaker.losses.labels import Labels
@@ -31,6 +34,16 @@ from deepspeaker.training.state import Run
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "egs/voxceleb/conf"
 SPEAKERS = 1211  # of VoxCeleb1 dev: the width of the classifier
+FROM_FEATURES = "augment.online=false"
+CHANGED = {  # [augment] of windows out of sound: what changes them
+    "nothing": "augment.online=true augment.speed=0 augment.noise=0 augment.babble=0 augment.reverb=0 "
+               "augment.telephone=0",
+    "no rooms": "augment.online=true augment.speed=0.667 augment.noise=0.28 augment.babble=0.12 augment.reverb=0 "
+                "augment.telephone=0.1",
+    "all": "augment.online=true augment.speed=0.667 augment.noise=0.28 augment.babble=0.12 augment.reverb=0.32 "
+           "augment.telephone=0.1",
+    "rooms": "augment.online=true augment.speed=0 augment.noise=0 augment.babble=0 augment.reverb=1 "
+             "augment.telephone=0"}
 PAPERS_GRU = ('model={name="gru",channels=64,hidden=1024,layers=3,batch_norm="channel_frequency",pooling="mean",'
               'embedding_dim=512}')  # in place of deep_speaker.toml's network
 
@@ -68,6 +81,17 @@ def random_corpus(directory: Path, speakers: int, utterances: int, frames: int, 
     (directory / "utt2spk").write_text("".join(utt2spk))
 
 
+def random_sound(directory: Path, frames: int) -> None:
+    """Of the utterances of random_corpus, their sound, and in sounds/ what windows are changed with."""
+    rng, lines, path = np.random.default_rng(1), [], directory / "sound.ark"
+    with path.open("wb") as file:
+        for name in read_table(directory / "feats.scp"):
+            samples = rng.integers(-3000, 3000, 160 * (frames - 1) + 400).astype(np.float32) / 32768
+            lines.append(f"{name} {path}:{append_sound(file, name, samples, 16000)}\n")
+    (directory / "sound.scp").write_text("".join(lines))
+    make_sounds(directory / "sounds", ["noise", "reverb"], 16000, 0, number=200)
+
+
 def random_batch(config: Config, windows: int, frames: int, device: torch.device, per_speaker: int = 1) -> Batch:
     """A batch on the device, `per_speaker` windows of each speaker."""
     generator = torch.Generator().manual_seed(1)
@@ -90,7 +114,7 @@ def begin(config: Config, phase: str, device: torch.device) -> Run:
 
 def begin_on(directory: Path, config: Config, phase: str, device: torch.device) -> tuple[Run, TrainingSet]:
     """A run on the data of a directory, as fit() begins one."""
-    data = TrainingSet(directory, config.features, min_utterances=2 if phase == "triplet" else 1)
+    data = TrainingSet(directory, config.features, 2 if phase == "triplet" else 1, config.augment, directory / "sounds")
     with tempfile.TemporaryDirectory() as out:
         run = loop._start(config, phase, data, Path(out), {}, None, 0, device)
     run.learner.train()
