@@ -11,6 +11,7 @@ distributed.py     several processes that train one network (torchrun)
 stop.py            SIGTERM and SIGINT: finish the step, write a checkpoint, exit
 
 What changes during training: the learning rate (learning_rate_at in deepspeaker/config.py), the margin (margin_at in
-losses/softmax.py), the mining (mining_at in losses/triplet.py), how many windows of sound are changed (`rise_steps`, loop.py).
+losses/softmax.py), the mining (mining_at in losses/triplet.py), the share of changed windows of sound (`rise_steps`, in
+loop.py).
 The batches are those of deepspeaker/batches/.
 """
