@@ -79,7 +79,6 @@ class SoundWindows:
         self._device = torch.device("cpu")
         self._resident: ResidentSound | None = None
         self._silent: set[int] = set()  # utterances that were named
-        self._table.read_at_random()
 
     def use(self, device: torch.device) -> None:
         """Change windows and make features on this device."""

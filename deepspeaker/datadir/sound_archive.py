@@ -34,13 +34,9 @@ class SoundTable:
         self._place = np.full((len(table), 2), -1)  # byte of the first sample, number of samples
         self._file = np.zeros(len(table), np.int32)
         self._files: list[np.ndarray] = []
+        self._maps: list[mmap.mmap] = []  # of `_files`
         self._numbers: dict[int, int] = {}
-        self._random = False
         allow_open_files()
-
-    def read_at_random(self) -> None:
-        """Have the system read no more of the archives than is asked for."""
-        self._random = True
 
     def lengths(self, which: np.ndarray) -> np.ndarray:
         """Number of samples (n,) of each sound."""
@@ -50,8 +46,8 @@ class SoundTable:
             self._file[i] = self._numbers.setdefault(id(data := map_file(path)), len(self._files))
             if self._file[i] == len(self._files):
                 self._files.append(data)
-                if self._random:
-                    mapping(data).madvise(mmap.MADV_RANDOM)
+                self._maps.append(mapping(data))
+                self._maps[-1].madvise(mmap.MADV_RANDOM)
         found: np.ndarray = self._place[which, 1]
         return found
 
@@ -63,9 +59,12 @@ class SoundTable:
         """
         out = np.zeros((len(which), width), "<i2")
         lengths = self.lengths(which).tolist()
+        for i, length, begins, sizes in zip(which.tolist(), lengths, begin.tolist(), size.tolist(), strict=True):
+            for first, count in zip(begins, sizes, strict=True):
+                self._announce(i, max(0, first), min(length, first + count))
         for row, i, length, begins, sizes in zip(out, which.tolist(), lengths, begin.tolist(), size.tolist(),
                                                  strict=True):
-            sound, place = self.samples(i), 0
+            sound, place = self._samples(i), 0
             for first, count in zip(begins, sizes, strict=True):
                 start, stop = max(0, first), min(length, first + count)
                 if start < stop:
@@ -78,9 +77,19 @@ class SoundTable:
 
     def samples(self, i: int) -> np.ndarray:
         """All samples (S,) int16, still in the mapped file."""
-        self.lengths(np.array([i]))
+        self._announce(i, 0, int(self.lengths(np.array([i]))[0]))
+        return self._samples(i)
+
+    def _samples(self, i: int) -> np.ndarray:
         start, count = self._place[i].tolist()
         return np.ndarray((count,), "<i2", buffer=self._files[self._file[i]], offset=start)
+
+    def _announce(self, i: int, first: int, stop: int) -> None:
+        """Have the system read the pages of these samples all at once; others are not read ahead."""
+        if first < stop:
+            start = int(self._place[i, 0])
+            page = (start + 2 * first) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._maps[self._file[i]].madvise(mmap.MADV_WILLNEED, page, start + 2 * stop - page)
 
 
 def mirrored(begin: int, stop: int, length: int) -> np.ndarray:
