@@ -82,9 +82,11 @@ deadline=$((250 * slower))
 for network in $compiled; do py compiling 150 "$network" & done
 {
   part data 100 "${recipe[@]}" --dir "$WORK/gpu" --gpus $gpus --nj "$cores" --stop-stage 2
+  part sounds 60 "${recipe[@]}" --dir "$WORK/gpu" --gpus $gpus --nj "$cores" --stop-stage 2 --name sounds \
+    --set 'augment.online=true augment.noise=0.5 augment.reverb=0.5'
   {
     on_gpu wide 60 "${recipe[@]}" --dir "$WORK/wide" --gpus 1 --nj $((cores / 2)) --stop-stage 2 \
-      --conf conf/resnet34.toml --name wide --set 'augment.copies=[]'
+      --conf conf/resnet34.toml --name wide --set 'augment.online=false'
     for network in $trained; do py train 80 "$network"; done
   } &
   for phase in $phases; do py resume 90 "$phase"; done &

@@ -33,7 +33,16 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from gpu_speed import CUDA, DEVICE, NETWORKS, aim, sized  # noqa: E402
 from gpu_table import Row, add_row  # noqa: E402
-from training_steps import begin, configure, network_of, random_batch, random_corpus, step  # noqa: E402
+from training_steps import (  # noqa: E402
+    CHANGED,
+    FROM_FEATURES,
+    begin,
+    configure,
+    network_of,
+    random_batch,
+    random_corpus,
+    step,
+)
 
 from deepspeaker.checkpoint import load  # noqa: E402
 from deepspeaker.config import write_config  # noqa: E402
@@ -50,8 +59,8 @@ def python(*words: object, **options: object) -> subprocess.Popen:
 
 
 def train_words(conf: Path, phase: str, data: Path, out: Path) -> list[object]:
-    return [ROOT / "steps/train.py", "--phase", phase, "--conf", conf, "--device", DEVICE.type, data / "train",
-            data / "dev", out]
+    return [ROOT / "steps/train.py", "--phase", phase, "--conf", conf, "--device", DEVICE.type, "--sounds",
+            data.parent / "sounds/train", data / "train", data / "dev", out]
 
 
 def train(name: str) -> Iterator[Row]:
@@ -63,7 +72,8 @@ def train(name: str) -> Iterator[Row]:
     there = len((data / "train/spk2utt").read_text().splitlines())
     speakers = math.gcd(windows, 1 << there.bit_length() - 1)  # a power of two that the corpus has
     changes += (f" softmax.epochs=3 softmax.steps_per_epoch={sized(100, 1)} softmax.speakers={speakers} "
-                f"softmax.utterances={sized(windows // speakers, 1)} augment.copies=[] training.average=0 ")
+                f"softmax.utterances={sized(windows // speakers, 1)} augment.copies=[] {FROM_FEATURES} "
+                "training.average=0 ")
     changes += sized("", "softmax.min_frames=32 softmax.max_frames=32 features.num_mel_bins=64")
     write_config(conf, configure(source, changes))
     if python(*train_words(conf, "softmax", data, WORK / name)).wait():
@@ -74,10 +84,12 @@ def train(name: str) -> Iterator[Row]:
 
 
 def resume(phase: str) -> Iterator[Row]:
-    """Undisturbed twice; stopped by SIGTERM, and by SIGKILL, and started again: all must end with the same weights."""
+    """Undisturbed twice; stopped by SIGTERM, and by SIGKILL, and started again: all must end with the same weights. The
+    softmax phase is trained on windows out of sound, with all changes."""
     conf = WORK / f"resume_{phase}.toml"
     write_config(conf, configure("demo.toml", (
-        f"{phase}.epochs=3 {phase}.steps_per_epoch={sized(60, 4)} training.deterministic=true augment.time_mask=10 "
+        f"{CHANGED['all'] if phase == 'softmax' else FROM_FEATURES} training.deterministic=true augment.time_mask=10 "
+        f"{phase}.epochs=3 {phase}.steps_per_epoch={sized(60, 4)} "
         "training.checkpoint_minutes=0.0005" + sized("", f" {phase}.speakers=4 {phase}.max_frames=80"))))
     signals = {"whole": None, "SIGKILL": signal.SIGKILL} | sized({"again": None, "SIGTERM": signal.SIGTERM}, {})
     words = {name: train_words(conf, phase, WORK / "gpu/data", WORK / f"resume_{phase}/{name}") for name in signals}
