@@ -82,7 +82,7 @@ deadline=$((250 * slower))
 for network in $compiled; do py compiling 150 "$network" & done
 {
   part data 100 "${recipe[@]}" --dir "$WORK/gpu" --gpus $gpus --nj "$cores" --stop-stage 2
-  part sounds 60 "${recipe[@]}" --dir "$WORK/gpu" --gpus $gpus --nj "$cores" --stop-stage 2 --name sounds \
+  on_gpu sounds 60 "${recipe[@]}" --dir "$WORK/gpu" --gpus 1 --nj "$cores" --stop-stage 2 --name sounds \
     --set 'augment.online=true augment.noise=0.5 augment.reverb=0.5'
   {
     on_gpu wide 60 "${recipe[@]}" --dir "$WORK/wide" --gpus 1 --nj $((cores / 2)) --stop-stage 2 \
