@@ -6,7 +6,7 @@ where frames are left out (VAD) or repeated (an utterance shorter than the windo
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -92,6 +92,7 @@ class SoundWindows:
         """Copy the archives to the memory of `device` and cut windows there from now on."""
         self.use(device)
         self._resident = ResidentSound(self._table, device)
+        self._name_silent(range(len(self._utterances)))
 
     def leave_gpu(self) -> bool:
         """Free that memory and cut from mapped archives again; False where none was taken."""
@@ -228,7 +229,7 @@ class SoundWindows:
     def _floats(self, samples: np.ndarray) -> Tensor:
         return self._up(samples).float().mul_(1 / FULL_SCALE)
 
-    def _name_silent(self, suspects: Sequence[int]) -> None:
+    def _name_silent(self, suspects: Iterable[int]) -> None:
         """Log, once each, the utterances among these that are digital silence from end to end."""
         for i in set(suspects) - self._silent:
             if not self._table.samples(i).any():
