@@ -122,12 +122,12 @@ def _find(specifier: str, key: str, rate: int) -> tuple[str, int, int]:
     """The mapped file of a sound, the byte where its samples begin, and their number."""
     path, _, offset = specifier.rpartition(":")
     if not path or not offset.isdecimal():
-        raise UserError(f"{key}: expected 'file:offset', found {specifier!r}")
+        raise _malformed(key, specifier, "expected 'file:offset'")
     path = os.path.abspath(path)
     try:
         data = map_file(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{key}: cannot read {path}: {error}") from None
+        raise _malformed(key, specifier, f"cannot be read: {error}") from None
     begin = int(offset)
     head = bytes(data[begin:begin + HEADER])
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
@@ -146,6 +146,8 @@ def _find(specifier: str, key: str, rate: int) -> tuple[str, int, int]:
     if found[2] != rate:
         raise _malformed(key, specifier, f"expected {rate} samples a second, found {found[2]}")
     size, start = struct.unpack_from("<I", head.ljust(place + 8, b"\0"), place + 4)[0], begin + place + 8
+    if size < 2:
+        raise _malformed(key, specifier, "expected samples, found none")
     if start + size > data.size:
         raise _malformed(key, specifier, f"its header announces {size} bytes; the file has {max(0, data.size - start)} "
                                          "from there")
