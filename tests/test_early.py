@@ -111,6 +111,26 @@ def test_what_the_training_set_must_have(tmp_path):
     assert found([2] * 4) == [] and len(found([2] * 4, stage=3)) == 1  # stage 2 could not read the others
 
 
+def test_speakers_at_other_speeds_count_where_windows_are_cut_out_of_sound(tmp_path):
+    def found(changes, stage=2, **options):
+        made = recipe(tmp_path, [2, 2, 1], {"augment.speeds": [0.9, 1.1], **changes}, **options)
+        return [*early.sizes(made, stage, 3)]
+
+    ten = "[softmax] speakers = 10, but {} training speakers have 1 or more utterances: lower it, or train on more "
+    online = {"augment.online": True, "softmax.speakers": 9}
+    assert found(online | {"augment.speed": 0.5}) == []
+    for changes, count in (({"augment.speed": 0.5}, "9 of the 9"), ({"augment.speed": 1.0}, "6 of the 9"),
+                           ({}, "3 of the 3"), ({"augment.speed": 0.5, "augment.online": False}, "3 of the 3")):
+        assert found(online | changes | {"softmax.speakers": 10}) == [ten.format(count) + "speakers"]
+    assert found(online | {"augment.speed": 0.5, "softmax.speakers": 27}, augment="speed") == []
+    assert len(found(online | {"augment.speed": 0.5, "softmax.speakers": 28}, augment="speed")) == 1
+    (tmp_path / "data/train/feats.scp").write_text("s0-0 x\ns1-0 x\n")  # of an earlier experiment
+    (tmp_path / "data/train/sound.scp").write_text("s0-0 x\ns1-0 x\ns2-0 x\n")
+    assert found(online | {"augment.speed": 0.5}, stage=3) == []
+    (tmp_path / "data/train/sound.scp").write_text("s0-0 x\ns1-0 x\n")
+    assert "but 6 of the 6 training" in found(online | {"augment.speed": 0.5}, stage=3)[0]
+
+
 def test_lists_of_dev_and_of_the_sets_that_are_scored(tmp_path):
     made = recipe(tmp_path, [4] * 4)
     for name in ("dev", "test_a", "test_b", "test_empty"):

@@ -8,6 +8,7 @@ import torch
 from conftest import RATE, noise, write_wav
 
 from deepspeaker.batches import changes
+from deepspeaker.batches.needs import check_speakers
 from deepspeaker.batches.plan import ADDED, NONE, draw_plan
 from deepspeaker.batches.speed import change_speed
 from deepspeaker.batches.training_set import TrainingSet
@@ -111,6 +112,16 @@ def test_speeds_are_new_speakers(corpus):
     shares = np.bincount(drawn, minlength=9).reshape(3, 3).sum(1) / len(drawn)
     np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.08)
     assert len(set(data.draw(rng, of_size(9, 1)).labels.speakers.tolist())) == 9
+
+
+def test_speakers_at_their_own_speed_are_not_drawn_where_all_speech_is_at_others(corpus):
+    directory, config = corpus(speakers=3)
+    for weight in ("even", "utterances"):
+        data, size = TrainingSet(directory, config, 1, augment(speed=1.0)), of_size(6, 1)
+        batch = data.draw(np.random.default_rng(0), size.model_copy(update={"speaker_weight": weight}))
+        assert sorted(batch.labels.speakers.tolist()) == [3, 4, 5, 6, 7, 8]
+    with pytest.raises(UserError, match=r"\[softmax\] speakers = 7, but 6 of the 9 training speakers have 1 or more"):
+        check_speakers("softmax", 7, data.counts.tolist())
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1, 0.95, 1.25])

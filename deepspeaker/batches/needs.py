@@ -10,6 +10,12 @@ from deepspeaker.errors import UserError
 MIN_UTTERANCES = {"softmax": 1, "triplet": 2}  # phase -> of each speaker that is drawn; a positive pair has two
 
 
+def counts_at_speeds(counts: Sequence[int], speeds: int, chance: float) -> list[int]:
+    """Utterances of each speaker that can be drawn: of those of the training set, then of the same at each of so many
+    other speeds, which are drawn with a probability of `chance` in all. 0 for a speaker that is never drawn."""
+    return [count * (chance < 1) for count in counts] + [*counts] * (speeds if chance else 0)
+
+
 def check_speakers(phase: str, speakers: int, counts: Sequence[int]) -> None:
     """UserError where too few have utterances enough for a batch of `speakers`; counts: utterances of each speaker."""
     fewest = MIN_UTTERANCES[phase]

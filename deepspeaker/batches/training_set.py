@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deepspeaker.batches.feature_windows import FeatureWindows
+from deepspeaker.batches.needs import counts_at_speeds
 from deepspeaker.batches.plan import draw_plan
 from deepspeaker.batches.sound_bank import SoundBank
 from deepspeaker.batches.sound_windows import Others, SoundWindows
@@ -56,9 +57,10 @@ class TrainingSet:
         self._order = np.array([i for speaker in names for i in by_speaker[speaker]])
         self._counts = np.array([len(by_speaker[speaker]) for speaker in names])
         self._begin = self._counts.cumsum() - self._counts  # where a speaker's utterances begin in _order
-        self._speeds = Speeds(self._augment.speeds, self._augment.speed) if self._augment else Speeds()
+        speeds, chance = (self._augment.speeds, self._augment.speed) if self._augment else ([], 0.0)
+        self._speeds = Speeds(speeds, chance)
         self.speakers = self._speeds.names(names)
-        self.counts = np.tile(self._counts, len(self._speeds.factors))  # utterances of each of `speakers`
+        self.counts = np.array(counts_at_speeds(self._counts.tolist(), len(speeds), chance))  # of each of `speakers`
         self._eligible = np.flatnonzero(self.counts >= min_utterances)
         self._visible = VisibleFrames(self.features, features.vad)
         self.windows: FeatureWindows | SoundWindows

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deepspeaker.batches.needs import check_share, check_speakers
+from deepspeaker.batches.needs import check_share, check_speakers, counts_at_speeds
 from deepspeaker.corpus.augmented_copies import counts_with_copies
 from deepspeaker.corpus.check import check_trial_lists
 from deepspeaker.datadir import read_table
@@ -33,7 +33,10 @@ def sizes(recipe: Recipe, first: int, last: int, force: bool = False) -> Iterato
     if not (phases or learnt) or not (recipe.data / "train/utt2spk").exists():
         return
     tables, scoring, counts = recipe.tables, recipe.tables["scoring"], utterances_of_speakers(recipe, first)
-    batched = counts_with_copies(counts, recipe.augment.split(), tables["augment"]["speeds"])
+    speeds = tables["augment"]["speeds"]
+    batched = counts_with_copies(counts, recipe.augment.split(), speeds)
+    if recipe.online:
+        batched = counts_at_speeds(batched, len(speeds), tables["augment"].get("speed", 0.0))
     for phase in phases:
         table = tables[phase]
         yield from _refused(check_speakers, phase, table["speakers"], batched)
@@ -47,8 +50,9 @@ def sizes(recipe: Recipe, first: int, last: int, force: bool = False) -> Iterato
 
 
 def utterances_of_speakers(recipe: Recipe, first: int) -> list[int]:
-    """The number of utterances of each speaker of data/train; once stage 2 is done, of those that have features."""
-    utt2spk, features = read_table(recipe.data / "train/utt2spk"), recipe.data / "train/feats.scp"
+    """The number of utterances of each speaker of data/train; once stage 2 is done, of those that it could read."""
+    utt2spk = read_table(recipe.data / "train/utt2spk")
+    features = recipe.data / "train" / ("sound.scp" if recipe.online else "feats.scp")
     if first > 2 and features.exists():
         made = read_table(features)
         utt2spk = {utterance: speaker for utterance, speaker in utt2spk.items() if utterance in made}
