@@ -4,7 +4,8 @@
 Reads each DATA_DIR's wav.scp (or segments). Prints a line with the frames, bytes and free space to expect, or fails.
 Features and voice activity are counted, unless --make says otherwise.
 
-    steps/check_space.py --conf conf/small.toml --copies data/train 'speed noise' fbank data/train data/dev
+    steps/check_space.py --conf conf/small.toml --copies data/train 'speed noise' 'feats vad' fbank data/train \\
+        data/dev
 """
 
 import argparse
@@ -22,9 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
                         help="configuration with [features] and [augment]")
-    parser.add_argument("--copies", nargs=2, action="append", default=[], metavar=("DATA_DIR", "KINDS"),
+    parser.add_argument("--copies", nargs=3, action="append", default=[], metavar=("DATA_DIR", "KINDS", "ARCHIVES"),
                         help="augmented copies of DATA_DIR to count as well; KINDS: some of "
-                             f"'{' '.join(KINDS)}'; for each of them as much as --make says of DATA_DIR")
+                             f"'{' '.join(KINDS)}'; ARCHIVES: what is made of each, as of --make")
     parser.add_argument("--make", nargs=2, action="append", default=[], metavar=("DATA_DIR", "ARCHIVES"),
                         help="what is made of DATA_DIR, some of 'feats vad sound'")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
@@ -36,11 +37,11 @@ def main() -> None:
     for folder, archives in args.make:
         audio[Path(folder).name] = Path(folder)
         makes.setdefault(Path(folder).name, set()).update(archives.split())
-    for folder, kinds in args.copies:
+    for folder, kinds, archives in args.copies:
         source = Path(folder)
         for copy in copy_names(kinds.split(), value(conf, args.conf, "augment", "speeds"), source.name):
             audio[copy] = source
-            makes[copy] = {"sound", "vad"} if "sound" in makes.get(source.name, ()) else {"feats", "vad"}
+            makes[copy] = {*archives.split()}
     features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress", "sample_rate")}
     print(f"   {check_space(features, audio, args.ark_dir, makes)}")
 

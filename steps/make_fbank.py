@@ -41,11 +41,12 @@ def main() -> None:
     import torch
 
     from deepspeaker.config import load_config
-    from deepspeaker.extraction.make_features import KINDS, Places, join_features, make_share
+    from deepspeaker.datadir import ARCHIVES
+    from deepspeaker.extraction.make_features import Places, join_features, make_share
 
     makes = tuple(args.make.split())
-    if not makes or not set(makes) <= set(KINDS):
-        raise UserError(f"--make: expected some of '{' '.join(KINDS)}', found '{args.make}'")
+    if not makes or not set(makes) <= set(ARCHIVES):
+        raise UserError(f"--make: expected some of '{' '.join(ARCHIVES)}', found '{args.make}'")
     config = load_config(args.conf).features
     places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir, makes)
     if args.join:

@@ -225,6 +225,6 @@ def test_records_and_disk_space_by_hand(call, tmp_path):
         assert done.returncode in (1, 2) and done.stderr.endswith(f"{message}\n") and "Traceback" not in done.stderr
     (tmp_path / "bare.toml").write_text("[augment]\n[features]\nnum_mel_bins = 64\n")
     for words, message in ((), "[features] key compress is missing"), (
-            ("--copies", "train", "speed"), "[augment] key speeds is missing"):
+            ("--copies", "train", "speed", "feats vad"), "[augment] key speeds is missing"):
         done = call("steps/check_space.py", "--conf", tmp_path / "bare.toml", *words, "fbank")
         assert (done.returncode, done.stderr) == (1, f"check_space.py: {tmp_path}/bare.toml: {message}\n")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import write_wav
+from conftest import ROOT, tiny_conf, write_wav
 
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import disk_space
@@ -49,9 +49,40 @@ def test_a_disk_too_small_but_for_what_is_replaced(hour, tmp_path, monkeypatch):
     for size in (60, 39):
         with pytest.raises(UserError, match="need about 47.5 MB, the disk has 47.5 MB left"):
             check_space(HALF_PRECISION, {"hour": hour}, arks)
-        (arks / f"fbank_hour.{size}.ark").write_bytes(bytes(size))
+        (arks / f"raw_fbank_hour.{size}.ark").write_bytes(bytes(size))
     (arks / "vad_hour.1.ark").write_bytes(bytes(1))
     check_space(HALF_PRECISION, {"hour": hour}, arks)
+
+
+def test_sound_and_what_stays(hour, tmp_path, monkeypatch):
+    """An hour of sound takes 115.2 MB, of voice activity 1.4 MB; archives that are not made again free nothing."""
+    left(monkeypatch, 360000 * 324)
+    arks = tmp_path / "fbank"
+    arks.mkdir()
+    for name in ("raw_fbank_hour", "raw_fbank_copy", "sound_copy"):
+        (arks / f"{name}.1.ark").write_bytes(bytes(99))
+    make = {"hour": {"sound", "vad"}}
+    assert check_space(FULL, {"hour": hour}, arks, make) == (
+        "Expect about 0.4 million frames in 0.1 GB; 0.1 GB are free")
+    left(monkeypatch, 360000 * 324 - 1)
+    with pytest.raises(UserError, match="features and sound need about 0.1 GB"):
+        check_space(FULL, {"hour": hour}, arks, make)
+    left(monkeypatch, 360000 * (324 + 324 + 128) - 99 - 99)
+    make = {"hour": {"feats", "sound", "vad"}, "copy": {"sound", "vad"}}
+    check_space(HALF_PRECISION, {"hour": hour, "copy": hour}, arks, make)
+    left(monkeypatch, 360000 * (324 + 324 + 128) - 99 - 99 - 1)
+    with pytest.raises(UserError, match="need about 0.3 GB"):
+        check_space(HALF_PRECISION, {"hour": hour, "copy": hour}, arks, make)
+
+
+@pytest.mark.parametrize("copies, size", [(["noise", "sound vad"], 58.3), (["noise speed", "feats vad"], 47.5)])
+def test_copies_alone(hour, tmp_path, call, copies, size):
+    """Of a training set whose own archives are there."""
+    conf = tiny_conf(tmp_path / "tiny.toml", {"augment.online": True})
+    (hour / "segments").write_text("a r 10 1810\n")
+    done = call(ROOT / "steps/check_space.py", "--conf", conf, "--copies", hour, *copies, tmp_path / "fbank")
+    assert done.returncode == 0, done.stderr
+    assert f" in {size} MB; " in done.stdout
 
 
 def test_hours_of_recordings(tmp_path):

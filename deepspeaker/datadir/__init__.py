@@ -32,6 +32,7 @@ from deepspeaker.errors import UserError
 
 MAX_UNUSABLE_SHARE = 0.05  # of a data directory's utterances; with more unusable ones, stage 2 stops
 CHANNELS = ("A", "B")  # Kaldi's names of the channels of a telephone call, in reco2file_and_channel
+ARCHIVES = {"feats": "raw_fbank", "vad": "vad", "sound": "sound"}  # NAME.scp -> how stage 2 names its archives
 BLANKS = " \t\r\n\f\v"  # these separate fields; a no-break space, for one, may be part of a speaker's name
 
 

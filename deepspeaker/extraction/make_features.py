@@ -27,6 +27,7 @@ from deepspeaker.audio.content import is_command
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import (
+    ARCHIVES,
     CHANNELS,
     MAX_UNUSABLE_SHARE,
     archives,
@@ -43,7 +44,6 @@ from deepspeaker.extraction.feature_set import feats_conf, write_feats_conf
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
 
 T = TypeVar("T")
-KINDS = {"feats": "raw_fbank", "vad": "vad", "sound": "sound"}  # NAME.scp in the data directory -> its archives
 PIECE = 500  # utterances; a job that was stopped repeats at most these
 
 
@@ -63,7 +63,7 @@ class Places(NamedTuple):
     name: str  # of the data directory
     log_dir: Path
     ark_dir: Path
-    makes: tuple[str, ...] = ("feats", "vad")  # of KINDS
+    makes: tuple[str, ...] = ("feats", "vad")  # of ARCHIVES
 
     def pieces(self, job: int, count: int) -> list[tuple[dict[str, Path], Path]]:
         """(kind -> archive, file of their contents) of each piece of a job's share of `count` utterances."""
@@ -75,7 +75,7 @@ class Places(NamedTuple):
     @property
     def prefixes(self) -> dict[str, str]:
         """Kind -> how the names of its archives begin."""
-        return {kind: f"{KINDS[kind]}_{self.name}." for kind in self.makes}
+        return {kind: f"{ARCHIVES[kind]}_{self.name}." for kind in self.makes}
 
 
 def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:

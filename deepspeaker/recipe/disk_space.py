@@ -8,7 +8,7 @@ from typing import Any
 from deepspeaker.audio import probe
 from deepspeaker.audio.content import is_command
 from deepspeaker.audio.frames import FRAME_SHIFT, frame_sizes
-from deepspeaker.datadir import read_segments, read_table
+from deepspeaker.datadir import ARCHIVES, read_segments, read_table
 from deepspeaker.errors import UserError
 
 SAMPLED = 100  # recordings whose mean length is taken for all
@@ -21,8 +21,8 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
 
     features: [features] of the configuration. audio: name of each data directory -> the directory from which the
     lengths of its recordings are read: itself, or the source of the copy. makes: name -> kinds of archives, of "feats",
-    "vad" and "sound", where these are others than FEATURES. Archives of these names in ark_dir count as free space, for
-    they will be replaced.
+    "vad" and "sound", where these are others than FEATURES. Archives of these names and kinds in ark_dir count as free
+    space, for they will be replaced.
     """
     kinds = {name: (makes or {}).get(name, FEATURES) for name in audio}
     frame_bytes = {"feats": features["num_mel_bins"] * (2 if features["compress"] else 4), "vad": 4,
@@ -44,9 +44,8 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
 
 
 def _archives(ark_dir: Path, name: str, kinds: Collection[str]) -> set[Path]:
-    """The archives of a data directory that are made again; those of its sound may stay."""
-    kept = () if "sound" in kinds else ark_dir.glob(f"sound_{name}.*.ark")
-    return {*ark_dir.glob(f"*_{name}.*.ark")} - {*kept}
+    """The archives of a data directory that are made again; those of other kinds stay."""
+    return {path for kind in kinds for path in ark_dir.glob(f"{ARCHIVES[kind]}_{name}.*.ark")}
 
 
 def hours_of(directory: Path) -> float:

@@ -117,8 +117,8 @@ if stage_due 2; then
     IFS=$'\t' read -r part each what <<<"$part"
     case $part in
       2/sounds) ;;
-      2/copies) space+=(--copies "$each" "$augment") ;;
-      2/copy/*) space+=(--copies "$each" "$what") ;;
+      2/copies) space+=(--copies "$each" "$augment" "${read%.scp} vad") ;;
+      2/copy/*) space+=(--copies "$each" "$what" "feats vad") ;;
       *) makes[$each]+=" $what" space+=(--make "$each" "$what") ;;
     esac
   done
