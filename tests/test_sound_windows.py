@@ -254,6 +254,34 @@ def test_missing_sounds_are_named(corpus, sounds):
         TrainingSet(directory, config, 1, augment())
 
 
+def test_empty_lists_are_named(corpus, sounds):
+    directory, config = corpus()
+    for name in ("noise", "rooms"):
+        text = (sounds / f"{name}.scp").read_text()
+        (sounds / f"{name}.scp").write_text("\n")
+        with pytest.raises(UserError, match=rf"^{sounds}/{name}\.scp is empty: make the sounds again"):
+            TrainingSet(directory, config, 1, augment(noise=0.5, reverb=0.5), sounds)
+        (sounds / f"{name}.scp").write_text(text)
+    for name, how in (("sound", augment()), ("feats", None)):
+        (directory / f"{name}.scp").write_text("")
+        with pytest.raises(UserError, match=rf"^{directory}/{name}\.scp is empty: make it again \(stage 2\)$"):
+            TrainingSet(directory, config, 1, how)
+
+
+def test_sounds_shorter_than_a_window_go_on_mirrored_and_rooms_may_be_longer(corpus, sounds):
+    """Noises of 1.5 and 0.3 s, rooms of 0.5 s, windows of 0.1 s and of 2.5 s."""
+    directory, config = corpus({"features.vad": False}, seconds=0.4)
+    data = TrainingSet(directory, config, 1, augment(noise=1.0, reverb=1.0), sounds)
+    for frames in (10, 250):
+        batch = data.draw(np.random.default_rng(frames), of_size(frames=frames))
+        assert batch.features.shape == (8, frames, 64) and batch.features.isfinite().all()
+    draws = np.array([[0.5, 0.0], [0.9, 0.99]])  # both the shorter one, 0.3 s
+    short = np.rint(noise(0.3, 101) * 32768)
+    mirrored = np.concatenate([short, short[::-1]])
+    for found in data.bank.excerpts("noise", draws, 3 * len(short)):
+        np.testing.assert_array_equal(found, np.concatenate([mirrored, short]))
+
+
 def test_silence_is_named_once_and_stays_silence(corpus, sounds, caplog):
     directory, config = corpus({"features.vad": False}, speakers=2, utterances=1)
     write_wav(directory.parents[1] / "wav" / directory.name / "s01-u00.wav", np.zeros(RATE, np.float32))

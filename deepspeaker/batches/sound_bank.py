@@ -10,6 +10,7 @@ from deepspeaker.corpus.augmented_copies import SCPS
 from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
 
+FINGERPRINTED = 20  # sounds of a kind, evenly spaced
 LONGEST = 1.0  # seconds of a room's response that are used; the recipe's own rooms end within 0.8
 
 
@@ -26,6 +27,8 @@ class SoundBank:
             path = folder / SCPS[kind] if folder else None
             if path and path.exists():
                 self._tables[kind] = SoundTable(path, rate)
+                if not self._tables[kind].keys:
+                    raise UserError(f"{path} is empty: make the sounds again (steps/make_sounds.py, stage 2 of run.sh)")
             elif kind != "babble":
                 raise UserError(f"{'no ' + str(path) if path else 'no folder of sounds (--sounds)'}: windows with "
                                 f"{kind} need it; make it with steps/make_sounds.py (stage 2 of run.sh)")
@@ -61,11 +64,12 @@ class SoundBank:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the lists of sounds, their places in the archives, and the lengths and first samples of some."""
+        """A hash of the lists of sounds, their places in the archives, and the samples of FINGERPRINTED of each kind;
+        "" where there are none."""
         digest = hashlib.sha256()
         for kind, table in self._tables.items():
             digest.update(f"{kind} {table.keys} {[s.rpartition(':')[2] for s in table.specifiers]}".encode())
-            for i in np.unique(np.linspace(0, len(table.keys) - 1, 20).round().astype(int)).tolist():
+            for i in np.unique(np.linspace(0, len(table.keys) - 1, FINGERPRINTED).round().astype(int)).tolist():
                 digest.update(table.samples(i).data)
         return digest.hexdigest()[:16] if self._tables else ""
 

@@ -31,6 +31,8 @@ class FrameSet:
 
     def __init__(self, directory: Path, config: FeatureConfig, table: MatrixTable | SoundTable):
         _check_feats_conf(directory, config)
+        if not table.keys:
+            raise UserError(f"{table.path} is empty: make it again (stage 2)")
         self._table, self.path, self.utterances = table, table.path, table.keys
         self._vad = read_table(directory / "vad.scp") if config.vad else None
 
