@@ -5,6 +5,7 @@ key. The meaning and unit of each key are explained in egs/voxceleb/conf/deep_sp
 """
 
 import json
+import math
 import os
 import tomllib
 from abc import abstractmethod
@@ -173,7 +174,7 @@ class AugmentConfig(Table):
 
     @model_validator(mode="after")
     def _sounds_are_alternatives(self) -> Self:
-        if (together := self.noise + self.music + self.babble) > 1:
+        if (together := math.fsum((self.noise, self.music, self.babble))) > 1:
             raise ValueError(f"noise, music and babble: a window gets one of them at most, found probabilities whose "
                              f"sum is {together:g}, more than 1")
         if self.speed and not self.speeds:

@@ -84,6 +84,21 @@ def changed(tmp_path, pattern, replacement):
     (r"^dev_conditions = .*$", 'dev_conditions = ["music"]',
      r"\[augment\] dev_conditions: no condition 'music'; there are: noise, reverb"),
     (r"^dev_conditions = .*$", 'dev_conditions = ["noise", "noise"]', "dev_conditions: .* once, found 'noise' twice"),
+    (r"^dev_conditions = .*$", "dev_conditions = true", r"\[augment\] dev_conditions: expected a list, found True"),
+    (r"^online = .*$", "online = 1", r"\[augment\] online: expected bool, found 1"),
+    (r"^speed = .*$", "speed = 1.1", r"\[augment\] speed: expected at most 1, found 1.1"),
+    (r"^reverb = .*$", "reverb = -0.1", r"\[augment\] reverb: expected at least 0, found -0.1"),
+    (r"^telephone = .*$", 'telephone = "no"', r"\[augment\] telephone: expected float, found 'no'"),
+    (r"^babble = .*$", "babble = nan", r"\[augment\] babble: expected a finite number, found nan"),
+    (r"^noise = .*\nmusic = .*\nbabble = .*$", "noise = 0.5\nmusic = 0.4\nbabble = 0.2",
+     r"\[augment\] noise, music and babble: a window gets one of them at most, found .* sum is 1.1, more than 1$"),
+    (r"^noise_snr = .*$", "noise_snr = [15.0, 0.0]",
+     r"\[augment\] noise_snr: expected the lower and the upper end, found \[15.0, 0.0\]"),
+    (r"^babble_snr = .*$", "babble_snr = [1.0, 2.0, 3.0]", r"\[augment\] babble_snr: expected the lower and the upper"),
+    (r"^music_snr = .*$", 'music_snr = ["low", 3]', r"\[augment\] music_snr: expected float, found 'low'"),
+    (r"^rise_steps = .*$", "rise_steps = -1", r"\[augment\] rise_steps: expected at least 0, found -1"),
+    (r"^speeds = .*\n((?:.*\n)*?)speed = .*$", r"speeds = []\n\1speed = 0.5",
+     r"\[augment\] speed: windows at another speed need speeds"),
     (r"^time_mask = .*$", "time_mask = -1", r"\[augment\] time_mask: expected at least 0, found -1"),
     (r"^frequency_mask = .*$", "frequency_mask = -1", "frequency_mask: expected at least 0, found -1"),
     (r"^average = .*$", "average = -1", r"\[training\] average: expected at least 0, found -1"),
@@ -108,6 +123,12 @@ def changed(tmp_path, pattern, replacement):
 def test_refused_by_name(tmp_path, pattern, replacement, message):
     with pytest.raises(UserError, match=f"changed.toml: .*{message}"):
         load_config(changed(tmp_path, pattern, replacement))
+
+
+def test_probabilities_that_make_one(tmp_path):
+    """Also where the sum of the three as floating-point numbers is 1.0000000000000002."""
+    found = set_values(DEMO, ["augment.noise=0.56", "augment.music=0.34", "augment.babble=0.1"]).augment
+    assert found.noise + found.music + found.babble > 1
 
 
 @pytest.mark.parametrize("good, bad", [

@@ -147,6 +147,24 @@ def test_sounds(found, tmp_path):
     assert tracked(got, "musan") == [got["musan"]] and found(augment="reverb speed")["augment"] == "reverb speed"
 
 
+def test_windows_out_of_sound(found, tmp_path):
+    """What is read, and which sounds; music alone needs MUSAN, and copies of the test sets need nothing."""
+    (tmp_path / "musan").mkdir()
+    tiny_conf(tmp_path / "plain.toml", {"augment.music": 0.5, "augment.noise": 0.5})
+    got = found(conf="plain.toml", conditions=" noise\treverb ")
+    assert (got["read"], got["sounds"], tracked(got, "conditions")) == ("feats.scp", "", ["noise reverb"])
+    tiny_conf(tmp_path / "tiny.toml", {"augment.online": True, "augment.music": 0.5, "augment.noise": 0.5})
+    with pytest.raises(UserError, match=r"^\[augment\] music needs --musan, the folder of MUSAN$"):
+        found(conf="tiny.toml")
+    got = found(conf="tiny.toml", musan="musan", dir="out")
+    assert (got["read"], got["sounds"]) == ("sound.scp", str(tmp_path / "out/sounds/train"))
+    assert tracked(got, "musan") == [str(tmp_path / "musan")] and tracked(got, "conditions") == [""]
+    tiny_conf(tmp_path / "tiny.toml", {"augment.online": True, "augment.noise": 0.5, "augment.reverb": 0.5})
+    assert found(conf="tiny.toml")["musan"] == ""
+    with pytest.raises(UserError, match="^--conditions: no 'music'; there are: noise reverb$"):
+        found(conditions="noise music")
+
+
 @pytest.mark.parametrize("text, message", [
     ("[scoring]\nbackends = []\n", r"bad.toml: \[scoring\] key qualities is missing"),
     ("[features]\nvad = true\n", "bad.toml: section scoring is missing"),
