@@ -2,6 +2,7 @@
 
 import resource
 import shlex
+import shutil
 from pathlib import Path
 
 import kaldi_native_io
@@ -355,3 +356,20 @@ def test_a_folder_that_no_description_can_name(data_dir, tmp_path):
 def test_16_bits_hold_a_made_sound():
     for samples in (make_noise(np.random.default_rng(0), RATE, RATE), make_room(np.random.default_rng(0), RATE)):
         np.testing.assert_allclose(to_16_bits(samples) / 32768, samples, atol=1.01 / 32768)
+
+
+@pytest.mark.long
+def test_a_condition_is_the_same_in_every_folder_and_another_for_each_set(data_dir, conf, tmp_path, call):
+    tiny = conf({"features.sample_rate": 8000, "features.high_freq": 3800.0})
+    data_dir("test", 2, 2), data_dir("test_b", 2, 2)
+    made = {}
+    for folder, name in (("a", "test"), ("b", "test"), ("b", "test_b")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        shutil.copytree(tmp_path / "data" / name, tmp_path / folder / name)
+        done = call(ROOT / "steps/make_condition.sh", "--condition", "noise", "--nj", 1, "--conf", tiny,
+                    tmp_path / folder / name, tmp_path / folder / "sounds")
+        assert done.returncode == 0, done.stderr
+        copy = tmp_path / folder / f"{name}_noise"
+        assert (copy / "trials").exists() and len(read_table(copy / "feats.scp")) == 4
+        made[folder, name] = (tmp_path / folder / f"sounds/{copy.name}/noise.ark").read_bytes()
+    assert made["a", "test"] == made["b", "test"] != made["b", "test_b"]
