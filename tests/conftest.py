@@ -102,29 +102,50 @@ def conf(tmp_path):
     return lambda changes=None: tiny_conf(tmp_path / "tiny.toml", changes)
 
 
-def make_features(directory: Path, config, scratch: Path) -> None:
+def make_features(directory: Path, config, scratch: Path, makes: tuple[str, ...] = ("feats", "vad")) -> None:
     """What stage 2 does, in this process."""
     from deepspeaker.extraction.make_features import Places, join_features, make_share
 
-    places = Places(directory.name, scratch, scratch)
+    places = Places(directory.name, scratch, scratch, makes)
     make_share(directory, config.features, places, 1, 1)
     join_features(directory, config.features, places, 1)
 
 
 @pytest.fixture
 def ready(data_dir, conf, tmp_path):
-    """Make train and dev with features; returns (conf, train, dev)."""
+    """Make train and dev with features, or train with its sound where that is read; returns (conf, train, dev)."""
 
     def make(changes=None, **sizes):
         from deepspeaker.config import load_config
 
         path = conf(changes)
+        config = load_config(path)
         train, dev = data_dir("train", **sizes), data_dir("dev", speakers=3, utterances=2, seconds=0.6)
-        for directory in (train, dev):
-            make_features(directory, load_config(path), tmp_path)
+        make_features(train, config, tmp_path, ("sound", "vad") if config.augment.online else ("feats", "vad"))
+        make_features(dev, config, tmp_path)
         return path, train, dev
 
     return make
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """A folder of noises, music and rooms."""
+    from deepspeaker.datadir.sound_archive import append_sound
+
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    room = rng.standard_normal((3, RATE // 2)) * np.exp(-np.arange(RATE // 2) / 1500)
+    room[:, 0] = 5 * np.abs(room).max()
+    kinds = {"noise": [noise(1.5, 100), noise(0.3, 101)], "music": [noise(3.0, 102)],
+             "rooms": room / np.abs(room).max()}
+    for kind, samples in kinds.items():
+        with (folder / f"{kind}.ark").open("wb") as file:
+            places = [append_sound(file, f"{kind}{n}", one, RATE) for n, one in enumerate(samples)]
+        (folder / f"{kind}.scp").write_text("".join(f"{kind}{n} {folder}/{kind}.ark:{place}\n"
+                                                    for n, place in enumerate(places)))
+    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What test_distributed.py starts through torchrun, or alone: some steps of training in float64, batch normalisation on
 its running statistics. Writes the parameters of each process, and what it has of the others, to OUT/RANK.pt.
 
-    tests/distributed_steps.py CONF PHASE TRAIN DEV OUT
+    tests/distributed_steps.py CONF PHASE TRAIN DEV OUT [SOUNDS]
 """
 
 import sys
@@ -17,10 +17,10 @@ from deepspeaker.config import load_config
 from deepspeaker.training import dev_set, distributed, loop
 
 
-def main(conf, phase, train, dev, out):
+def main(conf, phase, train, dev, out, sounds=None):
     device = distributed.start("cpu")
     config = load_config(conf)
-    data = TrainingSet(train, config.features, min_utterances=2)
+    data = TrainingSet(train, config.features, 2, config.augment, sounds and Path(sounds))
     out = Path(out)
     out.mkdir(exist_ok=True)
     torch.set_default_dtype(torch.float64)

@@ -14,7 +14,6 @@ from deepspeaker.batches.speed import change_speed
 from deepspeaker.batches.training_set import TrainingSet
 from deepspeaker.config import AugmentConfig, BatchConfig, load_config
 from deepspeaker.datadir.archive import map_file
-from deepspeaker.datadir.sound_archive import append_sound
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank
 from deepspeaker.extraction.make_features import Places, join_features, make_share
@@ -45,24 +44,6 @@ def corpus(data_dir, conf, tmp_path):
         return directory, config
 
     return make
-
-
-@pytest.fixture
-def sounds(tmp_path):
-    """A folder of noises, music and rooms."""
-    folder = tmp_path / "sounds"
-    folder.mkdir()
-    rng = np.random.default_rng(5)
-    room = rng.standard_normal((3, RATE // 2)) * np.exp(-np.arange(RATE // 2) / 1500)
-    room[:, 0] = 5 * np.abs(room).max()
-    kinds = {"noise": [noise(1.5, 100), noise(0.3, 101)], "music": [noise(3.0, 102)],
-             "rooms": room / np.abs(room).max()}
-    for kind, samples in kinds.items():
-        with (folder / f"{kind}.ark").open("wb") as file:
-            places = [append_sound(file, f"{kind}{n}", one, RATE) for n, one in enumerate(samples)]
-        (folder / f"{kind}.scp").write_text("".join(f"{kind}{n} {folder}/{kind}.ark:{place}\n"
-                                                    for n, place in enumerate(places)))
-    return folder
 
 
 @pytest.mark.parametrize("vad", [False, True])
