@@ -136,7 +136,7 @@ def test_an_output_that_is_missing(recipe):
     ({"features": {"num_mel_bins": 64, "vad": False}}, ["3", "4"]), ({"model": {"name": "rescnn"}}, ["3", "4"]),
     ({"training": {"precision": "full", "checkpoint_minutes": 9}}, []), ({"training": {"precision": "b"}}, ["3", "4"]),
     ({"augment": {"speeds": [0.9]}}, ["2/copies", "3", "4"]),
-    ({"augment": {"speeds": [1.1], "dev_conditions": ["noise"]}}, ["3", "4"]),
+    ({"augment": {"speeds": [1.1], "dev_conditions": ["noise"]}}, ["2/copy/dev_noise", "3", "4"]),
     ({"embedding": {"chunk": 9}}, ["3", "4", *fives(PHASES, SETS[1:])]),
     ({"scoring": {"cohort_top": 4}}, ["6"]), ({"scoring": {"cohort_top": 3, "plda_normalize_length": True}}, ["6"]),
     ({"softmax": {"epochs": 3}}, ["3"]), ({"triplet": {"margin": 0.2}}, ["4"]),
@@ -147,6 +147,17 @@ def test_the_sections_of_the_configuration_that_each_part_depends_on(recipe, cha
 
 def test_training_from_before_there_was_a_key_is_up_to_date(recipe):
     assert stale(recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], "dev_conditions": []}}))[:-1] == []
+
+
+def test_trainings_from_before_there_were_windows_out_of_sound_are_up_to_date(recipe):
+    """Parts and inputs stay as they were with the new keys, whatever they say, as long as `online` does not hold."""
+    new = {"online": False, "speed": 0.5, "reverb": 0.3, "noise": 0.2, "music": 0.1, "babble": 0.1, "telephone": 0.2,
+           "noise_snr": [0.0, 9.0], "rise_steps": 9, "dev_conditions": []}
+    other = recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], **new}})
+    assert stale(other)[:-1] == [] and other.sound_kinds == []
+    for stage in (2, 3, 4, 5, 6):
+        assert [part._replace(settings={}) for part in parts(other, stage)] == [
+            part._replace(settings={}) for part in parts(recipe, stage)]
 
 
 def test_scores_from_before_there_was_a_key_are_up_to_date(recipe):
@@ -295,7 +306,8 @@ def test_what_a_finished_training_makes_room_for(recipe, monkeypatch):
 def test_the_paths_that_the_steps_get(recipe):
     data, exp = recipe.data, recipe.exp
     due = plan.begin(recipe, 2, True, False, lambda: None)
-    assert [part.paths for part in due.parts] == [*((data / name,) for name in SETS), (data / "train",)]
+    assert [part.paths for part in due.parts] == [
+        *((data / name, "feats vad") for name in SETS), (data / "train",)]
     due = plan.begin(recipe, 5, True, False, lambda: None)
     assert due.parts[0].paths == (exp / "softmax/initial.pt", data / "dev", exp / "untrained/embeddings/dev")
     assert due.parts[-1].paths == (exp / "triplet/final.pt", data / "test_b", exp / "triplet/embeddings/test_b")
@@ -339,3 +351,123 @@ def test_a_part_whose_directory_is_taken_away(recipe):
     (recipe.data / "test_b").rmdir()
     with pytest.raises(UserError, match="stage 2/test_b: .* run the stage again"):
         plan.end(recipe, "2/test_b", 1.0, "run.sh")
+
+
+def out_of_sound(recipe, **changes):
+    """The recipe with windows out of sound and without copies."""
+    kinds = {"online": True, "reverb": 0.3, "noise": 0.2, "babble": 0.1, **changes}
+    return recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], **kinds}}, augment="")
+
+
+def made_of_sound(recipe, name="train"):
+    """Write what the parts of stage 2 leave of a training set's sound, and of the sounds."""
+    (recipe.dir / "sounds/train").mkdir(parents=True, exist_ok=True)
+    for path in ("sounds/train/noise.scp", "sounds/train/noise.ark", f"fbank/sound_{name}.ark"):
+        (recipe.dir / path).write_text(f"{path}\n")
+    (recipe.data / f"{name}/sound.scp").write_text(f"u {recipe.dir}/fbank/sound_{name}.ark:5\n")
+
+
+def test_the_parts_of_windows_out_of_sound(recipe):
+    """Sounds, the sound of train and what scoring and dev need; features of train only where a back-end learns."""
+    sound = out_of_sound(recipe)
+    assert (sound.online, sound.sound_kinds) == (True, ["noise", "babble", "reverb"])
+    due = plan.begin(sound, 2, False, False, lambda: None)
+    assert [(part.name, *map(str, part.paths)) for part in due.parts] == [
+        ("2/sounds", f"{recipe.dir}/sounds/train", "noise babble reverb"),
+        ("2/train/sound", f"{recipe.data}/train", "sound vad")]
+    assert [part.name for part in parts(sound, 2)] == ["2/sounds", "2/train/sound", "2/dev", "2/test", "2/test_b"]
+    both = [part for part in parts(sound._replace(learnt_from="train"), 2) if part.name.startswith("2/train")]
+    assert [(part.name, part.paths[1]) for part in both] == [("2/train/sound", "sound vad"), ("2/train", "feats")]
+    plain = out_of_sound(recipe, reverb=0.0, noise=0.0, babble=0.0)
+    assert [part.name for part in parts(plain, 2)] == ["2/train/sound", "2/dev", "2/test", "2/test_b"]
+    copied = sound._replace(augment="speed")
+    assert [part.name for part in parts(copied, 2)][-1] == "2/copies" and why(parts(copied, 2)[-1], False)
+
+
+def test_what_windows_out_of_sound_depend_on(recipe):
+    sound = out_of_sound(recipe)
+    made_of_sound(sound)
+    assert [make(sound, stage) for stage in range(2, 8)] == [
+        ["2/sounds", "2/train/sound"], ["3"], ["4"], [], [], ["7"]]
+    assert stale(sound) == []
+    found = {}
+    for name in ("sounds/train/noise.ark", "sounds/train/noise.scp", "fbank/sound_train.ark", "data/train/sound.scp",
+                 "data/train/feats.scp", "fbank/train.ark", "fbank/vad_train.ark", "data/train/wav.scp"):
+        before = (recipe.dir / name).read_text()
+        (recipe.dir / name).write_text(before.replace(":5", ":6") if ":5" in before else "other\n")
+        found[name] = stale(sound)
+        (recipe.dir / name).write_text(before)
+    trained = ["3", "4"]
+    assert found == {
+        "sounds/train/noise.ark": trained, "sounds/train/noise.scp": trained, "fbank/sound_train.ark": trained,
+        "data/train/sound.scp": trained, "data/train/feats.scp": [], "fbank/train.ark": [],
+        "fbank/vad_train.ark": trained, "data/train/wav.scp": ["2/train/sound"]}
+    assert stale(sound._replace(musan="/m")) == ["2/sounds"] == stale(sound._replace(rirs="/r"))
+    assert stale(out_of_sound(recipe, noise=0.3)) == [*trained, "7"]
+    assert stale(out_of_sound(recipe, noise=0.0)) == ["2/sounds", *trained, "7"]
+    assert stale(out_of_sound(recipe, rise_steps=5)) == [*trained, "7"]
+    (recipe.data / "train/sound.scp").unlink()
+    assert stale(sound) == ["2/train/sound", *trained]
+
+
+def test_a_back_end_that_learns_later_leaves_training_up_to_date(recipe):
+    sound = out_of_sound(recipe)
+    for path in (recipe.data / ".stages/2.train.json", recipe.data / "train/feats.scp", recipe.dir / "fbank/train.ark"):
+        path.unlink()
+    made_of_sound(sound)
+    for stage in range(2, 8):
+        make(sound, stage)
+    later = sound._replace(backends="cosine asnorm", learnt_from="train")
+    assert lines(later, 2, 4) == ["stage 2: up to date (sounds train/sound dev test test_b)",
+                                  "stage 2: not run yet (train)", "stage 3: up to date", "stage 4: up to date"]
+    part = plan.begin(later, 2, False, False, lambda: None).parts
+    assert [(part.name, part.paths) for part in part] == [("2/train", (recipe.data / "train", "feats"))]
+
+
+def condition(recipe, name):
+    """Write a copy of a data directory in a condition, as stage 2 does."""
+    for file in ("wav.scp", "utt2spk", "spk2utt", "trials", *FEATURES):
+        (recipe.data / name).mkdir(exist_ok=True)
+        (recipe.data / name / file).write_text(f"{name}/{file}\n")
+    for kind, ark in (("feats", name), ("vad", f"vad_{name}")):
+        (recipe.dir / f"fbank/{ark}.ark").write_text("x")
+        (recipe.data / name / f"{kind}.scp").write_text(f"u {recipe.dir}/fbank/{ark}.ark:5\n")
+
+
+def test_conditions_of_dev_and_of_the_test_sets(recipe):
+    judged = recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], "dev_conditions": ["reverb"]}},
+                             conditions="noise")
+    due = plan.begin(judged, 2, False, False, lambda: None)
+    assert [(part.name, *part.paths) for part in due.parts] == [
+        ("2/copy/dev_reverb", recipe.data / "dev", "reverb"), ("2/copy/test_noise", recipe.data / "test", "noise"),
+        ("2/copy/test_b_noise", recipe.data / "test_b", "noise")]
+    for part in due.parts:
+        condition(recipe, part.name.rpartition("/")[2])
+        plan.end(judged, part.name, 1.0, "run.sh")
+    assert stale(judged) == ["3", "4", *fives(PHASES, ["test_b_noise", "test_noise"]), "6", "7"]
+    for stage in range(3, 8):
+        make(judged, stage)
+    assert stale(judged) == [] == stale(judged._replace(conditions=""))
+    assert [part.name for part in parts(judged._replace(conditions=""), 2)] == [
+        part.name for part in parts(judged, 2)]
+    assert stale(recipe) == ["3", "4", "7"]  # without dev's conditions training is another; nothing else is
+    for name, expected in (("data/dev/wav.scp", ["2/dev", "2/copy/dev_reverb"]),
+                           ("data/test/utt2spk", ["2/copy/test_noise", "6"]),
+                           ("data/test/trials", ["2/copy/test_noise", "6"]), ("fbank/dev_reverb.ark", ["3", "4"]),
+                           ("data/dev_reverb/trials", ["3", "4"])):
+        before = (recipe.dir / name).read_text()
+        (recipe.dir / name).write_text("other\n")
+        assert [part for part in stale(judged) if part[0] != "5"] == expected, name
+        (recipe.dir / name).write_text(before)
+
+
+def test_a_data_directory_of_a_conditions_name_made_by_hand(recipe):
+    condition(recipe, "test_noise")
+    assert [part.name for part in parts(recipe, 2)] == [
+        "2/train", "2/dev", "2/test", "2/test_b", "2/test_noise", "2/copies"]  # a test set like any other
+    with pytest.raises(UserError, match=f"^{recipe.data}/test_noise: expected no such data directory, for this run is "
+                                        "to make one, test with noise: rename it$"):
+        parts(recipe._replace(conditions="noise"), 2)
+    (recipe.data / "dev_reverb").mkdir()
+    with pytest.raises(UserError, match=f"^{recipe.data}/dev_reverb: expected no such data directory"):
+        parts(recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], "dev_conditions": ["reverb"]}}), 2)
