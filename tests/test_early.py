@@ -61,6 +61,21 @@ def test_faults_of_data_and_sizes_are_told_at_once(corpus, tmp_path):
     assert "trials:2: nobody t01-u00: no nobody" in done.stdout
 
 
+def test_copies_in_a_condition_do_not_hinder_other_data(corpus, tmp_path):
+    """Stage 1 leaves them to stage 2, which makes them again; their speakers may now be those of train."""
+    tiny_conf(tmp_path / "tiny.toml", {"augment.copies": []})
+    data = tmp_path / "out/data"
+    assert run(tmp_path, *corpus, "--stop-stage", 1).returncode == 0
+    shutil.copytree(data / "train", data / "test_noise")
+    (data / ".stages/2.copy.test_noise.json").write_text("{}")
+    done = run(tmp_path, *corpus, "--seed", 1, "--stop-stage", 1)
+    assert done.returncode == 0 and "test_noise" not in done.stdout, done.stdout + done.stderr
+    assert "data/test_noise/wav.scp" not in (data / ".stages/1.json").read_text()
+    shutil.rmtree(data / "test_noise")
+    done = run(tmp_path, *corpus, "--seed", 1, "--dry-run", "true")
+    assert done.stdout.startswith("stage 1: up to date\n"), done.stdout
+
+
 def recipe(folder: Path, counts: list[int], changes: dict | None = None, **options: object) -> Recipe:
     """A recipe whose training set has speakers of so many utterances."""
     conf = tiny_conf(folder / "tiny.toml", {"augment.copies": [], **(changes or {})})

@@ -100,7 +100,7 @@ def _data(recipe: Recipe) -> Iterator[Part]:
     if recipe.corpus != "synthetic" and recipe.root.is_dir():
         files = sorted(path for path in recipe.root.iterdir() if path.is_file())
         root = [recipe.root, *(files if len(files) <= TOP else [])]
-    made = (recipe.data / name for name in recipe.sets("train", "dev"))
+    made = (recipe.data / name for name in recipe.sets("train", "dev") if not _made_before(recipe, name))
     yield recipe.part("1", root, {"corpus": recipe.corpus, "corpus_opts": recipe.corpus_opts,
                                   "root": relative(recipe.root, recipe.dir), "seed": recipe.seed},
                       (path for folder in made for path in _there(folder, "wav.scp", "utt2spk", "spk2utt", "trials")))
@@ -153,6 +153,7 @@ def _copies(recipe: Recipe) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _made_before(recipe: Recipe, name: str) -> bool:
+    """Whether a data directory is such a copy, which stage 2 has made or begun."""
     part = recipe.part(f"{COPY}{name}", [], {}, [])
     return part.record.exists() or part.begun.exists()
 

@@ -97,7 +97,7 @@ if stage_due 1; then
     directories=(--train "$data/train")
   fi
   for each in "$data"/{train,dev,test*}; do
-    if [ -d "$each" ]; then
+    if [ -d "$each" ] && ! compgen -G "$data/.stages/2.copy.${each##*/}.*" >/dev/null; then # copies are stage 2's
       run utils/validate_data_dir.sh --no-feats --no-text "$each"
       directories+=("$each")
     fi
