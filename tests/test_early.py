@@ -217,6 +217,34 @@ def test_a_stage_2_that_fails_says_where_the_reason_stands(prepared, entry, opti
     assert_named(run(prepared, "--stage", 2, "--stop-stage", 2, *options), 2, program, message, in_log)
 
 
+def test_windows_out_of_sound_without_sound(prepared):
+    """As with features of another tool: the file that is missing is named, and what it is made from."""
+    data = prepared / "out/data"
+    tiny_conf(prepared / "tiny.toml", {"augment.copies": [], "augment.online": True})
+    shutil.copytree(data / "test", data / "dev")
+    for name in ("train", "dev", "test"):
+        (data / name / "wav.scp").rename(data / name / "feats.scp")
+    done = run(prepared, "--stage", 3, "--stop-stage", 3)
+    assert (done.returncode, done.stderr) == (
+        1, f"run.sh: no {data}/train/sound.scp: run stage 2 first (--stage 2)\n")
+    done = run(prepared, "--stage", 2, "--stop-stage", 2)
+    assert (done.returncode, done.stderr) == (
+        1, f"run.sh: no {data}/train/wav.scp: run stage 1 first (--stage 1)\n")
+
+
+@pytest.mark.long
+def test_sound_and_features_of_train_are_made_in_one_pass(prepared):
+    data = prepared / "out/data"
+    shutil.copytree(data / "test", data / "dev")
+    tiny_conf(prepared / "tiny.toml", {"augment.copies": [], "augment.online": True})
+    line = f"{data}/train: 36 utterances, "
+    done = run(prepared, "--stage", 2, "--stop-stage", 2, "--backend", "asnorm")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(line) == 1 and (data / "train/sound.scp").exists() and (data / "train/feats.scp").exists()
+    made = json.loads((data / ".stages/2.train.json").read_text())
+    assert "data/train/feats.scp" in made["outputs"] and "data/train/vad.scp" not in made["outputs"]
+
+
 def test_a_disk_that_is_too_small(prepared):
     """Told before features are made; sizes of batches do not matter to stage 2 alone."""
     tiny_conf(prepared / "tiny.toml", SIZES)

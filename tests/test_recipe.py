@@ -576,3 +576,44 @@ def test_every_kind_of_copy(copy, tmp_path):
     speakers = {line.split()[1] for line in (copy / "data/train_augmented/utt2spk").open()}
     assert sum(speaker.startswith("sp1.1-") for speaker in speakers) == len(speakers) / 2
     assert len(list((copy / "rirs").rglob("*.wav"))) == 400
+
+
+@pytest.mark.long
+def test_windows_out_of_sound_and_conditions(finished, tmp_path):
+    """The whole recipe with every change to the sound; what a later back-end needs leaves the training as it is."""
+    changes = {"augment.copies": [], "augment.online": True, "augment.speed": 0.5, "augment.reverb": 0.3,
+               "augment.noise": 0.3, "augment.music": 0.2, "augment.babble": 0.3, "augment.telephone": 0.3,
+               "augment.rise_steps": 4, "augment.dev_conditions": ["noise", "reverb"], "features.sample_rate": 8000,
+               "features.high_freq": 3800.0}
+    tiny_conf(tmp_path / "tiny.toml", changes)
+    for n, kind in enumerate(("noise", "music", "speech")):
+        write_wav(tmp_path / "musan" / kind / f"{n}.wav", noise(2.0, n))
+    write_wav(tmp_path / "rooms/room.wav", noise(0.2, 98) * np.exp(-np.arange(3200) / 800))
+    out, kept = tmp_path / "out", [*finished[0].glob("corpus/**/*.wav")]
+    words = ["--corpus", "voxceleb", "--root", finished[0] / "corpus", "--conf", "tiny.toml", "--dir", out, "--gpus", 0]
+    done = recipe(*words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "run.sh: [augment] music needs --musan, the folder of MUSAN\n")
+    assert not out.exists() and kept
+    words += ["--musan", "musan", "--rirs", "rooms"]
+    done = recipe(*words, "--conditions", "noise reverb", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["set"] for row in rows(out / "exp/tiny/results.tsv")} == {"test", "test_noise", "test_reverb"}
+    for phase in ("softmax", "triplet"):
+        entries = [json.loads(line) for line in (out / f"exp/tiny/{phase}/train.jsonl").open()]
+        for entry in entries:
+            found = [entry[f"dev_eer_{name}"] for name in ("clean", "noise", "reverb")]
+            assert entry["dev_eer"] == pytest.approx(sum(found) / 3)
+        assert len(entries) == 2
+    assert not (out / "data/train/feats.scp").exists() and "(mapped sound archives)" in done.stdout
+    assert "0 could not be used" in done.stdout and not list(out.rglob("*.tmp"))
+    up_to_date = [f"== stage {n}: up to date" for n in range(1, 8)]
+    for conditions in ("noise reverb", "noise", ""):
+        assert recipe(*words, "--conditions", conditions, cwd=tmp_path).stdout.splitlines() == up_to_date
+    before = {path: path.stat().st_mtime_ns for path in (
+        *out.glob("data/train/*.scp"), *out.glob("fbank/*_train.*.ark"), *out.glob("exp/tiny/*/final.pt"))}
+    done = recipe(*words, "--backend", "cosine asnorm", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "== stage 2: not run yet (train)" in done.stdout and {*up_to_date[2:4]} <= {*done.stdout.splitlines()}
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    found = {(row["set"], row["backend"]) for row in rows(out / "exp/tiny/results.tsv")}
+    assert found == {(name, kind) for name in ("test", "test_noise", "test_reverb") for kind in ("cosine", "asnorm")}

@@ -115,6 +115,7 @@ if stage_due 2; then
   declare -A makes=() # folder -> kinds of archives, made in one pass
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each what <<<"$part"
+    if [ "$part" != 2/sounds ]; then need 1 "$each/wav.scp"; fi
     case $part in
       2/sounds) ;;
       2/copies) space+=(--copies "$each" "$augment" "${read%.scp} vad") ;;
@@ -126,7 +127,6 @@ if stage_due 2; then
   features=(--conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes")
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each what <<<"$part"
-    if [ "$part" != 2/sounds ]; then need 1 "$each/wav.scp"; fi
     case $part in
       2/sounds) # that training changes windows with
         run steps/make_sounds.py --kinds "$what" ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} --seed "$seed" \
