@@ -31,7 +31,8 @@ data=${1%/}
 copy=${data}_$condition
 sounds=${2%/}/$(basename "$copy")
 
-run "$here/make_sounds.py" --kinds "$condition" --number 200 --seed "$((seed + $(basename "$copy" | cksum | cut -d ' ' -f 1)))" \
+of_the_name=$(basename "$copy" | cksum | cut -d ' ' -f 1)
+run "$here/make_sounds.py" --kinds "$condition" --number 200 --seed "$((seed + of_the_name))" \
   --rate "$(conf_value.py "$conf" features sample_rate)" "$sounds"
 run "$here/augment_data_dir.py" --seed "$seed" "--$condition" "$sounds" "$data" "$copy"
 run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$conf" --no-pipes "$no_pipes" "$copy" "$copy/log" \
