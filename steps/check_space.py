@@ -15,8 +15,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.conf_files import read_tables, value
 from deepspeaker.corpus.augmented_copies import KINDS, copy_names
-from deepspeaker.errors import run
+from deepspeaker.datadir import ARCHIVES
+from deepspeaker.errors import UserError, run
 from deepspeaker.recipe.disk_space import check_space
+
+
+def archives_of(words: str) -> set[str]:
+    """The kinds of archives that an option names."""
+    if unknown := [word for word in words.split() if word not in ARCHIVES]:
+        raise UserError(f"no kind of archives '{unknown[0]}'; there are: {' '.join(ARCHIVES)}")
+    return {*words.split()}
 
 
 def main() -> None:
@@ -36,12 +44,12 @@ def main() -> None:
     makes: dict[str, set[str]] = {}
     for folder, archives in args.make:
         audio[Path(folder).name] = Path(folder)
-        makes.setdefault(Path(folder).name, set()).update(archives.split())
+        makes.setdefault(Path(folder).name, set()).update(archives_of(archives))
     for folder, kinds, archives in args.copies:
         source = Path(folder)
         for copy in copy_names(kinds.split(), value(conf, args.conf, "augment", "speeds"), source.name):
             audio[copy] = source
-            makes[copy] = {*archives.split()}
+            makes[copy] = archives_of(archives)
     features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress", "sample_rate")}
     print(f"   {check_space(features, audio, args.ark_dir, makes)}")
 

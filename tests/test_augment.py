@@ -348,8 +348,12 @@ def test_space_for_copies_is_counted(data_dir, conf, call, tmp_path):
     source, step = data_dir(speakers=1, utterances=1, seconds=240.0), ROOT / "steps/check_space.py"
     settings = conf({"augment.speeds": [0.9, 1.1], "features.num_mel_bins": 64, "features.compress": True})
     for options, expected in (((), "   Expect about 24,000 frames in 3.2 MB; "),
-                              (("--copies", source, "speed reverb"), "   Expect about 96,000 frames in 12.7 MB; ")):
+                              (("--copies", source, "speed reverb", "feats vad"),
+                               "   Expect about 96,000 frames in 12.7 MB; ")):
         done = call(step, "--conf", settings, *options, tmp_path / "fbank", source)
         assert done.returncode == 0 and done.stdout.startswith(expected), done.stdout + done.stderr
-    wrong = call(step, "--conf", settings, "--copies", source, "echo", tmp_path / "fbank", source)
-    assert wrong.returncode == 1 and "no kind of augmentation 'echo'" in wrong.stderr
+    for options, message in ((("--copies", source, "echo", "feats"), "no kind of augmentation 'echo'"),
+                             (("--copies", source, "noise", "feat"), "no kind of archives 'feat'"),
+                             (("--make", source, "vad x"), "no kind of archives 'x'; there are: feats vad sound\n")):
+        wrong = call(step, "--conf", settings, *options, tmp_path / "fbank", source)
+        assert wrong.returncode == 1 and message in wrong.stderr and wrong.stderr.count("\n") == 1
