@@ -179,6 +179,8 @@ class AugmentConfig(Table):
                              f"sum is {together:g}, more than 1")
         if self.speed and not self.speeds:
             raise ValueError("speed: windows at another speed need speeds")
+        if self.online and self.speed and "speed" in self.copies:
+            raise ValueError("speed and the copies 'speed' make the same new speakers twice: take one of them")
         return self
 
     @property

@@ -99,6 +99,8 @@ def changed(tmp_path, pattern, replacement):
     (r"^rise_steps = .*$", "rise_steps = -1", r"\[augment\] rise_steps: expected at least 0, found -1"),
     (r"^speeds = .*\n((?:.*\n)*?)speed = .*$", r"speeds = []\n\1speed = 0.5",
      r"\[augment\] speed: windows at another speed need speeds"),
+    (r"^copies = .*\n((?:.*\n)*?)online = .*\n((?:.*\n)*?)speed = .*$",
+     r'copies = ["speed"]\n\1online = true\n\2speed = 0.5', r"\[augment\] speed and the copies 'speed' make the same"),
     (r"^time_mask = .*$", "time_mask = -1", r"\[augment\] time_mask: expected at least 0, found -1"),
     (r"^frequency_mask = .*$", "frequency_mask = -1", "frequency_mask: expected at least 0, found -1"),
     (r"^average = .*$", "average = -1", r"\[training\] average: expected at least 0, found -1"),

@@ -158,6 +158,9 @@ def test_windows_out_of_sound(found, tmp_path):
         found(conf="tiny.toml")
     got = found(conf="tiny.toml", musan="musan", dir="out")
     assert (got["read"], got["sounds"]) == ("sound.scp", str(tmp_path / "out/sounds/train"))
+    tiny_conf(tmp_path / "fast.toml", {"augment.online": True, "augment.copies": [], "augment.speed": 0.5})
+    with pytest.raises(UserError, match="^--augment speed and .augment. speed make the same new speakers twice"):
+        found(conf="fast.toml", augment="noise speed", musan="musan")
     assert tracked(got, "musan") == [str(tmp_path / "musan")] and tracked(got, "conditions") == [""]
     tiny_conf(tmp_path / "tiny.toml", {"augment.online": True, "augment.noise": 0.5, "augment.reverb": 0.5})
     assert found(conf="tiny.toml")["musan"] == ""

@@ -263,6 +263,12 @@ def test_sounds_shorter_than_a_window_go_on_mirrored_and_rooms_may_be_longer(cor
         np.testing.assert_array_equal(found, np.concatenate([mirrored, short]))
 
 
+def test_babble_needs_another_speaker(corpus):
+    directory, config = corpus(speakers=1)
+    with pytest.raises(UserError, match="babble needs other talkers, found 1 speaker: give --musan"):
+        TrainingSet(directory, config, 1, augment(babble=0.5))
+
+
 def test_silence_is_named_once_and_stays_silence(corpus, sounds, caplog):
     directory, config = corpus({"features.vad": False}, speakers=2, utterances=1)
     write_wav(directory.parents[1] / "wav" / directory.name / "s01-u00.wav", np.zeros(RATE, np.float32))

@@ -65,6 +65,9 @@ class TrainingSet:
         self._visible = VisibleFrames(self.features, features.vad)
         self.windows: FeatureWindows | SoundWindows
         self.bank = SoundBank(sounds, self._augment.sounds_needed if self._augment else (), features.sample_rate)
+        if self._augment and self._augment.babble and not self.bank.has("babble") and len(names) < 2:
+            raise UserError(f"{directory}: babble needs other talkers, found {len(names)} speaker: give --musan, or "
+                            "set [augment] babble to 0")
         if isinstance(self.features, SoundSet):
             self.windows = SoundWindows(self.features, features, self.bank, self._speeds.factors)
         else:

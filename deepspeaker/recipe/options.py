@@ -171,6 +171,8 @@ def _sounds(given: Given, augment: str, online: Mapping[str, object], caller: Pa
     sound."""
     if online.get("music") and not given["musan"]:
         raise UserError("[augment] music needs --musan, the folder of MUSAN")
+    if online.get("speed") and "speed" in augment.split():
+        raise UserError("--augment speed and [augment] speed make the same new speakers twice: take one of them")
     for kind in augment.split():
         if kind not in KINDS:
             raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
