@@ -17,7 +17,10 @@ from pydantic import AfterValidator, Field, model_validator
 from deepspeaker.atomic import atomic
 from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.config_checks import (
+    FASTEST,
+    SLOWEST,
     Table,
+    as_fraction,
     at_least,
     checked,
     distinct,
@@ -179,6 +182,9 @@ class AugmentConfig(Table):
                              f"sum is {together:g}, more than 1")
         if self.speed and not self.speeds:
             raise ValueError("speed: windows at another speed need speeds")
+        if wrong := [speed for speed in self.speeds
+                     if self.online and not (SLOWEST <= speed <= FASTEST and as_fraction(speed) != 1)]:
+            raise ValueError(f"speeds: expected {SLOWEST:g} to {FASTEST:g} and other than 1, found {wrong[0]:g}")
         if self.online and self.speed and "speed" in self.copies:
             raise ValueError("speed and the copies 'speed' make the same new speakers twice: take one of them")
         return self

@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Collection, Mapping
+from fractions import Fraction
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,8 @@ from deepspeaker.models.networks import NETWORKS, build_network
 from deepspeaker.scoring.backends import BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
 
+MOST_PHASES = 200  # of the filter that changes the speed: the largest denominator of a speed
+SLOWEST, FASTEST = 0.5, 2.0  # speeds that copies and windows may have
 NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # pydantic's errors about keys, not values
 EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
             "finite_number": "a finite number", "greater_than_equal": "at least {ge:g}",
@@ -97,6 +100,11 @@ def rising_pair(values: list[float]) -> list[float]:
     if len(values) != 2 or values[0] > values[1]:
         raise ValueError(f"expected the lower and the upper end, found {values}")
     return values
+
+
+def as_fraction(speed: float) -> Fraction:
+    """A speed as a fraction of small numbers: 1.1 is 11/10."""
+    return Fraction(str(speed)).limit_denominator(MOST_PHASES)
 
 
 def distinct(values: list[T]) -> list[T]:

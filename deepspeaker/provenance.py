@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
+SAMPLED = ("sample_rate", "snip_edges")  # [features] keys that sound and its voice activity depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0
 LENGTH = "plda_normalize_length"  # [scoring] key that, where false, scores do not depend on: older files lack it
 ONLINE = ("online", "speed", "reverb", "noise", "music", "babble", "telephone", "noise_snr", "music_snr", "babble_snr",
@@ -16,6 +17,11 @@ TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sect
 def stored(features: Mapping[str, object]) -> dict[str, object]:
     """The keys of [features] that archives depend on."""
     return {key: value for key, value in features.items() if key not in WHEN_READ}
+
+
+def sampled(features: Mapping[str, object]) -> dict[str, object]:
+    """The keys of [features] that archives of sound, and its voice activity, depend on."""
+    return {key: value for key, value in features.items() if key in SAMPLED}
 
 
 def embedded_with(embedding: Mapping[str, object]) -> dict[str, object]:

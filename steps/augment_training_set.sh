@@ -16,8 +16,7 @@ no_pipes=false
 help_message="Usage: $0 [options] TRAIN_DIR ARK_DIR [ROOMS_DIR]
 Makes augmented copies of TRAIN_DIR and writes TRAIN_DIR_augmented, which joins it with them. Copies store no audio:
 the original is changed when it is read. Archives of their features, or with [augment] online of their sound, go into
-ARK_DIR. Without --rirs the kind reverb
-simulates rooms into ROOMS_DIR (rirs beside ARK_DIR), which needs pyroomacoustics.
+ARK_DIR. Without --rirs the kind reverb simulates rooms into ROOMS_DIR (rirs beside ARK_DIR), which needs pyroomacoustics.
   --conf FILE             configuration with [features] and [augment] ($conf)
   --kinds KINDS           kinds of copies, of 'speed noise music babble reverb' ([augment] copies of the conf)
   --musan FOLDER          folder of MUSAN, for noise, music and babble

@@ -99,6 +99,8 @@ def changed(tmp_path, pattern, replacement):
     (r"^rise_steps = .*$", "rise_steps = -1", r"\[augment\] rise_steps: expected at least 0, found -1"),
     (r"^speeds = .*\n((?:.*\n)*?)speed = .*$", r"speeds = []\n\1speed = 0.5",
      r"\[augment\] speed: windows at another speed need speeds"),
+    (r"^speeds = .*\n((?:.*\n)*?)online = .*$", r"speeds = [0.9, 1.001]\n\1online = true",
+     r"\[augment\] speeds: expected 0.5 to 2 and other than 1, found 1.001"),
     (r"^copies = .*\n((?:.*\n)*?)online = .*\n((?:.*\n)*?)speed = .*$",
      r'copies = ["speed"]\n\1online = true\n\2speed = 0.5', r"\[augment\] speed and the copies 'speed' make the same"),
     (r"^time_mask = .*$", "time_mask = -1", r"\[augment\] time_mask: expected at least 0, found -1"),

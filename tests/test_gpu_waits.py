@@ -29,8 +29,9 @@ def total(waits):
     return sum(waits, Counter())
 
 
-ONLINE = {"augment.online": True, "augment.speed": 0.5, "augment.reverb": 0.5, "augment.noise": 0.4,
-          "augment.babble": 0.4, "augment.telephone": 0.5, "features.vad": True}
+ONLINE = {"augment.online": True, "augment.copies": [], "augment.speed": 0.5, "augment.reverb": 0.5,
+          "augment.noise": 0.4, "augment.babble": 0.4, "augment.telephone": 0.5,
+          "features.vad": True}
 
 
 @pytest.mark.parametrize("place", FREE)

@@ -426,6 +426,12 @@ def test_a_back_end_that_learns_later_leaves_training_up_to_date(recipe):
 
 def condition(recipe, name):
     """Write a copy of a data directory in a condition, as stage 2 does."""
+    by_hand(recipe, name)
+    (recipe.data / name / "augment").write_text(f"u add 5 0.5 {recipe.dir}/sounds/{name}/noise.ark:9\n")
+
+
+def by_hand(recipe, name):
+    """Write a data directory of such a name."""
     for file in ("wav.scp", "utt2spk", "spk2utt", "trials", *FEATURES):
         (recipe.data / name).mkdir(exist_ok=True)
         (recipe.data / name / file).write_text(f"{name}/{file}\n")
@@ -462,7 +468,10 @@ def test_conditions_of_dev_and_of_the_test_sets(recipe):
 
 
 def test_a_data_directory_of_a_conditions_name_made_by_hand(recipe):
-    condition(recipe, "test_noise")
+    by_hand(recipe, "test_noise")
+    (recipe.data / "test_noise/augment").write_text("u add 5 0.5 /db/musan/noise/a.wav\n")
+    (recipe.data / ".stages").mkdir(exist_ok=True)
+    (recipe.data / ".stages/2.copy.test_noise.json").write_text("{}")  # there was a copy before
     assert [part.name for part in parts(recipe, 2)] == [
         "2/train", "2/dev", "2/test", "2/test_b", "2/test_noise", "2/copies"]  # a test set like any other
     with pytest.raises(UserError, match=f"^{recipe.data}/test_noise: expected no such data directory, for this run is "

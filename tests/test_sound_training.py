@@ -18,8 +18,9 @@ from deepspeaker.errors import UserError
 from deepspeaker.losses.labels import Labels
 from deepspeaker.training import loop
 
-EVERYTHING = {"augment.online": True, "augment.speed": 0.5, "augment.reverb": 0.5, "augment.noise": 0.3,
-              "augment.music": 0.2, "augment.babble": 0.4, "augment.telephone": 0.4, "augment.time_mask": 10}
+EVERYTHING = {"augment.online": True, "augment.copies": [], "augment.speed": 0.5, "augment.reverb": 0.5,
+              "augment.noise": 0.3, "augment.music": 0.2, "augment.babble": 0.4, "augment.telephone": 0.4,
+              "augment.time_mask": 10}
 
 
 def fit(conf, train, dev, out, sounds=None):

@@ -13,6 +13,7 @@ from deepspeaker.batches.plan import ADDED, NONE, draw_plan
 from deepspeaker.batches.speed import change_speed
 from deepspeaker.batches.training_set import TrainingSet
 from deepspeaker.config import AugmentConfig, BatchConfig, load_config
+from deepspeaker.config_checks import as_fraction
 from deepspeaker.datadir.archive import map_file
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank
@@ -109,11 +110,32 @@ def test_speakers_at_their_own_speed_are_not_drawn_where_all_speech_is_at_others
 def test_speed_against_another_resampler(factor):
     samples = scipy.signal.firwin(201, 0.7) @ np.lib.stride_tricks.sliding_window_view(noise(1.5, 1), 201).T
     expected = soxr.resample(samples, factor * RATE, RATE)
-    found = change_speed(torch.from_numpy(samples)[None].float(), factor)[0].numpy()
+    found = change_speed(torch.from_numpy(samples)[None].float(), as_fraction(factor))[0].numpy()
     assert abs(len(found) - len(expected)) <= 1
     middle = slice(200, len(expected) - 200)
     error = found[middle] - expected[middle]
     assert 10 * np.log10(np.mean(error ** 2) / np.mean(expected[middle] ** 2)) < -38
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.833, 0.917, 1.0999, 1.875, 2.0])
+def test_windows_of_every_length_have_enough_samples_at_every_speed(corpus, speed):
+    directory, config = corpus({"features.vad": False}, seconds=8.0, speakers=1, utterances=1)
+    data = TrainingSet(directory, config, 1, augment().model_copy(update={"speed": 1.0, "speeds": [speed]}))
+    for frames in range(100, 350, 7):
+        needed = int(data.windows.frames_needed(frames)[1])
+        given = (needed - 1) * 160 + 400
+        assert int(given / as_fraction(speed)) >= (frames - 1) * 160 + 400 > int((given - 160) / as_fraction(speed))
+    for frames in (100, 268, 349):
+        assert data.draw(np.random.default_rng(0), of_size(1, 1, frames)).features.shape == (1, frames, 64)
+
+
+@pytest.mark.parametrize("vad", [False, True])
+def test_an_utterance_of_one_frame(corpus, sounds, vad):
+    directory, config = corpus({"features.vad": vad}, speakers=2, utterances=1, seconds=0.03)
+    for data in (TrainingSet(directory, config, 1, augment(speed=0.7)), TrainingSet(directory, config, 1, augment())):
+        for seed in range(8):
+            found = data.draw(np.random.default_rng(seed), of_size(2, 1, 40)).features
+            assert found.shape == (2, 40, 64) and (found.amax((1, 2)) > 0).all()  # no window is silent
 
 
 def test_a_window_at_another_speed_is_the_utterance_at_that_speed(corpus):

@@ -3,6 +3,7 @@
 #   if stage_due N; then    true if stage N was asked for and some part of it is missing or stale: `parts` then has a
 #                           string for each such part, its name and its paths separated by tabs (see
 #                           deepspeaker/recipe/stages.py)
+#   is_copy DATA_DIR        true for a copy of dev or of a test set that stage 2 has made
 #   announce LINE...        print what the stage does, and start its clock
 #   check_sizes N           fail if one of the stages from N on would refuse the training set's size
 #   need N FILE...          fail unless these files, which stage N writes, are there
@@ -79,6 +80,11 @@ stage_due() {
 # check_sizes N: fail if a stage from N on would refuse the training set's size
 check_sizes() {
   if [ "$stop_stage" -ge "$1" ]; then _track sizes --stage "$1" --last "$stop_stage"; fi
+}
+
+is_copy() {
+  local first
+  [ -s "$1/augment" ] && read -r first <"$1/augment" && [[ $first == */sounds/"${1##*/}"/* ]]
 }
 
 announce() {

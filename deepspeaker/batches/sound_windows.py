@@ -7,6 +7,7 @@ where frames are left out (VAD) or repeated (an utterance shorter than the windo
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from functools import partial
 from typing import NamedTuple
 
@@ -71,7 +72,7 @@ class SoundWindows:
 
     what = "sound archives"
 
-    def __init__(self, sound: SoundSet, config: FeatureConfig, bank: SoundBank, factors: Sequence[float]):
+    def __init__(self, sound: SoundSet, config: FeatureConfig, bank: SoundBank, factors: Sequence[Fraction]):
         self._table, self._utterances = sound.table, sound.utterances
         self._config, self._bank, self._factors = config, bank, factors
         self._length, self._shift = frame_sizes(config.sample_rate)
@@ -85,14 +86,14 @@ class SoundWindows:
         self._device = device
 
     def bytes(self) -> int:
-        """GPU memory that `upload` takes."""
-        return 2 * int(self._table.lengths(np.arange(len(self._utterances))).sum(dtype=np.int64))
+        """GPU memory that `upload` takes, at most."""
+        return self._table.bytes()
 
     def upload(self, device: torch.device) -> None:
         """Copy the archives to the memory of `device` and cut windows there from now on."""
         self.use(device)
         self._resident = ResidentSound(self._table, device)
-        self._name_silent(range(len(self._utterances)))
+        self._name_silent(self._resident.silent)
 
     def leave_gpu(self) -> bool:
         """Free that memory and cut from mapped archives again; False where none was taken."""
@@ -102,9 +103,7 @@ class SoundWindows:
     def frames_needed(self, frames: int) -> np.ndarray:
         """Of the utterance as it is, how many frames give `frames` at each of the speeds."""
         samples = (frames - 1) * self._shift + self._length
-        return np.array([frames if factor == 1 else
-                         math.ceil((math.ceil(samples * factor) + 1 - self._length) / self._shift) + 1
-                         for factor in self._factors])
+        return np.array([math.ceil((samples * factor - self._length) / self._shift) + 1 for factor in self._factors])
 
     def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, others: Others,
                part: slice = slice(None)) -> Tensor:
@@ -127,7 +126,7 @@ class SoundWindows:
 
     def _lay_out(self, which: np.ndarray, index: Sequence[Index], frames: int, speed: np.ndarray) -> Layout:
         edge = 0 if self._config.snip_edges else self._length // 2 - self._shift // 2
-        in_front = np.ceil(self._before * np.array(self._factors)).astype(int)[speed]
+        in_front = np.array([math.ceil(self._before * factor) for factor in self._factors])[speed]
         pieces = [_pieces(rows, self._length, self._shift, edge, front)
                   for rows, front in zip(index, in_front.tolist(), strict=True)]
         begin, size = np.zeros((2, len(pieces), max(len(first) for first, _, _ in pieces)), np.int64)
@@ -253,10 +252,11 @@ def _pieces(index: Index, length: int, shift: int, edge: int, before: int
     if isinstance(index, slice):
         return [index.start * shift - edge - before], [before + (index.stop - index.start - 1) * shift + length], None
     gaps = np.diff(index) * shift
-    cut = np.flatnonzero((gaps < 0) | (gaps > length)) + 1  # frames that begin a piece
+    apart = (gaps <= 0) | (gaps > length)
+    cut = np.flatnonzero(apart) + 1  # frames that begin a piece
     first = index[np.r_[0, cut]] * shift - edge
     last = index[np.r_[cut - 1, len(index) - 1]] * shift - edge
-    starts = np.r_[0, np.cumsum(np.where((gaps < 0) | (gaps > length), length, gaps))]
+    starts = np.r_[0, np.cumsum(np.where(apart, length, gaps))]
     size = last + length - first
     first[0] -= before
     size[0] += before

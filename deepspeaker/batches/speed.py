@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepspeaker.config_checks import as_fraction
+
 ZEROS = 20  # zero crossings of the filter on each side
 ROLLOFF = 0.95  # of the lower of the two Nyquist frequencies: where the filter's band ends
 KAISER = 6.0  # the window's shape: what lies well beyond the band is some 60 dB weaker
 AT_ONCE = 40  # output samples, at least, that one product of matrices gives: fewer take longer
-MOST_PHASES = 200  # of the filter: the largest numerator and denominator of a speed
 
 
 class Speeds:
@@ -24,25 +25,19 @@ class Speeds:
     """
 
     def __init__(self, others: Sequence[float] = (), chance: float = 0.0):
-        self.factors = (1.0, *others) if chance else (1.0,)
+        self.factors = (Fraction(1), *map(as_fraction, others if chance else ()))
         self.weights = np.array([1 - chance, *[chance / len(others)] * len(others)]) if chance else np.ones(1)
 
     def names(self, speakers: Sequence[str]) -> list[str]:
         """The speakers, and behind them those of each other speed, named as those of copies are."""
-        return [name if factor == 1 else f"sp{factor:g}-{name}" for factor in self.factors for name in speakers]
+        return [name if factor == 1 else f"sp{float(factor):g}-{name}" for factor in self.factors for name in speakers]
 
 
-def as_fraction(factor: float) -> Fraction:
-    """The factor as a fraction of small numbers: 1.1 is 11/10."""
-    return Fraction(str(factor)).limit_denominator(MOST_PHASES)
+def change_speed(samples: Tensor, speed: Fraction) -> Tensor:
+    """(n, S) -> (n, S / speed, rounded down): so many times faster, pitch and formants with it.
 
-
-def change_speed(samples: Tensor, factor: float) -> Tensor:
-    """(n, S) -> (n, about S / factor): `factor` times faster, pitch and formants with it.
-
-    Output sample m is the input at m * factor, interpolated by a windowed sinc; beyond its ends the input is zero.
+    Output sample m is the input at m * speed, interpolated by a windowed sinc; beyond its ends the input is zero.
     """
-    speed = as_fraction(factor)
     together = -(-AT_ONCE // speed.denominator)
     down, up = together * speed.numerator, together * speed.denominator
     kernel, before = _kernel(down, up, samples.device)

@@ -38,6 +38,10 @@ class SoundTable:
         self._numbers: dict[int, int] = {}
         allow_open_files()
 
+    def bytes(self) -> int:
+        """The size of the archives. No sound is looked up."""
+        return sum(os.stat(path).st_size for path in {specifier.rpartition(":")[0] for specifier in self.specifiers})
+
     def lengths(self, which: np.ndarray) -> np.ndarray:
         """Number of samples (n,) of each sound."""
         for i in which[self._place[which, 1] < 0].tolist():

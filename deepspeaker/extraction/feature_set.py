@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,13 @@ from deepspeaker.datadir.archive import Index, MatrixTable, Stored, open_vector
 from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import num_frames
-from deepspeaker.provenance import differences, stored
+from deepspeaker.provenance import differences, sampled, stored
 
 FEATS_CONF = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
 FINGERPRINTED = 1000  # utterances: all of a small corpus, about a second's reading of a large one
+
+
+Depends = Callable[[Mapping[str, object]], dict[str, object]]
 
 
 class FrameSet:
@@ -29,8 +32,9 @@ class FrameSet:
     archives were made with another configuration than `config`.
     """
 
-    def __init__(self, directory: Path, config: FeatureConfig, table: MatrixTable | SoundTable):
-        _check_feats_conf(directory, config)
+    def __init__(self, directory: Path, config: FeatureConfig, table: MatrixTable | SoundTable, depends: Depends):
+        """depends: picks the keys of [features] that the archives depend on."""
+        _check_feats_conf(directory, config, depends)
         if not table.keys:
             raise UserError(f"{table.path} is empty: make it again (stage 2)")
         self._table, self.path, self.utterances = table, table.path, table.keys
@@ -79,7 +83,7 @@ class FeatureSet(FrameSet):
         if not (directory / "feats.scp").exists():
             raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
         self.table = MatrixTable(directory / "feats.scp")
-        super().__init__(directory, config, self.table)
+        super().__init__(directory, config, self.table, stored)
         self._num_mel_bins = config.num_mel_bins
 
     def counts(self, which: np.ndarray) -> np.ndarray:
@@ -112,7 +116,7 @@ class SoundSet(FrameSet):
             raise UserError(f"no {directory}/sound.scp, which [augment] online needs: make it from {directory}/wav.scp "
                             "(stage 2, or steps/make_fbank.sh --make 'sound vad')")
         self.table = SoundTable(directory / "sound.scp", config.sample_rate)
-        super().__init__(directory, config, self.table)
+        super().__init__(directory, config, self.table, sampled)
         self._snip_edges = config.snip_edges
 
     def counts(self, which: np.ndarray) -> np.ndarray:
@@ -140,12 +144,12 @@ def write_feats_conf(directory: str | os.PathLike[str], conf: Mapping[str, objec
         file.write("\n")
 
 
-def _check_feats_conf(directory: Path, config: FeatureConfig) -> None:
+def _check_feats_conf(directory: Path, config: FeatureConfig, depends: Depends) -> None:
     """Raises UserError where the configuration differs. Features of other tools have no such file: they pass."""
     path = directory / FEATS_CONF
     if not path.exists():
         return
     found = json.loads(path.read_text())
-    if different := differences(found, feats_conf(config)):
+    if different := differences(depends(found), depends(config.model_dump())):
         raise UserError(f"the features of {directory} were made with another configuration ({'; '.join(different)}): "
                         f"make them again (stage 2), or use the configuration of {path}")

@@ -38,30 +38,39 @@ class Resident:
 
 
 class ResidentSound:
-    """All sounds of a table on a device, 16 bits a sample."""
+    """All sounds of a table on a device, 16 bits a sample. silent: positions of those that are digital silence."""
 
     def __init__(self, table: SoundTable, device: torch.device):
         lengths = table.lengths(np.arange(len(table.keys)))
         ends = np.cumsum(lengths, dtype=np.int64)
         self._first, self._lengths = (torch.from_numpy(values).to(device) for values in (ends - lengths, lengths))
         self._samples = torch.empty(int(ends[-1]), dtype=torch.int16, device=device)
+        self.silent: list[int] = []
         done = 0
-        for piece in _joined((table.samples(i) for i in range(len(table.keys))), BYTES_AT_ONCE // 2):
+        for piece in _joined(self._sounds(table), BYTES_AT_ONCE // 2):
             self._samples[done:done + len(piece)] = torch.from_numpy(piece).to(device)
             done += len(piece)
+
+    def _sounds(self, table: SoundTable) -> Iterator[np.ndarray]:
+        for i in range(len(table.keys)):
+            samples = table.samples(i)
+            if not samples.any():
+                self.silent.append(i)
+            yield samples
 
     def cut(self, which: np.ndarray, begin: np.ndarray, size: np.ndarray, width: int) -> Tensor:
         """Pieces of sounds (n, width) float32 within -1..1 on the device, as SoundTable.cut gives them."""
         ends = np.cumsum(size, 1)
         shifts = begin - (ends - size)  # from a place in the row to one in the sound
         device = self._samples.device
-        sound, last, shift = upload(tuple(map(torch.from_numpy, (which, ends, shifts))), device)
-        place = torch.arange(width, device=device).expand(len(which), -1)
-        piece = torch.searchsorted(last, place.contiguous(), right=True).clamp_max(last.shape[1] - 1)
-        length = self._lengths[sound, None]
-        there = (place + shift.gather(1, piece)).remainder(2 * length)
-        there = torch.minimum(there, 2 * length - 1 - there) + self._first[sound, None]
-        samples = self._samples[there].float() / FULL_SCALE
+        sound = upload(torch.from_numpy(which), device)
+        last, shift = upload(tuple(torch.from_numpy(values.astype(np.int32)) for values in (ends, shifts)), device)
+        place = torch.arange(width, device=device, dtype=torch.int32).expand(len(which), -1).contiguous()
+        piece = torch.searchsorted(last, place, right=True).clamp_max_(last.shape[1] - 1)
+        length = self._lengths[sound, None].int()
+        there = (place + shift.gather(1, piece)).remainder_(2 * length)
+        there = torch.minimum(there, 2 * length - 1 - there)
+        samples = self._samples[there + self._first[sound, None]].float().mul_(1 / FULL_SCALE)
         return samples.masked_fill_(place >= last[:, -1:], 0.0)
 
 

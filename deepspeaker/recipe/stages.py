@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepspeaker.conf_files import Tables, read_tables
-from deepspeaker.corpus.augmented_copies import CONDITIONS, SCPS, training_set
-from deepspeaker.datadir import archives
+from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, SCPS, training_set
+from deepspeaker.datadir import archives, read_table
 from deepspeaker.errors import UserError
-from deepspeaker.provenance import augmented_with, embedded_with, scored_with, stored, trained_with
+from deepspeaker.provenance import augmented_with, embedded_with, sampled, scored_with, stored, trained_with
 from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
@@ -109,15 +109,17 @@ def _data(recipe: Recipe) -> Iterator[Part]:
 def _features(recipe: Recipe) -> Iterator[Part]:
     settings = {"features": stored(recipe.tables["features"])}
     if recipe.sound_kinds:
-        made = {"kinds": recipe.sound_kinds, "rate": recipe.tables["features"].get("sample_rate"),
-                "musan": recipe.musan, "rirs": recipe.rirs, "seed": recipe.seed}
+        needs = {KINDS[kind] for kind in recipe.sound_kinds}
+        made = {"kinds": recipe.sound_kinds, "rate": recipe.tables["features"].get("sample_rate"), "seed": recipe.seed,
+                "musan": recipe.musan if "musan" in needs else "", "rirs": recipe.rirs if "rirs" in needs else ""}
         yield recipe.part("2/sounds", [], made, _there(recipe.sounds, "*.scp", "*.ark"), recipe.sounds,
                           " ".join(recipe.sound_kinds))
     copies = dict(_copies(recipe))
     for name in recipe.sets("train", "dev"):
         folder, makes = recipe.data / name, "feats vad"
         if name == "train" and recipe.online:
-            yield recipe.part("2/train/sound", _there(folder, *AUDIO), settings, _with_archives(folder, *SOUND), folder,
+            yield recipe.part("2/train/sound", _there(folder, *AUDIO),
+                              {"features": sampled(recipe.tables["features"])}, _with_archives(folder, *SOUND), folder,
                               "sound vad")
             makes = "feats" if recipe.learnt_from else ""
         if makes and name not in copies:
@@ -153,9 +155,10 @@ def _copies(recipe: Recipe) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _made_before(recipe: Recipe, name: str) -> bool:
-    """Whether a data directory is such a copy, which stage 2 has made or begun."""
-    part = recipe.part(f"{COPY}{name}", [], {}, [])
-    return part.record.exists() or part.begun.exists()
+    """Whether a data directory is such a copy: stage 2 has begun it, or its sounds are those that stage 2 makes."""
+    path = recipe.data / name / "augment"
+    made = path.is_file() and f"/sounds/{name}/" in next(iter(read_table(path).values()), "")
+    return made or recipe.part(f"{COPY}{name}", [], {}, []).begun.exists()
 
 
 def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:

@@ -97,7 +97,7 @@ if stage_due 1; then
     directories=(--train "$data/train")
   fi
   for each in "$data"/{train,dev,test*}; do
-    if [ -d "$each" ] && ! compgen -G "$data/.stages/2.copy.${each##*/}.*" >/dev/null; then # copies are stage 2's
+    if [ -d "$each" ] && ! is_copy "$each"; then
       run utils/validate_data_dir.sh --no-feats --no-text "$each"
       directories+=("$each")
     fi
@@ -110,7 +110,8 @@ fi
 if stage_due 2; then
   if [ ${#parts[@]} -eq 0 ]; then fail "no data directories in $data: run stage 1 first (--stage 1)"; fi
   announce "2: features, $nj jobs" \
-    "Log mel filterbank energies of every frame, 100 per second, and which frames are voiced, as Kaldi archives."
+    "Log mel filterbank energies of every frame, 100 per second, and which frames are voiced, as Kaldi archives; with" \
+    "[augment] online the sound of train."
   space=()
   declare -A makes=() # folder -> kinds of archives, made in one pass
   for part in "${parts[@]}"; do
@@ -123,7 +124,7 @@ if stage_due 2; then
       *) makes[$each]+=" $what" space+=(--make "$each" "$what") ;;
     esac
   done
-  run steps/check_space.py --conf "$conf" "${space[@]}" "$dir/fbank"
+  if [ ${#space[@]} -gt 0 ]; then run steps/check_space.py --conf "$conf" "${space[@]}" "$dir/fbank"; fi
   features=(--conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes")
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each what <<<"$part"

@@ -35,15 +35,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "egs/voxceleb/conf"
 SPEAKERS = 1211  # of VoxCeleb1 dev: the width of the classifier
 FROM_FEATURES = "augment.online=false"
-CHANGED = {  # [augment] of windows out of sound: what changes them
-    "nothing": "augment.online=true augment.speed=0 augment.noise=0 augment.babble=0 augment.reverb=0 "
-               "augment.telephone=0",
-    "no rooms": "augment.online=true augment.speed=0.667 augment.noise=0.28 augment.babble=0.12 augment.reverb=0 "
-                "augment.telephone=0.1",
-    "all": "augment.online=true augment.speed=0.667 augment.noise=0.28 augment.babble=0.12 augment.reverb=0.32 "
-           "augment.telephone=0.1",
-    "rooms": "augment.online=true augment.speed=0 augment.noise=0 augment.babble=0 augment.reverb=1 "
-             "augment.telephone=0"}
+_ONLINE = "augment.copies=[] augment.online=true "
+CHANGED = {  # windows out of sound, by what changes them
+    "nothing": _ONLINE + "augment.speed=0 augment.noise=0 augment.babble=0 augment.reverb=0 augment.telephone=0",
+    "no rooms": _ONLINE + "augment.speed=0.667 augment.noise=0.28 augment.babble=0.12 augment.reverb=0 "
+                          "augment.telephone=0.1",
+    "all": _ONLINE + "augment.speed=0.667 augment.noise=0.28 augment.babble=0.12 augment.reverb=0.32 "
+                     "augment.telephone=0.1",
+    "rooms": _ONLINE + "augment.speed=0 augment.noise=0 augment.babble=0 augment.reverb=1 augment.telephone=0"}
 PAPERS_GRU = ('model={name="gru",channels=64,hidden=1024,layers=3,batch_norm="channel_frequency",pooling="mean",'
               'embedding_dim=512}')  # in place of deep_speaker.toml's network
 
