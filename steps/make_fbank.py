@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE",
                         help="configuration whose [features] are used")
-    parser.add_argument("--make", default="feats vad", metavar="KINDS",
-                        help="kinds of archives, of 'feats vad sound' (default '%(default)s')")
+    parser.add_argument("--make", default="feats,vad", metavar="KINDS",
+                        help="kinds of archives, of feats,vad,sound (default %(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="number of jobs (default %(default)s)")
     parser.add_argument("--no-pipes", action="store_true",
                         help="refuse a wav.scp with commands instead of running them")
@@ -44,9 +44,9 @@ def main() -> None:
     from deepspeaker.datadir import ARCHIVES
     from deepspeaker.extraction.make_features import Places, join_features, make_share
 
-    makes = tuple(args.make.split())
+    makes = tuple(args.make.split(","))
     if not makes or not set(makes) <= set(ARCHIVES):
-        raise UserError(f"--make: expected some of '{' '.join(ARCHIVES)}', found '{args.make}'")
+        raise UserError(f"--make: expected some of '{','.join(ARCHIVES)}', found '{args.make}'")
     config = load_config(args.conf).features
     places = Places(args.data_dir.resolve().name, args.log_dir, args.ark_dir, makes)
     if args.join:

@@ -36,6 +36,8 @@ if [ ! -s "$data/wav.scp" ]; then
   exit 1
 fi
 check_numbers nj
+read -ra kinds <<<"$make"
+makes=$(IFS=, && echo "${kinds[*]}") # no blanks: engines may not keep words together
 utterances=$data/wav.scp
 if [ -f "$data/segments" ]; then utterances=$data/segments; fi
 nj=$(at_most "$nj" "$(wc -l <"$utterances")")
@@ -44,6 +46,6 @@ pipes=
 if $no_pipes; then pipes=--no-pipes; fi
 # shellcheck disable=SC2086  # no word where it is empty
 run_jobs "fbank of $name" "$log" "$nj" "$cmd" "$log/make_fbank_$name.JOB.log" \
-  "$here/make_fbank.py" --conf "$conf" --make "$make" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} \
+  "$here/make_fbank.py" --conf "$conf" --make "$makes" $pipes ${pipe_timeout:+--pipe-timeout "$pipe_timeout"} \
   --job JOB --nj "$nj" "$data" "$log" "$ark"
-run "$here/make_fbank.py" --conf "$conf" --make "$make" --join --nj "$nj" "$data" "$log" "$ark"
+run "$here/make_fbank.py" --conf "$conf" --make "$makes" --join --nj "$nj" "$data" "$log" "$ark"

@@ -64,7 +64,7 @@ def meter(phase="softmax"):
     """Of a run at step 7 with data of three utterances."""
     settings = SimpleNamespace(learning_rate_at=lambda step: 0.25 + step)
     run = SimpleNamespace(step=7, phase=phase, settings=settings, alarm=CollapseAlarm(0.1), out_dir=Path("exp/x"))
-    features = SimpleNamespace(utterances=["u0", "u1", "u2"], table=SimpleNamespace(path="feats.scp"))
+    features = SimpleNamespace(utterances=["u0", "u1", "u2"], path="feats.scp")
     return Meter(run, SimpleNamespace(features=features))
 
 

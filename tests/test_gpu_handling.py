@@ -111,7 +111,7 @@ def test_archives_leave_a_gpu_that_has_no_memory_for_a_step(ready, tmp_path, mon
     def place(data, device):
         if not data._left_gpu:
             data.upload(device)
-        places.append(data._resident is not None)
+        places.append(data.windows._resident is not None)
         return "somewhere"
 
     def failing(run, batch):

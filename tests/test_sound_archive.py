@@ -168,7 +168,7 @@ def test_a_killed_job_goes_on_and_leaves_the_same_bytes(data_dir, conf, tmp_path
     last = max(entries.splitlines()).split()
     (directory / "wav.scp").write_text(entries.replace(last[1], f"sleep 600; cat {last[1]} |"))
     work.mkdir()
-    words = [sys.executable, ROOT / "steps/make_fbank.py", "--conf", conf(), "--make", "sound vad", "--job", 1,
+    words = [sys.executable, ROOT / "steps/make_fbank.py", "--conf", conf(), "--make", "sound,vad", "--job", 1,
              directory, work, work]
     process = subprocess.Popen([*map(str, words)], start_new_session=True, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 120

@@ -427,7 +427,7 @@ def seen_by_the_network(run, batch):
         return run.learner[0].sum(), {}
 
     run.parallel = parallel
-    loop._step(run, loop._draw(run, SimpleNamespace(draw=lambda rng, sizes, part: batch), run.step))
+    loop._step(run, loop._draw(run, SimpleNamespace(draw=lambda *_: batch), run.step))
     return heard[0]
 
 
