@@ -17,8 +17,6 @@ from pydantic import AfterValidator, Field, model_validator
 from deepspeaker.atomic import atomic
 from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.config_checks import (
-    FASTEST,
-    SLOWEST,
     Table,
     as_fraction,
     at_least,
@@ -36,7 +34,7 @@ from deepspeaker.config_checks import (
     rising_schedule,
     try_to_build,
 )
-from deepspeaker.corpus.augmented_copies import SCPS
+from deepspeaker.corpus.augmented_copies import FASTEST, SCPS, SLOWEST
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LossArguments
 from deepspeaker.losses.softmax import SoftmaxArguments, margin_at

@@ -21,7 +21,6 @@ from deepspeaker.scoring.backends import BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
 
 MOST_PHASES = 200  # of the filter that changes the speed: the largest denominator of a speed
-SLOWEST, FASTEST = 0.5, 2.0  # speeds that copies and windows may have
 NAMES = {"extra_forbidden": "unknown", "missing": "missing"}  # pydantic's errors about keys, not values
 EXPECTED = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string_type": "str", "list_type": "a list",
             "finite_number": "a finite number", "greater_than_equal": "at least {ge:g}",

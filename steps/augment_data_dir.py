@@ -34,11 +34,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the sounds and levels drawn (default %(default)s)")
     args = parser.parse_args()
 
-    from deepspeaker.corpus.augmented_copies import MUSAN, noisy_copy, reverberant_copy, speed_copy
+    from deepspeaker.corpus.augmented_copies import FASTEST, MUSAN, SLOWEST, noisy_copy, reverberant_copy, speed_copy
 
     if args.speed is not None:
-        if not 0.5 <= args.speed <= 2:
-            raise UserError(f"--speed: expected 0.5 to 2, found {args.speed}")
+        if not SLOWEST <= args.speed <= FASTEST:
+            raise UserError(f"--speed: expected {SLOWEST:g} to {FASTEST:g}, found {args.speed}")
         count, what = speed_copy(args.source, args.target, args.speed), f"at {args.speed:g} times its speed"
     elif args.reverb:
         count, what = reverberant_copy(args.source, args.target, args.reverb, args.seed), "with reverberation"

@@ -9,6 +9,7 @@ import numpy as np
 from deepspeaker.corpus.augmented_copies import SCPS
 from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
+from deepspeaker.extraction.feature_set import evenly_spaced
 
 FINGERPRINTED = 20  # sounds of a kind, evenly spaced
 LONGEST = 1.0  # seconds of a room's response that are used; the recipe's own rooms end within 0.8
@@ -69,7 +70,7 @@ class SoundBank:
         digest = hashlib.sha256()
         for kind, table in self._tables.items():
             digest.update(f"{kind} {table.keys} {[s.rpartition(':')[2] for s in table.specifiers]}".encode())
-            for i in np.unique(np.linspace(0, len(table.keys) - 1, FINGERPRINTED).round().astype(int)).tolist():
+            for i in evenly_spaced(len(table.keys), FINGERPRINTED):
                 digest.update(table.samples(i).data)
         return digest.hexdigest()[:16] if self._tables else ""
 

@@ -178,7 +178,7 @@ class SoundWindows:
                 raise self._not_finite(kind, layout.which[~samples.isfinite().all(1).cpu().numpy()])
 
         if (rows := np.flatnonzero(plan.reverb)).size:
-            rooms = upload(torch.from_numpy(self._bank.responses(plan.room[rows])), self._device)
+            rooms = self._up(self._bank.responses(plan.room[rows]))
             put("reverb", rows, lambda some: reverberate(some, rooms, self._before))
         samples = samples[:, self._before:]
         inside = None

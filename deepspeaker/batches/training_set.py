@@ -123,10 +123,11 @@ class TrainingSet:
         speed = (drawn // len(self._counts)).repeat(config.utterances)
         counts, needed = self._visible.counts(chosen), self.windows.frames_needed(frames)[speed]
         starts = rng.integers(np.maximum(0, counts - needed), endpoint=True)
+        laid_out = part if isinstance(self.windows, FeatureWindows) else slice(None)  # sound: widths are of the batch
         index = [self._visible.window(i, start, size, count) for i, start, size, count in
-                 zip(*(values.tolist() for values in (chosen, starts, needed, counts)), strict=True)]
+                 zip(*(values[laid_out].tolist() for values in (chosen, starts, needed, counts)), strict=True)]
         if isinstance(self.windows, FeatureWindows):
-            features = self.windows.gather(chosen[part], index[part])
+            features = self.windows.gather(chosen[part], index)
         else:
             assert self._augment
             plan = draw_plan(rng, speed, self._augment, strength)

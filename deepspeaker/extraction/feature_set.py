@@ -69,7 +69,7 @@ class FrameSet:
         utterances, evenly spaced."""
         digest = hashlib.sha256("\n".join(self.utterances).encode())
         digest.update(" ".join(s.rpartition(":")[2] for s in self._table.specifiers).encode())
-        for i in np.unique(np.linspace(0, len(self) - 1, FINGERPRINTED).round().astype(int)).tolist():
+        for i in evenly_spaced(len(self), FINGERPRINTED):
             digest.update(self.content(i).data)
             digest.update(self.frames(i).data)
         return digest.hexdigest()[:16]
@@ -130,6 +130,12 @@ class SoundSet(FrameSet):
 
     def content(self, i: int) -> np.ndarray:
         return self.table.samples(i)
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Positions 0..count-1, or `most` of them from the first to the last."""
+    found: list[int] = np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist()
+    return found
 
 
 def feats_conf(config: FeatureConfig) -> dict[str, object]:

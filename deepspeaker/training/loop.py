@@ -114,7 +114,7 @@ def _identity(config: Config, phase: str, data: TrainingSet, dev: DevelopmentSet
     return trained_with(config.as_tables(), phase) | {
         "seed": seed, "speakers": len(data.speakers), "utterances": len(data.features),
         "train_features": data.features.fingerprint(), **dev.fingerprints(),
-        **({"sounds": data.bank.fingerprint} if data.bank.fingerprint else {}),
+        **({"sounds": sounds} if (sounds := data.bank.fingerprint) else {}),
         "init": init and hashlib.sha256(init.read_bytes()).hexdigest()[:16]}
 
 
