@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
+from conftest import ROOT, make_features
 
 from deepspeaker.batches.needs import check_speakers
 from deepspeaker.batches.training_set import Ahead, TrainingSet, _choose
@@ -187,6 +190,15 @@ def test_batches_are_drawn_one_ahead(features):
     assert drawn == [3, 4, 5] and batches.waited > 0
     with pytest.raises(ValueError, match="larger sample"):
         list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), None))
+
+
+def test_the_drawing_thread_computes_on_one_core_and_training_on_all():
+    script = ("import torch; from deepspeaker.batches.training_set import Ahead\n"
+              "print([int(at) for at in Ahead(lambda step: torch.tensor(torch.get_num_threads()), range(2), None)], "
+              "torch.get_num_threads())")
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "2"},
+                           capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["[1,", "1]", "2"]
 
 
 def test_features_of_another_configuration_are_refused(features, conf):

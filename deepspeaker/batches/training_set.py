@@ -164,6 +164,8 @@ def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
 class Ahead:
     """The batches of `steps`, each drawn in a thread while the network trains on the one before.
 
+    The thread computes on one core: more would take turns with those that train, which costs both more than it gains.
+
     stream: of a GPU, which copies and gathers the batches on it, beside the training step; None on a CPU.
     waited: seconds that the training loop waited for batches. The GPU may still have been busy then.
     """
@@ -181,7 +183,8 @@ class Ahead:
         return batch
 
     def __iter__(self) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1) as thread:
+        torch.set_num_threads(torch.get_num_threads())  # else a thread that has not computed yet takes over what follows
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
             coming = thread.submit(self._prepare, self._steps[0])
             for step in self._steps:
                 start = time.monotonic()
