@@ -183,7 +183,7 @@ class Ahead:
         return batch
 
     def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(torch.get_num_threads())  # else a thread that has not computed yet takes over what follows
+        torch.set_num_threads(torch.get_num_threads())  # else it may take over what follows
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
             coming = thread.submit(self._prepare, self._steps[0])
             for step in self._steps:
