@@ -17,7 +17,7 @@ from deepspeaker.conf_files import read_tables, value
 from deepspeaker.corpus.augmented_copies import KINDS, copy_names
 from deepspeaker.datadir import ARCHIVES
 from deepspeaker.errors import UserError, run
-from deepspeaker.recipe.disk_space import check_space
+from deepspeaker.recipe.disk_space import check_space, sound_bytes
 
 
 def archives_of(words: str) -> set[str]:
@@ -36,6 +36,8 @@ def main() -> None:
                              f"'{' '.join(KINDS)}'; ARCHIVES: what is made of each, as of --make")
     parser.add_argument("--make", nargs=2, action="append", default=[], metavar=("DATA_DIR", "ARCHIVES"),
                         help="what is made of DATA_DIR, some of 'feats vad sound'")
+    parser.add_argument("--sounds", nargs=3, metavar=("KINDS", "MUSAN", "RIRS"),
+                        help="sounds to count as well, as make_sounds.py takes these options; '' for none")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("data_dirs", type=Path, nargs="*", metavar="DATA_DIR")
     args = parser.parse_args()
@@ -51,7 +53,9 @@ def main() -> None:
             audio[copy] = source
             makes[copy] = archives_of(archives)
     features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress", "sample_rate")}
-    print(f"   {check_space(features, audio, args.ark_dir, makes)}")
+    kinds, musan, rirs = args.sounds or ("", "", "")
+    beside = sound_bytes(kinds.split(), features["sample_rate"], musan, rirs)
+    print(f"   {check_space(features, audio, args.ark_dir, makes, beside)}")
 
 
 if __name__ == "__main__":

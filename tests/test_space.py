@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, tiny_conf, write_wav
 
+from deepspeaker.corpus.sounds import make_sounds
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import disk_space
-from deepspeaker.recipe.disk_space import check_space, hours_of
+from deepspeaker.recipe.disk_space import check_space, hours_of, sound_bytes
 
 HALF_PRECISION, FULL = ({"num_mel_bins": 64, "compress": compress, "sample_rate": 16000} for compress in (True, False))
 
@@ -83,6 +84,24 @@ def test_copies_alone(hour, tmp_path, call, copies, size):
     done = call(ROOT / "steps/check_space.py", "--conf", conf, "--copies", hour, *copies, tmp_path / "fbank")
     assert done.returncode == 0, done.stderr
     assert f" in {size} MB; " in done.stdout
+
+
+def test_sounds_to_change_speech_with(hour, tmp_path, monkeypatch, call):
+    """As much as make_sounds writes, made or recorded, beside the features."""
+    monkeypatch.setattr(disk_space, "NUMBER", 20)
+    for n in range(3):
+        write_wav(tmp_path / f"musan/noise/n{n}.wav", np.full(8000 * (n + 1), 0.5, np.float32), 8000)
+    for musan, kinds in ((None, ["noise", "reverb", "babble"]), (tmp_path / "musan", ["noise", "reverb"])):
+        make_sounds(tmp_path / "sounds", kinds, 16000, 0, musan, number=20)
+        written = sum(path.stat().st_size for path in (tmp_path / "sounds").glob("*.ark"))
+        expected = sound_bytes(kinds, 16000, str(musan or ""))
+        assert 0.9 * written < expected < 1.3 * written  # rooms are as long as their echo
+    conf = tiny_conf(tmp_path / "tiny.toml")
+    done = call(ROOT / "steps/check_space.py", "--conf", conf, "--sounds", "noise babble", tmp_path / "musan", "",
+                tmp_path / "fbank", hour)
+    assert done.returncode == 1 and f"no sound files in {tmp_path}/musan/speech" in done.stderr
+    done = call(ROOT / "steps/check_space.py", "--conf", conf, "--sounds", "noise", "", "", tmp_path / "fbank", hour)
+    assert done.returncode == 0 and " frames in 0.3 GB; " in done.stdout, done.stderr
 
 
 def test_hours_of_recordings(tmp_path):

@@ -118,7 +118,7 @@ if stage_due 2; then
     IFS=$'\t' read -r part each what <<<"$part"
     if [ "$part" != 2/sounds ]; then need 1 "$each/wav.scp"; fi
     case $part in
-      2/sounds) ;;
+      2/sounds) space+=(--sounds "$what" "$musan" "$rirs") ;;
       2/copies) space+=(--copies "$each" "$augment" "${read%.scp} vad") ;;
       2/copy/*) space+=(--copies "$each" "$what" "feats vad") ;;
       *) makes[$each]+=" $what" space+=(--make "$each" "$what") ;;
