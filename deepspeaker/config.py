@@ -170,7 +170,6 @@ class AugmentConfig(Table):
     noise_snr: Decibels = [0.0, 15.0]
     music_snr: Decibels = [5.0, 15.0]
     babble_snr: Decibels = [13.0, 20.0]
-    rise_steps: CountOrNone = 0
     dev_conditions: Annotated[list[Annotated[str, AfterValidator(known_condition)]], AfterValidator(distinct)] = []
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend 
 SAMPLED = ("sample_rate", "snip_edges")  # [features] keys that sound and its voice activity depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0
 LENGTH = "plda_normalize_length"  # [scoring] key that, where false, scores do not depend on: older files lack it
-ONLINE = ("online", "speed", "reverb", "noise", "music", "babble", "telephone", "noise_snr", "music_snr", "babble_snr",
-          "rise_steps")  # [augment] keys that matter only if `online` is true; older files lack them
+ONLINE = ("online", "speed", "reverb", "noise", "music", "babble", "telephone", "noise_snr", "music_snr",
+          "babble_snr")  # [augment] keys that matter only if `online` is true; older files lack them
 CONDITIONS = "dev_conditions"  # [augment] key that, where empty, training does not depend on: older files lack it
 WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own

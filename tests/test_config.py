@@ -96,7 +96,6 @@ def changed(tmp_path, pattern, replacement):
      r"\[augment\] noise_snr: expected the lower and the upper end, found \[15.0, 0.0\]"),
     (r"^babble_snr = .*$", "babble_snr = [1.0, 2.0, 3.0]", r"\[augment\] babble_snr: expected the lower and the upper"),
     (r"^music_snr = .*$", 'music_snr = ["low", 3]', r"\[augment\] music_snr: expected float, found 'low'"),
-    (r"^rise_steps = .*$", "rise_steps = -1", r"\[augment\] rise_steps: expected at least 0, found -1"),
     (r"^speeds = .*\n((?:.*\n)*?)speed = .*$", r"speeds = []\n\1speed = 0.5",
      r"\[augment\] speed: windows at another speed need speeds"),
     (r"^speeds = .*\n((?:.*\n)*?)online = .*$", r"speeds = [0.9, 1.001]\n\1online = true",

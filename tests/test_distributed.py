@@ -32,7 +32,7 @@ AMONG_OTHERS = ("rank", "size", "share", "maximum", "agreed", "objects", "buffer
 
 # No telephone, whose 8 bits may round either way.
 ONLINE = {"augment.online": True, "augment.copies": [], "augment.speed": 0.5, "augment.reverb": 0.5,
-          "augment.noise": 0.3, "augment.music": 0.2, "augment.babble": 0.4, "augment.rise_steps": 3}
+          "augment.noise": 0.3, "augment.music": 0.2, "augment.babble": 0.4}
 
 
 @pytest.mark.parametrize("phase, changes", [("softmax", {}), ("triplet", {}), ("softmax", ONLINE)])

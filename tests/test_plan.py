@@ -152,7 +152,7 @@ def test_training_from_before_there_was_a_key_is_up_to_date(recipe):
 def test_trainings_from_before_there_were_windows_out_of_sound_are_up_to_date(recipe):
     """Parts and inputs stay as they were with the new keys, whatever they say, as long as `online` does not hold."""
     new = {"online": False, "speed": 0.5, "reverb": 0.3, "noise": 0.2, "music": 0.1, "babble": 0.1, "telephone": 0.2,
-           "noise_snr": [0.0, 9.0], "rise_steps": 9, "dev_conditions": []}
+           "noise_snr": [0.0, 9.0], "dev_conditions": []}
     other = recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], **new}})
     assert stale(other)[:-1] == [] and other.sound_kinds == []
     for stage in (2, 3, 4, 5, 6):
@@ -405,7 +405,6 @@ def test_what_windows_out_of_sound_depend_on(recipe):
     assert stale(sound._replace(musan="/m")) == ["2/sounds"] == stale(sound._replace(rirs="/r"))
     assert stale(out_of_sound(recipe, noise=0.3)) == [*trained, "7"]
     assert stale(out_of_sound(recipe, noise=0.0)) == ["2/sounds", *trained, "7"]
-    assert stale(out_of_sound(recipe, rise_steps=5)) == [*trained, "7"]
     (recipe.data / "train/sound.scp").unlink()
     assert stale(sound) == ["2/train/sound", *trained]
 

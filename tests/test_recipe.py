@@ -583,7 +583,7 @@ def test_windows_out_of_sound_and_conditions(finished, tmp_path):
     """The whole recipe with every change to the sound; what a later back-end needs leaves the training as it is."""
     changes = {"augment.copies": [], "augment.online": True, "augment.speed": 0.5, "augment.reverb": 0.3,
                "augment.noise": 0.3, "augment.music": 0.2, "augment.babble": 0.3, "augment.telephone": 0.3,
-               "augment.rise_steps": 4, "augment.dev_conditions": ["noise", "reverb"], "features.sample_rate": 8000,
+               "augment.dev_conditions": ["noise", "reverb"], "features.sample_rate": 8000,
                "features.high_freq": 3800.0}
     tiny_conf(tmp_path / "tiny.toml", changes)
     for n, kind in enumerate(("noise", "music", "speech")):

@@ -4,18 +4,15 @@ import shutil
 import signal
 import subprocess
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import RATE, environment, finish, hear_interrupts, make_features, noise, same, train_command, weights
 
-from deepspeaker.batches.training_set import Batch
 from deepspeaker.checkpoint import load
 from deepspeaker.config import load_config
 from deepspeaker.datadir.sound_archive import append_sound
 from deepspeaker.errors import UserError
-from deepspeaker.losses.labels import Labels
 from deepspeaker.training import loop
 
 EVERYTHING = {"augment.online": True, "augment.copies": [], "augment.speed": 0.5, "augment.reverb": 0.5,
@@ -32,7 +29,7 @@ def fit(conf, train, dev, out, sounds=None):
     (signal.SIGKILL, -9), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
 def test_stopped_and_started_again_ends_with_the_same_parameters(ready, sounds, tmp_path, how, status):
     conf, train, dev = ready({**EVERYTHING, "features.vad": True, "softmax.epochs": 4, "softmax.steps_per_epoch": 30,
-                              "augment.rise_steps": 70, "training.checkpoint_minutes": 0.0005})
+                              "training.checkpoint_minutes": 0.0005})
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fit(conf, train, dev, whole, sounds)
     words = train_command(conf, train, dev, stopped, "softmax", "--sounds", sounds)
@@ -110,22 +107,6 @@ def test_windows_of_sound_unchanged_train_as_those_of_features_do(ready, tmp_pat
         content = load(sorted((tmp_path / online).glob("step-*.pt"))[-1])
         losses.append([entry["loss"] for entry in content["history"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-
-
-def test_changes_grow_likelier_in_the_softmax_phase_alone(conf):
-    """By step `rise_steps` they have their probabilities; in the triplet phase they have them from the start."""
-    drawn = []
-
-    def draw(_rng, _config, _part, strength):
-        drawn.append(round(strength, 6))
-        return Batch(torch.zeros(4, 50, 64), Labels.of(torch.zeros(4), torch.zeros(4)))
-
-    for rise, phase in ((4, "softmax"), (0, "softmax"), (4, "triplet")):
-        config = load_config(conf({"augment.online": True, "augment.rise_steps": rise}))
-        run = SimpleNamespace(config=config, settings=getattr(config, phase), phase=phase, seed=0)
-        for step in (0, 1, 3, 4, 1000):
-            loop._draw(run, SimpleNamespace(draw=draw), step)
-    assert drawn[:5] == [0.25, 0.5, 1, 1, 1] and drawn[5:] == [1] * 10
 
 
 def test_archives_of_another_tool_without_sound(ready, tmp_path):

@@ -32,17 +32,17 @@ class Plan(NamedTuple):
         return Plan(*(values[which] for values in self))
 
 
-def draw_plan(rng: np.random.Generator, speed: np.ndarray, augment: AugmentConfig, strength: float) -> Plan:
-    """The changes to n windows, whose speeds (n,) are given. strength: factor of all probabilities, 0 to 1."""
+def draw_plan(rng: np.random.Generator, speed: np.ndarray, augment: AugmentConfig) -> Plan:
+    """The changes to n windows, whose speeds (n,) are given."""
     n = len(speed)
-    ends = np.cumsum([getattr(augment, kind) for kind in ADDED]) * strength
+    ends = np.cumsum([getattr(augment, kind) for kind in ADDED])
     added = np.searchsorted(ends, rng.random(n), side="right")
     added[added == len(ADDED)] = NONE
     low, high = np.array([getattr(augment, f"{kind}_snr") for kind in ADDED])[added].T
     fewest, most = TALKERS
     lowest, highest = np.log([LOW, HIGH, LOUDNESS]).T
     return Plan(
-        speed=speed, reverb=rng.random(n) < augment.reverb * strength, added=added, snr=rng.uniform(low, high),
+        speed=speed, reverb=rng.random(n) < augment.reverb, added=added, snr=rng.uniform(low, high),
         sound=rng.random((n, 2)), room=rng.random(n), talkers=rng.integers(fewest, most, n, endpoint=True),
-        voices=rng.random((n, most, 2)), telephone=rng.random(n) < augment.telephone * strength,
+        voices=rng.random((n, most, 2)), telephone=rng.random(n) < augment.telephone,
         line=np.exp(lowest + rng.random((n, 3)) * (highest - lowest)))

@@ -104,8 +104,7 @@ class TrainingSet:
         self._left_gpu = True
         return self.windows.leave_gpu()
 
-    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None), strength: float = 1.0
-             ) -> Batch:
+    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames: the features
         on the GPU where the archives are there or windows are changed, labels on the CPU, no masks. There must be
         enough speakers (needs.py).
@@ -113,7 +112,7 @@ class TrainingSet:
         No speaker is drawn twice. A speaker with fewer utterances than asked for gives some of them twice, in
         different windows. All windows of an utterance's visible frames (FrameSet.frames) are equally likely; an
         utterance shorter than the window is repeated to its length. part: which of the windows to gather; the labels
-        are always those of all windows. strength: factor of the probabilities of changes to sound, 0 to 1.
+        are always those of all windows.
         """
         frames = int(rng.integers(config.min_frames, config.max_frames, endpoint=True))
         drawn = self._draw_speakers(rng, config)
@@ -130,7 +129,7 @@ class TrainingSet:
             features = self.windows.gather(chosen[part], index)
         else:
             assert self._augment
-            plan = draw_plan(rng, speed, self._augment, strength)
+            plan = draw_plan(rng, speed, self._augment)
             own = speaker.repeat(config.utterances)
             others = Others(self._order, self._begin[own], self._counts[own])
             features = self.windows.gather(chosen, index, frames, plan, others, part)

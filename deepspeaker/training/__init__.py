@@ -11,7 +11,6 @@ distributed.py     several processes that train one network (torchrun)
 stop.py            SIGTERM and SIGINT: finish the step, write a checkpoint, exit
 
 What changes during training: the learning rate (learning_rate_at in deepspeaker/config.py), the margin (margin_at in
-losses/softmax.py), the mining (mining_at in losses/triplet.py), the share of changed windows of sound (`rise_steps`, in
-loop.py).
+losses/softmax.py), the mining (mining_at in losses/triplet.py).
 The batches are those of deepspeaker/batches/.
 """

@@ -187,8 +187,7 @@ def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
     rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
     settings, augment = run.settings, run.config.augment
     count = settings.speakers * settings.utterances
-    strength = min(1.0, (step + 1) / augment.rise_steps) if run.phase == "softmax" and augment.rise_steps else 1.0
-    batch = data.draw(rng, settings, distributed.share(count), strength)
+    batch = data.draw(rng, settings, distributed.share(count))
     generator = torch.Generator().manual_seed(_number(run.seed, run.phase, step))
     uniform = torch.rand(2, 2, count, generator=generator)[:, :, distributed.share(count)]
     _, frames, bins = batch.features.shape
