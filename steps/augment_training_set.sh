@@ -13,14 +13,14 @@ rirs=
 seed=0
 no_pipes=false
 
-help_message="Usage: $0 [options] TRAIN_DIR ARK_DIR [ROOMS_DIR]
+help_message="Usage: $0 [options] TRAIN_DIR ARK_DIR
 Makes augmented copies of TRAIN_DIR and writes TRAIN_DIR_augmented, which joins it with them. Copies store no audio:
 the original is changed when it is read. Archives of their features, or with [augment] online of their sound, go into
-ARK_DIR. Without --rirs the kind reverb simulates rooms into ROOMS_DIR (rirs beside ARK_DIR), which needs pyroomacoustics.
+ARK_DIR. --musan and --rirs also take a folder that make_sounds.py has made.
   --conf FILE             configuration with [features] and [augment] ($conf)
   --kinds KINDS           kinds of copies, of 'speed noise music babble reverb' ([augment] copies of the conf)
   --musan FOLDER          folder of MUSAN, for noise, music and babble
-  --rirs FOLDER           folder of RIRS_NOISES, for reverb (none: rooms are simulated)
+  --rirs FOLDER           folder of RIRS_NOISES, for reverb
   --seed N                seed of the sounds, levels and rooms drawn ($seed)
   --nj N                  number of parallel jobs ($nj)
   --cmd CMD               engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
@@ -28,11 +28,11 @@ ARK_DIR. Without --rirs the kind reverb simulates rooms into ROOMS_DIR (rirs bes
 . "$here/../path.sh"
 . parse_options.sh
 . jobs.sh
-if [ $# -lt 2 ] || [ $# -gt 3 ]; then
+if [ $# -ne 2 ]; then
   echo "$help_message" >&2
   exit 1
 fi
-train=${1%/} ark=${2%/} rooms=${3:-$(dirname "$2")/rirs}
+train=${1%/} ark=${2%/}
 
 makes="feats vad"
 if [ "$(conf_value.py "$conf" augment online false)" = true ]; then makes="sound vad"; fi
@@ -48,14 +48,12 @@ fi
 listed=$(list_copies.py --speeds "$(conf_value.py "$conf" augment speeds)" "$kinds" "$train")
 mapfile -t copies <<<"$listed"
 needs=" $(cut -d ' ' -f 2 <<<"$listed" | paste -sd ' ') "
-if [[ $needs == *" musan "* && -z $musan ]]; then
-  echo "augment_training_set.sh: --kinds '$kinds' needs --musan, the folder where MUSAN lies" >&2
-  exit 1
-fi
-if [[ $needs == *" rirs "* && -z $rirs ]]; then
-  rirs=$rooms
-  run "$here/simulate_rooms.py" --seed "$seed" "$rirs"
-fi
+for each in musan rirs; do
+  if [[ $needs == *" $each "* && -z ${!each} ]]; then
+    echo "augment_training_set.sh: --kinds '$kinds' needs --$each, or a folder of sounds that make_sounds.py has made" >&2
+    exit 1
+  fi
+done
 made=()
 for line in "${copies[@]}"; do
   read -r kind value copy <<<"$line"

@@ -321,7 +321,7 @@ def test_copies_of_a_train_that_is_no_more(tmp_path):
 
 
 def test_training_set_with_its_copies(data_dir, conf, sounds, call, tmp_path):
-    """Features of the original and of each copy in one directory; the given rooms are taken, none are simulated."""
+    """Features of the original and of each copy in one directory."""
     source, (_, rirs), settings = data_dir(speakers=2, utterances=1), sounds, conf({"augment.speeds": [1.1]})
     ark, step = tmp_path / "the fbank", ROOT / "steps/augment_training_set.sh"
     ark.mkdir()
@@ -340,7 +340,8 @@ def test_training_set_with_its_copies(data_dir, conf, sounds, call, tmp_path):
     assert read_table(everything / "utt2spk")["sp1.1-s01-u00"] == "sp1.1-s01"
     reverberant_copy(source, tmp_path / "again", rirs, 5)
     assert read_table(Path(f"{source}_reverb/augment")) == read_table(tmp_path / "again/augment")
-    assert not (tmp_path / "rirs").exists()
+    done = call(step, "--conf", settings, "--kinds", "noise reverb", "--rirs", rirs, source, ark)
+    assert done.returncode == 1 and "needs --musan, or a folder of sounds" in done.stderr
 
 
 def test_space_for_copies_is_counted(data_dir, conf, call, tmp_path):

@@ -154,7 +154,7 @@ def test_trainings_from_before_there_were_windows_out_of_sound_are_up_to_date(re
     new = {"online": False, "speed": 0.5, "reverb": 0.3, "noise": 0.2, "music": 0.1, "babble": 0.1, "telephone": 0.2,
            "noise_snr": [0.0, 9.0], "dev_conditions": []}
     other = recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], **new}})
-    assert stale(other)[:-1] == [] and other.sound_kinds == []
+    assert stale(other)[:-1] == [] and other.online_kinds == []
     for stage in (2, 3, 4, 5, 6):
         assert [part._replace(settings={}) for part in parts(other, stage)] == [
             part._replace(settings={}) for part in parts(recipe, stage)]
@@ -370,7 +370,7 @@ def made_of_sound(recipe, name="train"):
 def test_the_parts_of_windows_out_of_sound(recipe):
     """Sounds, the sound of train and what scoring and dev need; features of train only where a back-end learns."""
     sound = out_of_sound(recipe)
-    assert (sound.online, sound.sound_kinds) == (True, ["noise", "babble", "reverb"])
+    assert (sound.online, sound.online_kinds) == (True, ["noise", "babble", "reverb"])
     due = plan.begin(sound, 2, False, False, lambda: None)
     assert [(part.name, *map(str, part.paths)) for part in due.parts] == [
         ("2/sounds", f"{recipe.dir}/sounds/train", "noise babble reverb"),
@@ -382,6 +382,24 @@ def test_the_parts_of_windows_out_of_sound(recipe):
     assert [part.name for part in parts(plain, 2)] == ["2/train/sound", "2/dev", "2/test", "2/test_b"]
     copied = sound._replace(augment="speed")
     assert [part.name for part in parts(copied, 2)][-1] == "2/copies" and why(parts(copied, 2)[-1], False)
+
+
+def test_copies_with_sounds_that_the_recipe_makes(recipe):
+    """Made before the copies where no folder is given, for these copies alone; training does not read them."""
+    copied = recipe._replace(augment="speed noise reverb", musan="", rirs="")
+    (recipe.dir / "sounds/train").mkdir(parents=True)
+    for name in ("noise.scp", "noise.ark", "rooms.scp", "rooms.ark"):
+        (recipe.dir / "sounds/train" / name).write_text(f"{name}\n")
+    for options, kinds in (({}, "noise reverb"), ({"musan": "/m"}, "reverb"), ({"rirs": "/r"}, "noise"),
+                           ({"augment": "speed"}, None), ({"musan": "/m", "rirs": "/r"}, None)):
+        first = parts(copied._replace(**options), 2)[0]
+        assert (first.paths[1] if first.name == "2/sounds" else None) == kinds
+    assert make(copied, 2) == ["2/sounds", "2/copies"]
+    assert stale(copied) == []
+    (recipe.dir / "sounds/train/rooms.ark").write_text("other\n")
+    assert stale(copied) == ["2/copies"]
+    online = copied._replace(tables=out_of_sound(recipe, noise=0.0).tables, augment="noise")
+    assert parts(online, 2)[0].paths[1] == "noise babble reverb"
 
 
 def test_what_windows_out_of_sound_depend_on(recipe):

@@ -561,12 +561,12 @@ def test_full_disk_in_stage_2(data_dir, conf, call):
 
 @pytest.mark.long
 def test_every_kind_of_copy(copy, tmp_path):
-    """Stage 2 with noise, music, babble, simulated rooms and speed, and a training step on all of them."""
+    """Stage 2 with noise, music, babble, made rooms and speed, and a training step on all of them; then made noise."""
     for n, folder in enumerate(("noise", "music", "speech")):
         write_wav(tmp_path / "musan" / folder / f"{n}.wav", noise(2.0, n))
     options = ["--dir", copy, "--conf", tmp_path / "tiny.toml", "--gpus", 0, "--name", "copies"]
     kinds = ["--augment", "speed noise music babble reverb", "--musan", tmp_path / "musan"]
-    for change in (["--augment", "noise"], ["--augment", "hum"], [*kinds, "--rirs", "/nowhere"]):
+    for change in (["--augment", "music"], ["--augment", "hum"], [*kinds, "--rirs", "/nowhere"]):
         done = recipe(*options, "--stage", 2, *change)
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     done = recipe(*options, *kinds, "--stage", 2, "--stop-stage", 3)
@@ -575,7 +575,12 @@ def test_every_kind_of_copy(copy, tmp_path):
     assert (copy / "data/train_augmented/feats.scp").read_text().count("\n") == 6 * original
     speakers = {line.split()[1] for line in (copy / "data/train_augmented/utt2spk").open()}
     assert sum(speaker.startswith("sp1.1-") for speaker in speakers) == len(speakers) / 2
-    assert len(list((copy / "rirs").rglob("*.wav"))) == 400
+    rooms = (copy / "data/train_reverb/augment").read_text().splitlines()
+    assert all(f" reverb {copy}/sounds/train/rooms.ark:" in line for line in rooms)
+    done = recipe(*options, "--augment", "noise reverb", "--stop-stage", 2)
+    assert done.returncode == 0, done.stderr
+    assert f"{copy}/sounds/train/noise.ark:" in (copy / "data/train_noise/augment").read_text()
+    assert (copy / "data/train_augmented/feats.scp").read_text().count("\n") == 3 * original
 
 
 @pytest.mark.long

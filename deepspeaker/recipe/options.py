@@ -70,7 +70,7 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
         "data": str(folder / "data"), "train": str(training_set(folder / "data/train", augment)),
         "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
         "augment": augment, "musan": str(musan or ""), "rirs": str(rirs or ""), "init": str(init or ""),
-        "sounds": str(folder / "sounds/train") if online else "", "read": "sound.scp" if online else "feats.scp",
+        "sounds": str(folder / "sounds/train"), "read": "sound.scp" if online else "feats.scp",
         "start": str(start), "backend": backends, "needs": " ".join(sorted(needs)), "tracked": tracked}
 
 
@@ -176,7 +176,7 @@ def _sounds(given: Given, augment: str, online: Mapping[str, object], caller: Pa
     for kind in augment.split():
         if kind not in KINDS:
             raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
-        if KINDS[kind] == "musan" and not given["musan"]:
+        if KINDS[kind] == "musan" and kind not in CONDITIONS and not given["musan"]:
             raise UserError(f"--augment {kind} needs --musan, the folder of MUSAN")
     folders = _absolute(given["musan"], caller), _absolute(given["rirs"], caller)
     for folder in folders:

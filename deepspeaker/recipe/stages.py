@@ -57,12 +57,19 @@ class Recipe(NamedTuple):
 
     @property
     def sounds(self) -> Path:
-        """The folder of what these windows are changed with."""
+        """The folder of what these windows are changed with, and copies without recorded sounds."""
         return self.dir / "sounds/train"
 
     @property
-    def sound_kinds(self) -> list[str]:
+    def online_kinds(self) -> list[str]:
+        """Kinds of sounds that windows are changed with."""
         return [kind for kind in SCPS if self.online and self.tables["augment"].get(kind)]
+
+    @property
+    def made_kinds(self) -> list[str]:
+        """Kinds of copies for which the recipe makes sounds itself."""
+        given = {"musan": self.musan, "rirs": self.rirs}
+        return [kind for kind in self.augment.split() if kind in CONDITIONS and not given[KINDS[kind]]]
 
     @property
     def dev_conditions(self) -> list[str]:
@@ -108,12 +115,12 @@ def _data(recipe: Recipe) -> Iterator[Part]:
 
 def _features(recipe: Recipe) -> Iterator[Part]:
     settings = {"features": stored(recipe.tables["features"])}
-    if recipe.sound_kinds:
-        needs = {KINDS[kind] for kind in recipe.sound_kinds}
-        made = {"kinds": recipe.sound_kinds, "rate": recipe.tables["features"].get("sample_rate"), "seed": recipe.seed,
+    if kinds := [kind for kind in SCPS if kind in recipe.online_kinds + recipe.made_kinds]:
+        needs = {KINDS[kind] for kind in kinds}
+        made = {"kinds": kinds, "rate": recipe.tables["features"].get("sample_rate"), "seed": recipe.seed,
                 "musan": recipe.musan if "musan" in needs else "", "rirs": recipe.rirs if "rirs" in needs else ""}
         yield recipe.part("2/sounds", [], made, _there(recipe.sounds, "*.scp", "*.ark"), recipe.sounds,
-                          " ".join(recipe.sound_kinds))
+                          " ".join(kinds))
     copies = dict(_copies(recipe))
     for name in recipe.sets("train", "dev"):
         folder, makes = recipe.data / name, "feats vad"
@@ -132,9 +139,11 @@ def _features(recipe: Recipe) -> Iterator[Part]:
                           settings | {"seed": recipe.seed}, _with_archives(recipe.data / name, *FEATURES), folder,
                           condition)
     if recipe.augment and (recipe.data / "train").is_dir():
-        kinds = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
+        lists = [str(Path(SCPS[kind]).with_suffix(end)) for kind in recipe.made_kinds for end in (".scp", ".ark")]
+        drawn = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
                  "rirs": recipe.rirs, "seed": recipe.seed, **({"online": True} if recipe.online else {})}
-        yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | kinds,
+        read = [*_there(recipe.data / "train", *AUDIO, "utt2spk"), *_there(recipe.sounds, *lists)]
+        yield recipe.part("2/copies", read, settings | drawn,
                           _with_archives(recipe.train, *(SOUND if recipe.online else FEATURES)), recipe.data / "train")
 
 
@@ -165,7 +174,7 @@ def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Itera
     read = [*_with_archives(recipe.train, *(SOUND[:2] if recipe.online else FEATURES[:2]), "utt2spk")]
     for name in ("dev", *(f"dev_{condition}" for condition in recipe.dev_conditions)):
         read += _with_archives(recipe.data / name, "feats.scp", "vad.scp", "utt2spk", "trials")
-    if recipe.sound_kinds:
+    if recipe.online_kinds:
         read += _there(recipe.sounds, "*.scp", "*.ark")
     settings = trained_with(recipe.tables, phase) | {"seed": recipe.seed, "train": recipe.train.name}
     yield recipe.part(str(stage), [*read, *init], settings,

@@ -48,9 +48,8 @@ Stages: 1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores  7 repo
   --strict true|false    make again what another version of the programs made ($strict)
 Augmentation and commands in wav.scp
   --augment KINDS        kinds of copies of the training set, of 'speed noise music babble reverb' (the conf's)
-  --musan FOLDER         folder of MUSAN, for noise, music and babble (none: for [augment] online, noise is made)
-  --rirs FOLDER          folder of RIRS_NOISES, for reverb (none: for [augment] online, rooms are made; for copies they
-                         are simulated, by pyroomacoustics)
+  --musan FOLDER         folder of MUSAN, for noise, music and babble (none: noise is made)
+  --rirs FOLDER          folder of RIRS_NOISES, for reverb (none: rooms are made)
   --conditions NAMES     also score the test sets in these conditions, of 'noise reverb' (none)
   --no-pipes true|false  refuse a wav.scp with commands instead of running them ($no_pipes)
 Training and scoring
@@ -134,7 +133,7 @@ if stage_due 2; then
           --rate "$(conf_value.py "$conf" features sample_rate)" "$each"
         ;;
       2/copies) # of the training set: at other speeds, with noise, in rooms
-        run steps/augment_training_set.sh --kinds "$augment" --musan "$musan" --rirs "$rirs" --seed "$seed" \
+        run steps/augment_training_set.sh --kinds "$augment" --musan "${musan:-$sounds}" --rirs "${rirs:-$sounds}" --seed "$seed" \
           "${features[@]}" "$each" "$dir/fbank"
         ;;
       2/copy/*) # of dev or a test set: with noise, in rooms
