@@ -9,7 +9,7 @@ import os
 import struct
 import wave
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -122,40 +122,59 @@ def to_16_bits(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
 
+class Wave(NamedTuple):
+    """What the header of a WAV file says."""
+
+    form: int  # 1: samples as numbers
+    channels: int
+    rate: int
+    bits: int
+    begin: int  # byte of the first sample
+    size: int  # bytes of samples
+
+
 def _find(specifier: str, key: str, rate: int) -> tuple[str, int, int]:
     """The mapped file of a sound, the byte where its samples begin, and their number."""
     path, _, offset = specifier.rpartition(":")
     if not path or not offset.isdecimal():
         raise _malformed(key, specifier, "expected 'file:offset'")
-    path = os.path.abspath(path)
+    path, begin = os.path.abspath(path), int(offset)
     try:
         data = map_file(path)
     except (OSError, ValueError) as error:
         raise _malformed(key, specifier, f"cannot be read: {error}") from None
-    begin = int(offset)
     head = bytes(data[begin:begin + HEADER])
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         raise _malformed(key, specifier, f"expected a WAV file at this offset, found {head[:12]!r}")
+    found = _header(head)
+    if not found:
+        raise _malformed(key, specifier, f"no samples within its first {HEADER} bytes")
+    if (found.form, found.channels, found.bits) != (1, 1, 16):
+        raise _malformed(key, specifier, f"expected 16-bit samples of one channel, found format {found.form}, "
+                                         f"{found.channels} channels, {found.bits} bits")
+    if found.rate != rate:
+        raise _malformed(key, specifier, f"expected {rate} samples a second, found {found.rate}")
+    if found.size < 2:
+        raise _malformed(key, specifier, "expected samples, found none")
+    start = begin + found.begin
+    if start + found.size > data.size:
+        raise _malformed(key, specifier, f"its header announces {found.size} bytes; the file has "
+                                         f"{max(0, data.size - start)} from there")
+    return path, start, found.size // 2
+
+
+def _header(head: bytes) -> Wave | None:
+    """The chunks of a WAV file up to its samples; None where its first bytes, `head`, end before these."""
     place, form = 12, b""
     while (name := head[place:place + 4]) != b"data":
         if len(head) < place + 8:
-            raise _malformed(key, specifier, f"no samples within its first {HEADER} bytes")
+            return None
         size = struct.unpack_from("<I", head, place + 4)[0]
         form = head[place + 8:place + 8 + size] if name == b"fmt " else form
         place += 8 + size + size % 2
-    found = struct.unpack("<HHIIHH", form[:16].ljust(16, b"\0"))
-    if (found[0], found[1], found[5]) != (1, 1, 16):
-        raise _malformed(key, specifier, f"expected 16-bit samples of one channel, found format {found[0]}, "
-                                         f"{found[1]} channels, {found[5]} bits")
-    if found[2] != rate:
-        raise _malformed(key, specifier, f"expected {rate} samples a second, found {found[2]}")
-    size, start = struct.unpack_from("<I", head.ljust(place + 8, b"\0"), place + 4)[0], begin + place + 8
-    if size < 2:
-        raise _malformed(key, specifier, "expected samples, found none")
-    if start + size > data.size:
-        raise _malformed(key, specifier, f"its header announces {size} bytes; the file has {max(0, data.size - start)} "
-                                         "from there")
-    return path, start, size // 2
+    kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", form[:16].ljust(16, b"\0"))
+    size = struct.unpack_from("<I", head.ljust(place + 8, b"\0"), place + 4)[0]
+    return Wave(kind, channels, rate, bits, place + 8, size)
 
 
 def _malformed(key: str, specifier: str, what: str) -> UserError:
