@@ -139,11 +139,9 @@ def _features(recipe: Recipe) -> Iterator[Part]:
                           settings | {"seed": recipe.seed}, _with_archives(recipe.data / name, *FEATURES), folder,
                           condition)
     if recipe.augment and (recipe.data / "train").is_dir():
-        lists = [str(Path(SCPS[kind]).with_suffix(end)) for kind in recipe.made_kinds for end in (".scp", ".ark")]
         drawn = {"augment": recipe.augment, "speeds": recipe.tables["augment"].get("speeds"), "musan": recipe.musan,
                  "rirs": recipe.rirs, "seed": recipe.seed, **({"online": True} if recipe.online else {})}
-        read = [*_there(recipe.data / "train", *AUDIO, "utt2spk"), *_there(recipe.sounds, *lists)]
-        yield recipe.part("2/copies", read, settings | drawn,
+        yield recipe.part("2/copies", _there(recipe.data / "train", *AUDIO, "utt2spk"), settings | drawn,
                           _with_archives(recipe.train, *(SOUND if recipe.online else FEATURES)), recipe.data / "train")
 
 
