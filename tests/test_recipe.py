@@ -577,7 +577,7 @@ def test_every_kind_of_copy(copy, tmp_path):
     assert sum(speaker.startswith("sp1.1-") for speaker in speakers) == len(speakers) / 2
     rooms = (copy / "data/train_reverb/augment").read_text().splitlines()
     assert all(f" reverb {copy}/sounds/train/rooms.ark:" in line for line in rooms)
-    done = recipe(*options, "--augment", "noise reverb", "--stop-stage", 2)
+    done = recipe(*options, "--augment", "noise reverb", "--stage", 2, "--stop-stage", 2)
     assert done.returncode == 0, done.stderr
     assert f"{copy}/sounds/train/noise.ark:" in (copy / "data/train_noise/augment").read_text()
     assert (copy / "data/train_augmented/feats.scp").read_text().count("\n") == 3 * original
