@@ -182,7 +182,7 @@ class Ahead:
         return batch
 
     def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(torch.get_num_threads())  # else it may take over what follows
+        torch.set_num_threads(torch.get_num_threads())  # of this thread: else the next line may change it, too
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
             coming = thread.submit(self._prepare, self._steps[0])
             for step in self._steps:

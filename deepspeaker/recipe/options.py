@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepspeaker.conf_files import names, read_tables
-from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, training_set
+from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, MADE, training_set
 from deepspeaker.errors import UserError, one_line
 from deepspeaker.scoring.backends import needed
 
@@ -176,7 +176,7 @@ def _sounds(given: Given, augment: str, online: Mapping[str, object], caller: Pa
     for kind in augment.split():
         if kind not in KINDS:
             raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
-        if KINDS[kind] == "musan" and kind not in CONDITIONS and not given["musan"]:
+        if KINDS[kind] == "musan" and kind not in MADE and not given["musan"]:
             raise UserError(f"--augment {kind} needs --musan, the folder of MUSAN")
     folders = _absolute(given["musan"], caller), _absolute(given["rirs"], caller)
     for folder in folders:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepspeaker.conf_files import Tables, read_tables
-from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, SCPS, training_set
+from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, MADE, SCPS, training_set
 from deepspeaker.datadir import archives, read_table
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import augmented_with, embedded_with, sampled, scored_with, stored, trained_with
@@ -69,7 +69,7 @@ class Recipe(NamedTuple):
     def made_kinds(self) -> list[str]:
         """Kinds of copies for which the recipe makes sounds itself."""
         given = {"musan": self.musan, "rirs": self.rirs}
-        return [kind for kind in self.augment.split() if kind in CONDITIONS and not given[KINDS[kind]]]
+        return [kind for kind in self.augment.split() if kind in MADE and not given[KINDS[kind]]]
 
     @property
     def dev_conditions(self) -> list[str]:

@@ -133,8 +133,8 @@ if stage_due 2; then
           --rate "$(conf_value.py "$conf" features sample_rate)" "$each"
         ;;
       2/copies) # of the training set: at other speeds, with noise, in rooms
-        run steps/augment_training_set.sh --kinds "$augment" --musan "${musan:-$sounds}" --rirs "${rirs:-$sounds}" --seed "$seed" \
-          "${features[@]}" "$each" "$dir/fbank"
+        run steps/augment_training_set.sh --kinds "$augment" --musan "${musan:-$sounds}" --rirs "${rirs:-$sounds}" \
+          --seed "$seed" "${features[@]}" "$each" "$dir/fbank"
         ;;
       2/copy/*) # of dev or a test set: with noise, in rooms
         run steps/make_condition.sh --condition "$what" --seed "$seed" "${features[@]}" "$each" "$dir/sounds" "$dir/fbank"
