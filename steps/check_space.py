@@ -36,7 +36,7 @@ def main() -> None:
                              f"'{' '.join(KINDS)}'; ARCHIVES: what is made of each, as of --make")
     parser.add_argument("--make", nargs=2, action="append", default=[], metavar=("DATA_DIR", "ARCHIVES"),
                         help="what is made of DATA_DIR, some of 'feats vad sound'")
-    parser.add_argument("--sounds", nargs=3, metavar=("KINDS", "MUSAN", "RIRS"),
+    parser.add_argument("--sounds", nargs=3, action="append", default=[], metavar=("KINDS", "MUSAN", "RIRS"),
                         help="sounds to count as well, as make_sounds.py takes these options; '' for none")
     parser.add_argument("ark_dir", type=Path, metavar="ARK_DIR")
     parser.add_argument("data_dirs", type=Path, nargs="*", metavar="DATA_DIR")
@@ -53,8 +53,7 @@ def main() -> None:
             audio[copy] = source
             makes[copy] = archives_of(archives)
     features = {key: value(conf, args.conf, "features", key) for key in ("num_mel_bins", "compress", "sample_rate")}
-    kinds, musan, rirs = args.sounds or ("", "", "")
-    beside = sound_bytes(kinds.split(), features["sample_rate"], musan, rirs)
+    beside = sum(sound_bytes(kinds.split(), features["sample_rate"], musan, rirs) for kinds, musan, rirs in args.sounds)
     print(f"   {check_space(features, audio, args.ark_dir, makes, beside)}")
 
 

@@ -130,7 +130,7 @@ def ready(data_dir, conf, tmp_path):
 
 @pytest.fixture
 def sounds(tmp_path):
-    """A folder of noises, music and rooms."""
+    """A folder of noises, music, talkers and rooms."""
     from deepspeaker.datadir.sound_archive import append_sound
 
     folder = tmp_path / "sounds"
@@ -139,7 +139,7 @@ def sounds(tmp_path):
     room = rng.standard_normal((3, RATE // 2)) * np.exp(-np.arange(RATE // 2) / 1500)
     room[:, 0] = 5 * np.abs(room).max()
     kinds = {"noise": [noise(1.5, 100), noise(0.3, 101)], "music": [noise(3.0, 102)],
-             "rooms": room / np.abs(room).max()}
+             "babble": [noise(1.0, 103), noise(0.4, 104)], "rooms": room / np.abs(room).max()}
     for kind, samples in kinds.items():
         with (folder / f"{kind}.ark").open("wb") as file:
             places = [append_sound(file, f"{kind}{n}", one, RATE) for n, one in enumerate(samples)]

@@ -43,7 +43,7 @@ def test_no_step_waits(ready, tmp_path, phase, online, place):
         sounds, places = tmp_path / "sounds", Places("train", tmp_path, tmp_path, ("sound", "vad"))
         make_share(train, config.features, places, 1, 1)
         join_features(train, config.features, places, 1)
-        make_sounds(sounds, ["noise", "reverb"], config.features.sample_rate, 0, number=5)
+        make_sounds(sounds, ["noise", "babble", "reverb"], config.features.sample_rate, 0, speech=train, number=5)
     with pretend_gpu(FREE[place]) as gpu:
         hook = register_optimizer_step_post_hook(lambda *_: gpu.step())
         (tmp_path / "out").mkdir()

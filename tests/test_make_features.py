@@ -19,9 +19,10 @@ from conftest import ROOT, environment, noise, write_wav
 from deepspeaker.config import load_config
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import open_matrix, open_vector
+from deepspeaker.datadir.sources import sources
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
-from deepspeaker.extraction.make_features import Places, join_features, make_share, sources
+from deepspeaker.extraction.make_features import Places, join_features, make_share
 
 
 @pytest.fixture

@@ -362,7 +362,8 @@ def out_of_sound(recipe, **changes):
 def made_of_sound(recipe, name="train"):
     """Write what the parts of stage 2 leave of a training set's sound, and of the sounds."""
     (recipe.dir / "sounds/train").mkdir(parents=True, exist_ok=True)
-    for path in ("sounds/train/noise.scp", "sounds/train/noise.ark", f"fbank/sound_{name}.ark"):
+    sounds = [f"sounds/train/{kind}.{end}" for kind in ("noise", "babble", "rooms") for end in ("scp", "ark")]
+    for path in (*sounds, f"fbank/sound_{name}.ark"):
         (recipe.dir / path).write_text(f"{path}\n")
     (recipe.data / f"{name}/sound.scp").write_text(f"u {recipe.dir}/fbank/sound_{name}.ark:5\n")
 
@@ -373,9 +374,10 @@ def test_the_parts_of_windows_out_of_sound(recipe):
     assert (sound.online, sound.online_kinds) == (True, ["noise", "babble", "reverb"])
     due = plan.begin(sound, 2, False, False, lambda: None)
     assert [(part.name, *map(str, part.paths)) for part in due.parts] == [
-        ("2/sounds", f"{recipe.dir}/sounds/train", "noise babble reverb"),
+        *((f"2/sounds/{kind}", f"{recipe.data}/train", kind) for kind in ("noise", "babble", "reverb")),
         ("2/train/sound", f"{recipe.data}/train", "sound vad")]
-    assert [part.name for part in parts(sound, 2)] == ["2/sounds", "2/train/sound", "2/dev", "2/test", "2/test_b"]
+    kinds = ["2/sounds/noise", "2/sounds/babble", "2/sounds/reverb"]
+    assert [part.name for part in parts(sound, 2)] == [*kinds, "2/train/sound", "2/dev", "2/test", "2/test_b"]
     both = [part for part in parts(sound._replace(learnt_from="train"), 2) if part.name.startswith("2/train")]
     assert [(part.name, part.paths[1]) for part in both] == [("2/train/sound", "sound vad"), ("2/train", "feats")]
     plain = out_of_sound(recipe, reverb=0.0, noise=0.0, babble=0.0)
@@ -386,27 +388,35 @@ def test_the_parts_of_windows_out_of_sound(recipe):
 
 def test_copies_with_sounds_that_the_recipe_makes(recipe):
     """Made before the copies where no folder is given, for these copies alone; training does not read them."""
-    copied = recipe._replace(augment="speed noise reverb", musan="", rirs="")
+    copied = recipe._replace(augment="speed noise babble reverb", musan="", rirs="")
     (recipe.dir / "sounds/train").mkdir(parents=True)
-    for name in ("noise.scp", "noise.ark", "rooms.scp", "rooms.ark"):
-        (recipe.dir / "sounds/train" / name).write_text(f"{name}\n")
-    for options, kinds in (({}, "noise reverb"), ({"musan": "/m"}, "reverb"), ({"rirs": "/r"}, "noise"),
-                           ({"augment": "speed"}, None), ({"musan": "/m", "rirs": "/r"}, None)):
-        first = parts(copied._replace(**options), 2)[0]
-        assert (first.paths[1] if first.name == "2/sounds" else None) == kinds
-    assert make(copied, 2) == ["2/sounds", "2/copies"]
+    for name in ("noise", "babble", "rooms"):
+        for end in ("scp", "ark"):
+            (recipe.dir / f"sounds/train/{name}.{end}").write_text(f"{name}\n")
+
+    def sounds(changed):
+        return [part.paths[1] for part in parts(changed, 2) if part.name.startswith("2/sounds/")]
+
+    for options, kinds in (({}, ["noise", "babble", "reverb"]), ({"musan": "/m"}, ["reverb"]),
+                           ({"rirs": "/r"}, ["noise", "babble"]), ({"augment": "speed"}, []),
+                           ({"musan": "/m", "rirs": "/r"}, [])):
+        assert sounds(copied._replace(**options)) == kinds
+    made = ["2/sounds/noise", "2/sounds/babble", "2/sounds/reverb"]
+    assert make(copied, 2) == [*made, "2/copies"]
     assert stale(copied) == []
-    assert stale(copied._replace(seed=1))[:2] == ["1", "2/sounds"]
-    assert stale(copied._replace(augment="speed reverb"))[:2] == ["2/sounds", "2/copies"]
-    online = copied._replace(tables=out_of_sound(recipe, noise=0.0).tables, augment="noise")
-    assert parts(online, 2)[0].paths[1] == "noise babble reverb"
+    assert stale(copied._replace(seed=1))[:4] == ["1", *made]
+    assert stale(copied._replace(augment="speed reverb"))[:1] == ["2/copies"]
+    (recipe.data / "train/wav.scp").write_text("other\n")
+    assert stale(copied)[:3] == ["2/sounds/babble", "2/train", "2/copies"]
+    assert sounds(copied._replace(tables=out_of_sound(recipe, noise=0.0).tables, augment="noise")) == [
+        "noise", "babble", "reverb"]
 
 
 def test_what_windows_out_of_sound_depend_on(recipe):
     sound = out_of_sound(recipe)
     made_of_sound(sound)
     assert [make(sound, stage) for stage in range(2, 8)] == [
-        ["2/sounds", "2/train/sound"], ["3"], ["4"], [], [], ["7"]]
+        ["2/sounds/noise", "2/sounds/babble", "2/sounds/reverb", "2/train/sound"], ["3"], ["4"], [], [], ["7"]]
     assert stale(sound) == []
     found = {}
     for name in ("sounds/train/noise.ark", "sounds/train/noise.scp", "fbank/sound_train.ark", "data/train/sound.scp",
@@ -420,9 +430,9 @@ def test_what_windows_out_of_sound_depend_on(recipe):
         "sounds/train/noise.ark": trained, "sounds/train/noise.scp": trained, "fbank/sound_train.ark": trained,
         "data/train/sound.scp": trained, "data/train/feats.scp": [], "fbank/train.ark": [],
         "fbank/vad_train.ark": trained, "data/train/wav.scp": ["2/train/sound"]}
-    assert stale(sound._replace(musan="/m")) == ["2/sounds"] == stale(sound._replace(rirs="/r"))
-    assert stale(out_of_sound(recipe, noise=0.3)) == [*trained, "7"]
-    assert stale(out_of_sound(recipe, noise=0.0)) == ["2/sounds", *trained, "7"]
+    assert stale(sound._replace(musan="/m")) == ["2/sounds/noise", "2/sounds/babble"]
+    assert stale(sound._replace(rirs="/r")) == ["2/sounds/reverb"]
+    assert stale(out_of_sound(recipe, noise=0.3)) == stale(out_of_sound(recipe, noise=0.0)) == [*trained, "7"]
     (recipe.data / "train/sound.scp").unlink()
     assert stale(sound) == ["2/train/sound", *trained]
 
@@ -435,7 +445,8 @@ def test_a_back_end_that_learns_later_leaves_training_up_to_date(recipe):
     for stage in range(2, 8):
         make(sound, stage)
     later = sound._replace(backends="cosine asnorm", learnt_from="train")
-    assert lines(later, 2, 4) == ["stage 2: up to date (sounds train/sound dev test test_b)",
+    assert lines(later, 2, 4) == ["stage 2: up to date (sounds/noise sounds/babble sounds/reverb train/sound dev "
+                                  "test test_b)",
                                   "stage 2: not run yet (train)", "stage 3: up to date", "stage 4: up to date"]
     part = plan.begin(later, 2, False, False, lambda: None).parts
     assert [(part.name, part.paths) for part in part] == [("2/train", (recipe.data / "train", "feats"))]

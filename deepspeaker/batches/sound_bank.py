@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from deepspeaker.corpus.augmented_copies import SCPS
+from deepspeaker.datadir.archive import evenly_spaced
 from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
-from deepspeaker.extraction.feature_set import evenly_spaced
 
 FINGERPRINTED = 20  # sounds of a kind, evenly spaced
 LONGEST = 1.0  # seconds of a room's response that are used; the recipe's own rooms end within 0.8
@@ -18,7 +18,7 @@ LONGEST = 1.0  # seconds of a room's response that are used; the recipe's own ro
 class SoundBank:
     """The sounds of a folder that steps/make_sounds.py has made.
 
-    kinds: those of SCPS that are needed. UserError where one is missing, except babble: then the training speech talks.
+    kinds: those of SCPS that are needed. UserError where one is missing.
     """
 
     def __init__(self, folder: Path | None, kinds: Sequence[str], rate: int):
@@ -26,13 +26,12 @@ class SoundBank:
         self.rate = rate
         for kind in kinds:
             path = folder / SCPS[kind] if folder else None
-            if path and path.exists():
-                self._tables[kind] = SoundTable(path, rate)
-                if not self._tables[kind].keys:
-                    raise UserError(f"{path} is empty: make the sounds again (steps/make_sounds.py, stage 2 of run.sh)")
-            elif kind != "babble":
+            if not path or not path.exists():
                 raise UserError(f"{'no ' + str(path) if path else 'no folder of sounds (--sounds)'}: windows with "
                                 f"{kind} need it; make it with steps/make_sounds.py (stage 2 of run.sh)")
+            self._tables[kind] = SoundTable(path, rate)
+            if not self._tables[kind].keys:
+                raise UserError(f"{path} is empty: make the sounds again (steps/make_sounds.py, stage 2 of run.sh)")
 
     def has(self, kind: str) -> bool:
         return kind in self._tables
@@ -42,8 +41,10 @@ class SoundBank:
 
         draws: (n, 2) random numbers from 0 to 1: which sound, and from where on.
         """
-        return cut_anywhere(self._tables[kind], (draws[:, 0] * len(self._tables[kind].keys)).astype(int), draws[:, 1],
-                            size)
+        table = self._tables[kind]
+        which = (draws[:, 0] * len(table.keys)).astype(int)
+        begin = (draws[:, 1] * np.maximum(1, table.lengths(which) - size + 1)).astype(int)
+        return table.cut(which, begin[:, None], np.full((len(which), 1), size), size)
 
     def responses(self, draws: np.ndarray) -> np.ndarray:
         """Impulse responses (n, R) float32, which begin with the direct sound, the largest sample, and end with zeros.
@@ -73,9 +74,3 @@ class SoundBank:
             for i in evenly_spaced(len(table.keys), FINGERPRINTED):
                 digest.update(table.samples(i).data)
         return digest.hexdigest()[:16] if self._tables else ""
-
-
-def cut_anywhere(table: SoundTable, which: np.ndarray, place: np.ndarray, size: int) -> np.ndarray:
-    """Samples (n, size) int16 of sounds of a table, from anywhere in them; place: (n,) from 0 to 1."""
-    begin = (place * np.maximum(1, table.lengths(which) - size + 1)).astype(int)
-    return table.cut(which, begin[:, None], np.full((len(which), 1), size), size)

@@ -18,7 +18,7 @@ from torch import Tensor
 from deepspeaker.audio.frames import frame_sizes
 from deepspeaker.batches.changes import add, power, reverberate, telephone
 from deepspeaker.batches.plan import ADDED, Plan
-from deepspeaker.batches.sound_bank import SoundBank, cut_anywhere
+from deepspeaker.batches.sound_bank import SoundBank
 from deepspeaker.batches.speed import change_speed
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir.archive import Index
@@ -32,24 +32,6 @@ from deepspeaker.gpu import upload
 BEFORE = 0.25  # seconds of sound before a window, which a room echoes into it
 AT_ONCE = {"cpu": 8}  # windows: their samples then stay in the processor's cache; on a GPU all of a batch
 log = logging.getLogger(__name__)
-
-
-class Others(NamedTuple):
-    """Whose speech may babble behind a speaker: that of all others."""
-
-    order: np.ndarray  # (U,) positions of utterances, speaker by speaker
-    begin: np.ndarray  # (n,) where the utterances of each window's own speaker begin in `order`
-    own: np.ndarray  # (n,) and how many they are
-
-    def part(self, rows: slice) -> "Others":
-        return Others(self.order, self.begin[rows], self.own[rows])
-
-    def choose(self, draws: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """An utterance for each random number (m,) from 0 to 1; rows: (m,) the windows that they are for."""
-        begin, own = self.begin[rows], self.own[rows]
-        place = (draws * (len(self.order) - own)).astype(int)
-        chosen: np.ndarray = self.order[place + own * (place >= begin)]
-        return chosen
 
 
 class Layout(NamedTuple):
@@ -105,23 +87,23 @@ class SoundWindows:
         samples = (frames - 1) * self._shift + self._length
         return np.array([math.ceil((samples * factor - self._length) / self._shift) + 1 for factor in self._factors])
 
-    def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, others: Others,
-               part: slice = slice(None)) -> Tensor:
+    def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, part: slice = slice(None)
+               ) -> Tensor:
         """Windows (n, T, F) float32 of T = `frames`, on the device: of utterance which[k] the frames index[k], as many
         as frames_needed says, with the changes of the plan. part: which of the windows to make."""
         layout = self._lay_out(which, index, frames, plan.speed).part(part)
-        plan, others = plan.part(part), others.part(part)
+        plan = plan.part(part)
         at_once = AT_ONCE.get(self._device.type, len(layout.which))
         made = []
         for start in range(0, len(layout.which), at_once):
             some = slice(start, start + at_once)
-            made.append(self._make(layout.part(some), plan.part(some), others.part(some)))
+            made.append(self._make(layout.part(some), plan.part(some)))
         return torch.cat(made)
 
-    def _make(self, layout: Layout, plan: Plan, others: Others) -> Tensor:
-        features = self._features(self._changed(layout, plan, others), layout.starts)
+    def _make(self, layout: Layout, plan: Plan) -> Tensor:
+        features = self._features(self._changed(layout, plan), layout.starts)
         if not features.sum().isfinite():
-            self._changed(layout, plan, others, check=True)
+            self._changed(layout, plan, check=True)
         return features
 
     def _lay_out(self, which: np.ndarray, index: Sequence[Index], frames: int, speed: np.ndarray) -> Layout:
@@ -164,7 +146,7 @@ class SoundWindows:
         self._name_silent(layout.which[~raw[:, ::16].any(1)].tolist())
         return self._floats(raw)
 
-    def _changed(self, layout: Layout, plan: Plan, others: Others, check: bool = False) -> Tensor:
+    def _changed(self, layout: Layout, plan: Plan, check: bool = False) -> Tensor:
         """The samples of windows (n, width), changed by the plan, without what was in front of them.
 
         check: raise UserError for the first change whose result is not finite.
@@ -186,7 +168,7 @@ class SoundWindows:
             inside = torch.arange(layout.width, device=self._device) < self._up(layout.length[:, None])
         for number, kind in enumerate(ADDED):
             if (rows := np.flatnonzero(plan.added == number)).size:
-                sounds = self._sounds(kind, plan, rows, layout.width, others)
+                sounds = self._sounds(kind, plan, rows, layout.width)
                 if inside is not None:
                     sounds = sounds * inside[self._up(rows)]
                 snr = self._up(plan.snr[rows, None]).float()
@@ -197,17 +179,13 @@ class SoundWindows:
                                            rate=self._config.sample_rate))
         return samples
 
-    def _sounds(self, kind: str, plan: Plan, rows: np.ndarray, size: int, others: Others) -> Tensor:
+    def _sounds(self, kind: str, plan: Plan, rows: np.ndarray, size: int) -> Tensor:
         """The sounds that are added to the windows `rows`, (m, size)."""
         if kind != "babble":
             return self._floats(self._bank.excerpts(kind, plan.sound[rows], size))
         row, talker = np.nonzero(np.arange(plan.voices.shape[1]) < plan.talkers[rows, None])
         draws = plan.voices[rows[row], talker]
-        if self._bank.has("babble"):
-            raw = self._bank.excerpts("babble", draws, size)
-        else:
-            raw = cut_anywhere(self._table, others.choose(draws[:, 0], rows[row]), draws[:, 1], size)
-        voices = self._floats(raw)
+        voices = self._floats(self._bank.excerpts("babble", draws, size))
         loudness = 1 / power(voices).sqrt().clamp_min(1 / FULL_SCALE)  # so that all talk equally loud
         counts = plan.talkers[rows].tolist()
         return torch.stack([each @ some for each, some in

@@ -15,7 +15,7 @@ from deepspeaker.batches.feature_windows import FeatureWindows
 from deepspeaker.batches.needs import counts_at_speeds
 from deepspeaker.batches.plan import draw_plan
 from deepspeaker.batches.sound_bank import SoundBank
-from deepspeaker.batches.sound_windows import Others, SoundWindows
+from deepspeaker.batches.sound_windows import SoundWindows
 from deepspeaker.batches.speed import Speeds
 from deepspeaker.batches.visible_frames import VisibleFrames
 from deepspeaker.config import AugmentConfig, BatchConfig, FeatureConfig
@@ -65,9 +65,6 @@ class TrainingSet:
         self._visible = VisibleFrames(self.features, features.vad)
         self.windows: FeatureWindows | SoundWindows
         self.bank = SoundBank(sounds, self._augment.sounds_needed if self._augment else (), features.sample_rate)
-        if self._augment and self._augment.babble and not self.bank.has("babble") and len(names) < 2:
-            raise UserError(f"{directory}: babble needs other talkers, found {len(names)} speaker: give --musan, or "
-                            "set [augment] babble to 0")
         if isinstance(self.features, SoundSet):
             self.windows = SoundWindows(self.features, features, self.bank, self._speeds.factors)
         else:
@@ -130,9 +127,7 @@ class TrainingSet:
         else:
             assert self._augment
             plan = draw_plan(rng, speed, self._augment)
-            own = speaker.repeat(config.utterances)
-            others = Others(self._order, self._begin[own], self._counts[own])
-            features = self.windows.gather(chosen, index, frames, plan, others, part)
+            features = self.windows.gather(chosen, index, frames, plan, part)
         labels = Labels.of(torch.from_numpy(drawn.repeat(config.utterances)), torch.from_numpy(chosen))
         return Batch(features, labels)
 

@@ -29,8 +29,8 @@ MUSAN = {"noise": ("noise", (15, 10, 5, 0), (1, 1)),  # kind -> folder of MUSAN,
          "music": ("music", (15, 10, 8, 5), (1, 1)),
          "babble": ("speech", (20, 17, 15, 13), (3, 7))}
 SLOWEST, FASTEST = 0.5, 2.0  # speeds that copies and windows may have
-MADE = ("noise", "reverb")  # kinds whose sounds the recipe can make; the others need recordings
-CONDITIONS = MADE  # kinds of copies of dev and of test sets that the recipe makes; training may be judged by them
+MADE = ("noise", "babble", "reverb")  # kinds whose sounds the recipe can make; music needs recordings
+CONDITIONS = ("noise", "reverb")  # kinds of copies of dev and of test sets that the recipe makes
 SCPS = {"noise": "noise.scp", "music": "music.scp", "babble": "babble.scp", "reverb": "rooms.scp"}  # of SOUNDS_DIR
 AUGMENTED = "augmented"  # end of the name of a training set with its copies
 

@@ -5,24 +5,26 @@ Training cuts from them what it needs; steps/augment_data_dir.py makes noisy and
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.atomic import atomic, replacing
+from deepspeaker.atomic import atomic
 from deepspeaker.audio import read_audio
 from deepspeaker.audio.made_noise import make_noise
 from deepspeaker.audio.made_rooms import make_room
 from deepspeaker.corpus import file_entry, utterance_id
 from deepspeaker.corpus.augmented_copies import SCPS, sounds_of
 from deepspeaker.datadir import write_table
+from deepspeaker.datadir.archive import evenly_spaced
 from deepspeaker.datadir.sound_archive import append_sound, to_16_bits
-from deepspeaker.errors import UserError, examples
+from deepspeaker.datadir.sources import Source, sources
+from deepspeaker.errors import UserError
 
-NUMBER = 1500  # of noises and of rooms: a network that hears thousands a minute shall not know each of them
-SECONDS = 5.0  # of each noise, longer than most training windows, so that different parts are heard
+NUMBER = 1500  # of each kind made here: a network that hears thousands a minute shall not know each of them
+SECONDS = 5.0  # of each but rooms, longer than most training windows, so that different parts are heard
 LOWEST_RATE = 4000  # Hz; lower ones leave no room for what makes noises and rooms differ
 
 
@@ -30,46 +32,55 @@ class Made(NamedTuple):
     """What make_sounds wrote."""
 
     counts: dict[str, int]  # kind -> number of sounds
-    silent: list[str]  # files left out because they are digital silence
+    silent: list[str]  # files or utterances left out because they are digital silence
+    unreadable: list[str]  # utterances left out, which stage 2 leaves out of the training set, too
 
 
 def make_sounds(folder: Path, kinds: Iterable[str], rate: int, seed: int, musan: Path | None = None,
-                rirs: Path | None = None, number: int = NUMBER) -> Made:
-    """Write FOLDER/{noise,music,babble,rooms}.{ark,scp}, those of `kinds`, as a whole or not at all.
+                rirs: Path | None = None, speech: Path | None = None, number: int = NUMBER, pipes: bool = True) -> Made:
+    """Write FOLDER/{noise,music,babble,rooms}.{ark,scp}, those of `kinds`, each in place of an earlier one.
 
     kinds: of SCPS. musan, rirs: folders as sounds_of takes them, copied in 16 bits at `rate` Hz, several channels mixed
-    into one, of impulse responses the first taken. Without musan, noise is made and babble left out: speech of the
-    training set does as well. Without rirs, rooms are made. What is made, `number` of each kind, follows from the
-    seed, the kind and the number of the sound. The largest absolute value of every sound is 1: levels do not count
-    where they are used.
+    into one, of impulse responses the first taken. Without musan, noise is made, and the talkers of babble are
+    utterances of the data directory `speech`; music needs musan. Without rirs, rooms are made. What is made or taken
+    of `speech`, `number` of each kind at most, follows from the seed, the kind and the number of the sound. The largest
+    absolute value of every sound is 1: levels do not count where they are used. pipes False: commands in the wav.scp of
+    `speech` are refused.
 
     Digital silence has no level that it could be added at. It is left out and listed, for one such file is no reason to
     do without a corpus that cannot be changed; UserError if a kind has nothing else. UserError, too, for a sound that
-    cannot be read, with its name, for the kind "music" without musan, and for a FOLDER that holds other files.
+    cannot be read, with its name, and for a kind without a source.
     """
     kinds = list(dict.fromkeys(kinds))
-    _check(folder, kinds, rate, seed, musan, number)
-    made = Made({}, [])
-    sources = {kind: rirs if kind == "reverb" else musan for kind in kinds if kind != "babble" or musan}
-    given = {kind: sounds_of(source, kind) for kind, source in sources.items() if source}
-    with replacing(folder) as new:
-        for kind in sources:
-            sounds = _given(given[kind], kind, rate, made.silent) if kind in given else _made(kind, rate, seed, number)
-            made.counts[kind] = _write(new / SCPS[kind], folder, sounds, rate)
-            if not made.counts[kind]:
-                raise UserError(f"{sources[kind]}: all of its {kind} is digital silence: give other sounds")
+    _check(folder, kinds, rate, seed, musan, speech, number)
+    made = Made({}, [], [])
+    folders = {kind: rirs if kind == "reverb" else musan for kind in kinds}
+    given = {kind: sounds_of(source, kind) for kind, source in folders.items() if source}
+    talkers = sources(speech, pipes) if speech and "babble" in kinds and not musan else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in kinds:
+        if kind in given:
+            sounds = _given(given[kind], kind, rate, made.silent)
+        elif kind == "babble":
+            sounds = _talkers(talkers, rate, number, made)
+        else:
+            sounds = _made(kind, rate, seed, number)
+        made.counts[kind] = _write(folder / SCPS[kind], sounds, rate, folders[kind] or speech)
     return made
 
 
-def _check(folder: Path, kinds: list[str], rate: int, seed: int, musan: Path | None, number: int) -> None:
+def _check(folder: Path, kinds: list[str], rate: int, seed: int, musan: Path | None, speech: Path | None,
+           number: int) -> None:
     """Raise UserError for what cannot be made."""
     if unknown := [kind for kind in kinds if kind not in SCPS]:
         raise UserError(f"no kind of sounds '{unknown[0]}'; there are: {' '.join(SCPS)}")
     if not kinds:
         raise UserError(f"no kind of sounds is asked for; there are: {' '.join(SCPS)}")
     if "music" in kinds and not musan:
-        raise UserError("the kind of sounds 'music' needs --musan, the folder of MUSAN; only noise and rooms can be "
-                        "made without")
+        raise UserError("the kind of sounds 'music' needs --musan, the folder of MUSAN")
+    if "babble" in kinds and not (musan or speech):
+        raise UserError("the kind of sounds 'babble' needs --speech, a data directory whose speakers talk, or --musan, "
+                        "the folder of MUSAN")
     if number < 1:
         raise UserError(f"expected at least 1 sound of each kind, found {number}")
     if rate < LOWEST_RATE:
@@ -79,10 +90,6 @@ def _check(folder: Path, kinds: list[str], rate: int, seed: int, musan: Path | N
     file_entry(os.path.abspath(folder))
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: choose another folder for the sounds")
-    names = {str(Path(scp).with_suffix(end)) for scp in SCPS.values() for end in (".ark", ".scp")}
-    if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - names)):
-        raise UserError(f"{folder} holds more than sounds: {examples(others)}; it would be replaced as a whole: choose "
-                        "another folder")
 
 
 def _made(kind: str, rate: int, seed: int, number: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -104,11 +111,31 @@ def _given(entries: list[str], kind: str, rate: int, silent: list[str]) -> Itera
             silent.append(entry)
 
 
-def _write(scp: Path, folder: Path, sounds: Iterable[tuple[str, np.ndarray]], rate: int) -> int:
-    """Write `scp` and its archive, which will lie in `folder`; number of sounds."""
+def _talkers(speech: Mapping[str, Source], rate: int, number: int, made: Made) -> Iterator[tuple[str, np.ndarray]]:
+    """(key, samples) of the beginnings of utterances, evenly spaced in the list, so that many speakers are among them;
+    what cannot be used goes to `made`."""
+    names = list(speech)
+    for name in (names[i] for i in evenly_spaced(len(names), number)):
+        try:
+            samples = speech[name].read(rate).samples[:round(SECONDS * rate)]
+        except (UserError, OSError):
+            made.unreadable.append(name)
+            continue
+        if to_16_bits(samples).any():
+            yield name, samples / np.abs(samples).max()
+        else:
+            made.silent.append(name)
+
+
+def _write(scp: Path, sounds: Iterable[tuple[str, np.ndarray]], rate: int, source: Path | None) -> int:
+    """Write `scp` and its archive; number of sounds. Without the scp there is no archive to be read: a list never
+    refers to an archive that is not its own."""
     ark = scp.with_suffix(".ark")
     with atomic(ark, "wb") as file:
         offsets = {key: append_sound(file, key, samples, rate) for key, samples in sounds}
-    place = os.path.join(os.path.abspath(folder), ark.name)
-    write_table(scp, {key: f"{place}:{offset}" for key, offset in offsets.items()})
+        if not offsets:
+            raise UserError(f"{source}: nothing in it can be used as {scp.stem}, all of it is digital silence or "
+                            "cannot be read: give other sounds")
+        scp.unlink(missing_ok=True)
+    write_table(scp, {key: f"{os.path.abspath(ark)}:{offset}" for key, offset in offsets.items()})
     return len(offsets)

@@ -284,3 +284,9 @@ def _check_size(data: np.ndarray, start: int, kind: str, shape: tuple[int, ...],
 
 def _malformed(key: str, specifier: str, what: str) -> UserError:
     return UserError(f"{key}: malformed archive {specifier}: {what}; make the features again (stage 2)")
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Positions 0..count-1, or `most` of them from the first to the last."""
+    found: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 from deepspeaker.atomic import atomic
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir import read_table
-from deepspeaker.datadir.archive import Index, MatrixTable, Stored, open_vector
+from deepspeaker.datadir.archive import Index, MatrixTable, Stored, evenly_spaced, open_vector
 from deepspeaker.datadir.sound_archive import SoundTable
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import num_frames
@@ -130,12 +130,6 @@ class SoundSet(FrameSet):
 
     def content(self, i: int) -> np.ndarray:
         return self.table.samples(i)
-
-
-def evenly_spaced(count: int, most: int) -> list[int]:
-    """Positions 0..count-1, or `most` of them from the first to the last."""
-    found: list[int] = np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist()
-    return found
 
 
 def feats_conf(config: FeatureConfig) -> dict[str, object]:

@@ -10,51 +10,30 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from deepspeaker import __version__
 from deepspeaker.atomic import atomic
-from deepspeaker.audio import Audio, read_audio
-from deepspeaker.audio.augment import augment
+from deepspeaker.audio import Audio
 from deepspeaker.audio.commands import PIPE_TIMEOUT
-from deepspeaker.audio.content import is_command
 from deepspeaker.audio.frames import FRAME_SHIFT
 from deepspeaker.config import FeatureConfig
-from deepspeaker.datadir import (
-    ARCHIVES,
-    CHANNELS,
-    MAX_UNUSABLE_SHARE,
-    archives,
-    read_lists,
-    read_segments,
-    read_table,
-    write_table,
-)
+from deepspeaker.datadir import ARCHIVES, MAX_UNUSABLE_SHARE, archives, write_table
 from deepspeaker.datadir.archive import append
 from deepspeaker.datadir.sound_archive import append_sound
+from deepspeaker.datadir.sources import Source, sources
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.feature_set import feats_conf, write_feats_conf
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
 
-T = TypeVar("T")
 PIECE = 500  # utterances; a job that was stopped repeats at most these
-
-
-class Source(NamedTuple):
-    """Where an utterance's audio lies: a wav.scp entry, the part of it in seconds, and what to do to it."""
-
-    entry: str
-    start: float = 0.0
-    end: float | None = None
-    channel: int | None = None
-    augment: str | None = None
 
 
 class Places(NamedTuple):
@@ -76,35 +55,6 @@ class Places(NamedTuple):
     def prefixes(self) -> dict[str, str]:
         """Kind -> how the names of its archives begin."""
         return {kind: f"{ARCHIVES[kind]}_{self.name}." for kind in self.makes}
-
-
-def sources(data_dir: Path, pipes: bool = True) -> dict[str, Source]:
-    """Utterance -> Source, of a data directory with or without segments, channels and augment, sorted.
-
-    pipes False: UserError for a wav.scp with commands.
-    """
-    wav = read_table(data_dir / "wav.scp")
-    if not pipes and (commands := [recording for recording, entry in wav.items() if is_command(entry)]):
-        raise UserError(f"{data_dir}/wav.scp: {len(commands)} entries are commands, such as that of {commands[0]}: "
-                        f"{wav[commands[0]]!r}; --no-pipes runs none")
-    changes = _optional(read_table, data_dir / "augment")
-    channels = _optional(read_lists, data_dir / "reco2file_and_channel")
-    found = {}
-    for utterance, (recording, start, end, channel) in read_segments(data_dir).items():
-        if recording not in wav:
-            raise UserError(f"{data_dir}/segments: {utterance} is of recording {recording}, which is not in wav.scp")
-        if channel is None and recording in channels:
-            name = channels[recording][-1]
-            if name not in CHANNELS:
-                raise UserError(f"{data_dir}/reco2file_and_channel: {recording}: expected channel "
-                                f"{' or '.join(CHANNELS)}, found {name!r}")
-            channel = CHANNELS.index(name)
-        found[utterance] = Source(wav[recording], start, end, channel, changes.get(utterance))
-    return found
-
-
-def _optional(read: Callable[[Path], dict[str, T]], path: Path) -> dict[str, T]:
-    return read(path) if path.exists() else {}
 
 
 def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, jobs: int, pipes: bool = True,
@@ -193,9 +143,7 @@ def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, files: Mappi
 @torch.inference_mode()
 def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray]:
     """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1)"""
-    audio = read_audio(source.entry, config.sample_rate, source.start, source.end, source.channel, pipe_timeout)
-    if source.augment:
-        audio = audio._replace(samples=augment(audio.samples, config.sample_rate, source.augment))
+    audio = source.read(config.sample_rate, pipe_timeout)
     fbank, energy = compute_fbank(torch.from_numpy(audio.samples), config.sample_rate, config.num_mel_bins,
                                   config.low_freq, config.high_freq, config.snip_edges)
     if len(fbank) == 0:

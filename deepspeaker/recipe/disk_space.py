@@ -48,7 +48,7 @@ def check_space(features: Mapping[str, Any], audio: Mapping[str, Path], ark_dir:
 
 def sound_bytes(kinds: Collection[str], rate: int, musan: str = "", rirs: str = "") -> float:
     """Size, about, of the archives that corpus.sounds.make_sounds makes of these kinds; musan, rirs: "" for none."""
-    made = {"noise": NUMBER * SECONDS, "reverb": NUMBER * LONGEST}
+    made = {"noise": NUMBER * SECONDS, "babble": NUMBER * SECONDS, "reverb": NUMBER * LONGEST}
     sources = {kind: rirs if kind == "reverb" else musan for kind in kinds}
     return 2 * rate * sum(_seconds_of(sounds_of(Path(source), kind)) if source else made.get(kind, 0.0)
                           for kind, source in sources.items())

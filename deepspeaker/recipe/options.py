@@ -176,7 +176,7 @@ def _sounds(given: Given, augment: str, online: Mapping[str, object], caller: Pa
     for kind in augment.split():
         if kind not in KINDS:
             raise UserError(f"--augment: no '{kind}'; there are: {' '.join(KINDS)}")
-        if KINDS[kind] == "musan" and kind not in MADE and not given["musan"]:
+        if KINDS[kind] and kind not in MADE and not given[KINDS[kind]]:
             raise UserError(f"--augment {kind} needs --musan, the folder of MUSAN")
     folders = _absolute(given["musan"], caller), _absolute(given["rirs"], caller)
     for folder in folders:

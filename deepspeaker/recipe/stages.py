@@ -18,6 +18,7 @@ FEATURES = ("feats.scp", "vad.scp", *LENGTHS)
 SOUND = ("sound.scp", "vad.scp", *LENGTHS)  # what training on windows out of sound reads
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
 SECTIONS = ("features", "augment", "embedding", "scoring")  # sections that every configuration must have
+SOUNDS = "2/sounds/"  # parts of stage 2 that make a kind of sounds begin so
 COPY = "2/copy/"  # parts of stage 2 that make a copy of dev or of a test set in a condition begin so
 TOP = 100  # files directly in a corpus's folder; if there are more, only their names are compared
 
@@ -68,8 +69,16 @@ class Recipe(NamedTuple):
     @property
     def made_kinds(self) -> list[str]:
         """Kinds of copies for which the recipe makes sounds itself."""
-        given = {"musan": self.musan, "rirs": self.rirs}
-        return [kind for kind in self.augment.split() if kind in MADE and not given[KINDS[kind]]]
+        return [kind for kind in self.augment.split() if kind in MADE and not self.source(kind)]
+
+    def source(self, kind: str) -> str:
+        """The folder given for a kind of sounds; "" for none."""
+        return {"musan": self.musan, "rirs": self.rirs}[KINDS[kind]]
+
+    def archived(self, kinds: Iterable[str]) -> list[Path]:
+        """The files of these kinds of sounds that are there."""
+        scps = [self.sounds / SCPS[kind] for kind in kinds]
+        return [path for scp in scps for path in (scp, scp.with_suffix(".ark")) if path.is_file()]
 
     @property
     def dev_conditions(self) -> list[str]:
@@ -115,12 +124,11 @@ def _data(recipe: Recipe) -> Iterator[Part]:
 
 def _features(recipe: Recipe) -> Iterator[Part]:
     settings = {"features": stored(recipe.tables["features"])}
-    if kinds := [kind for kind in SCPS if kind in recipe.online_kinds + recipe.made_kinds]:
-        needs = {KINDS[kind] for kind in kinds}
-        made = {"kinds": kinds, "rate": recipe.tables["features"].get("sample_rate"), "seed": recipe.seed,
-                "musan": recipe.musan if "musan" in needs else "", "rirs": recipe.rirs if "rirs" in needs else ""}
-        yield recipe.part("2/sounds", [], made, _there(recipe.sounds, "*.scp", "*.ark"), recipe.sounds,
-                          " ".join(kinds))
+    for kind in (kind for kind in SCPS if kind in recipe.online_kinds + recipe.made_kinds):
+        source = recipe.source(kind)
+        talkers = _there(recipe.data / "train", *AUDIO) if kind == "babble" and not source else []
+        made = {"rate": recipe.tables["features"].get("sample_rate"), "seed": recipe.seed, "source": source}
+        yield recipe.part(f"{SOUNDS}{kind}", talkers, made, recipe.archived([kind]), recipe.data / "train", kind)
     copies = dict(_copies(recipe))
     for name in recipe.sets("train", "dev"):
         folder, makes = recipe.data / name, "feats vad"
@@ -172,8 +180,7 @@ def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Itera
     read = [*_with_archives(recipe.train, *(SOUND[:2] if recipe.online else FEATURES[:2]), "utt2spk")]
     for name in ("dev", *(f"dev_{condition}" for condition in recipe.dev_conditions)):
         read += _with_archives(recipe.data / name, "feats.scp", "vad.scp", "utt2spk", "trials")
-    if recipe.online_kinds:
-        read += _there(recipe.sounds, "*.scp", "*.ark")
+    read += recipe.archived(recipe.online_kinds)
     settings = trained_with(recipe.tables, phase) | {"seed": recipe.seed, "train": recipe.train.name}
     yield recipe.part(str(stage), [*read, *init], settings,
                       _there(recipe.exp / phase, "initial.pt", "final.pt", "train.jsonl"))

@@ -48,7 +48,7 @@ Stages: 1 data  2 features  3 softmax  4 triplet  5 embeddings  6 scores  7 repo
   --strict true|false    make again what another version of the programs made ($strict)
 Augmentation and commands in wav.scp
   --augment KINDS        kinds of copies of the training set, of 'speed noise music babble reverb' (the conf's)
-  --musan FOLDER         folder of MUSAN, for noise, music and babble (none: noise is made)
+  --musan FOLDER         folder of MUSAN, for noise, music and babble (none: made noise, babble of train)
   --rirs FOLDER          folder of RIRS_NOISES, for reverb (none: rooms are made)
   --conditions NAMES     also score the test sets in these conditions, of 'noise reverb' (none)
   --no-pipes true|false  refuse a wav.scp with commands instead of running them ($no_pipes)
@@ -115,9 +115,9 @@ if stage_due 2; then
   declare -A makes=() # folder -> kinds of archives, made in one pass
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each what <<<"$part"
-    if [ "$part" != 2/sounds ]; then need 1 "$each/wav.scp"; fi
+    need 1 "$each/wav.scp"
     case $part in
-      2/sounds) space+=(--sounds "$what" "$musan" "$rirs") ;;
+      2/sounds/*) space+=(--sounds "$what" "$musan" "$rirs") ;;
       2/copies) space+=(--copies "$each" "$augment" "${read%.scp} vad") ;;
       2/copy/*) space+=(--copies "$each" "$what" "feats vad") ;;
       *) makes[$each]+=" $what" space+=(--make "$each" "$what") ;;
@@ -125,12 +125,14 @@ if stage_due 2; then
   done
   if [ ${#space[@]} -gt 0 ]; then run steps/check_space.py --conf "$conf" "${space[@]}" "$dir/fbank"; fi
   features=(--conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes")
+  recorded=(${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"})
+  if $no_pipes; then recorded+=(--no-pipes); fi
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each what <<<"$part"
     case $part in
-      2/sounds) # that training changes windows with
-        run steps/make_sounds.py --kinds "$what" ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} --seed "$seed" \
-          --rate "$(conf_value.py "$conf" features sample_rate)" "$each"
+      2/sounds/*) # of one kind, for windows and copies
+        run steps/make_sounds.py --kinds "$what" "${recorded[@]}" --speech "$each" --seed "$seed" \
+          --rate "$(conf_value.py "$conf" features sample_rate)" "$sounds"
         ;;
       2/copies) # of the training set: at other speeds, with noise, in rooms
         run steps/augment_training_set.sh --kinds "$augment" --musan "${musan:-$sounds}" --rirs "${rirs:-$sounds}" \
