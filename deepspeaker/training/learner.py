@@ -37,9 +37,16 @@ class Learner(nn.Module):
         return loss, gauges | spread(embeddings.detach(), labels)
 
     def embeddings(self, features: Tensor) -> Tensor:
-        """features (B, T, F) -> embeddings (B, E); on a GPU in mixed precision."""
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=features.device.type == "cuda"):
+        """features (B, T, F) -> embeddings (B, E), in mixed precision where that is faster."""
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=multiplies_bfloat16(features.device)):
             return self.embed(features)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has units for it: GPUs, and CPUs with AMX, of which an older PyTorch cannot tell."""
+    if device.type == "cuda":
+        return True
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def build_learner(config: Config, phase: str, num_speakers: int, init: Path | None, device: torch.device) -> Learner:
