@@ -561,7 +561,7 @@ def test_full_disk_in_stage_2(data_dir, conf, call):
 
 @pytest.mark.long
 def test_every_kind_of_copy(copy, tmp_path):
-    """Stage 2 with noise, music, babble, made rooms and speed, and a training step on all of them; then made noise."""
+    """Stage 2 with recorded sounds, made rooms and speed, and a training step on all of them; then all made here."""
     for n, folder in enumerate(("noise", "music", "speech")):
         write_wav(tmp_path / "musan" / folder / f"{n}.wav", noise(2.0, n))
     options = ["--dir", copy, "--conf", tmp_path / "tiny.toml", "--gpus", 0, "--name", "copies"]
@@ -577,10 +577,13 @@ def test_every_kind_of_copy(copy, tmp_path):
     assert sum(speaker.startswith("sp1.1-") for speaker in speakers) == len(speakers) / 2
     rooms = (copy / "data/train_reverb/augment").read_text().splitlines()
     assert all(f" reverb {copy}/sounds/train/rooms.ark:" in line for line in rooms)
-    done = recipe(*options, "--augment", "noise reverb", "--stage", 2, "--stop-stage", 2)
+    done = recipe(*options, "--augment", "noise babble reverb", "--stage", 2, "--stop-stage", 2)
     assert done.returncode == 0, done.stderr
-    assert f"{copy}/sounds/train/noise.ark:" in (copy / "data/train_noise/augment").read_text()
-    assert (copy / "data/train_augmented/feats.scp").read_text().count("\n") == 3 * original
+    for kind in ("noise", "babble"):
+        assert f"{copy}/sounds/train/{kind}.ark:" in (copy / f"data/train_{kind}/augment").read_text()
+    talking = {line.split()[0] for line in (copy / "sounds/train/babble.scp").open()}
+    assert talking == {line.split()[0] for line in (copy / "data/train/feats.scp").open()}
+    assert (copy / "data/train_augmented/feats.scp").read_text().count("\n") == 4 * original
 
 
 @pytest.mark.long
