@@ -83,7 +83,7 @@ for network in $compiled; do py compiling 150 "$network" & done
 {
   part data 100 "${recipe[@]}" --dir "$WORK/gpu" --gpus $gpus --nj "$cores" --stop-stage 2
   on_gpu sounds 60 "${recipe[@]}" --dir "$WORK/gpu" --gpus 1 --nj "$cores" --stop-stage 2 --name sounds \
-    --set 'augment.online=true augment.noise=0.5 augment.reverb=0.5'
+    --set 'augment.online=true augment.noise=0.3 augment.babble=0.2 augment.reverb=0.5'
   {
     on_gpu wide 60 "${recipe[@]}" --dir "$WORK/wide" --gpus 1 --nj $((cores / 2)) --stop-stage 2 \
       --conf conf/resnet34.toml --name wide --set 'augment.online=false'

@@ -87,8 +87,9 @@ def random_sound(directory: Path, frames: int) -> None:
         for name in read_table(directory / "feats.scp"):
             samples = rng.integers(-3000, 3000, 160 * (frames - 1) + 400).astype(np.float32) / 32768
             lines.append(f"{name} {path}:{append_sound(file, name, samples, 16000)}\n")
-    (directory / "sound.scp").write_text("".join(lines))
-    make_sounds(directory / "sounds", ["noise", "reverb"], 16000, 0, number=200)
+    for name in ("sound.scp", "wav.scp"):
+        (directory / name).write_text("".join(lines))
+    make_sounds(directory / "sounds", ["noise", "babble", "reverb"], 16000, 0, speech=directory, number=200)
 
 
 def random_batch(config: Config, windows: int, frames: int, device: torch.device, per_speaker: int = 1) -> Batch:
