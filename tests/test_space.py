@@ -1,5 +1,6 @@
 """How much disk features will take: 100 frames a second, num_mel_bins values each, and one for vad.scp."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,13 +87,15 @@ def test_copies_alone(hour, tmp_path, call, copies, size):
     assert f" in {size} MB; " in done.stdout
 
 
-def test_sounds_to_change_speech_with(hour, tmp_path, monkeypatch, call):
+def test_sounds_to_change_speech_with(hour, data_dir, tmp_path, monkeypatch, call):
     """As much as make_sounds writes, made or recorded, beside the features."""
     monkeypatch.setattr(disk_space, "NUMBER", 20)
     for n in range(3):
         write_wav(tmp_path / f"musan/noise/n{n}.wav", np.full(8000 * (n + 1), 0.5, np.float32), 8000)
-    for musan, kinds in ((None, ["noise", "reverb"]), (tmp_path / "musan", ["noise", "reverb"])):
-        make_sounds(tmp_path / "sounds", kinds, 16000, 0, musan, number=20)
+    speech = data_dir(speakers=4, utterances=5, seconds=5.5)
+    for musan, kinds in ((None, ["noise", "reverb", "babble"]), (tmp_path / "musan", ["noise", "reverb"])):
+        shutil.rmtree(tmp_path / "sounds", ignore_errors=True)
+        make_sounds(tmp_path / "sounds", kinds, 16000, 0, musan, speech=speech, number=20)
         written = sum(path.stat().st_size for path in (tmp_path / "sounds").glob("*.ark"))
         expected = sound_bytes(kinds, 16000, str(musan or ""))
         assert 0.9 * written < expected < 1.3 * written  # rooms are as long as their echo

@@ -105,10 +105,7 @@ def _given(entries: list[str], kind: str, rate: int, silent: list[str]) -> Itera
     """(key, samples) of recorded sounds; those of digital silence go to `silent`."""
     for n, entry in enumerate(entries, 1):
         samples = read_audio(entry, rate, channel=0 if kind == "reverb" else None).samples
-        if to_16_bits(samples).any():
-            yield utterance_id(f"{kind}{n:06d}", Path(entry).stem), samples / np.abs(samples).max()
-        else:
-            silent.append(entry)
+        yield from _audible(utterance_id(f"{kind}{n:06d}", Path(entry).stem), samples, entry, silent)
 
 
 def _talkers(speech: Mapping[str, Source], rate: int, number: int, made: Made) -> Iterator[tuple[str, np.ndarray]]:
@@ -121,10 +118,15 @@ def _talkers(speech: Mapping[str, Source], rate: int, number: int, made: Made) -
         except (UserError, OSError):
             made.unreadable.append(name)
             continue
-        if to_16_bits(samples).any():
-            yield name, samples / np.abs(samples).max()
-        else:
-            made.silent.append(name)
+        yield from _audible(name, samples, name, made.silent)
+
+
+def _audible(key: str, samples: np.ndarray, name: str, silent: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """(key, samples) scaled to 1; nothing for digital silence, whose name goes to `silent`."""
+    if to_16_bits(samples).any():
+        yield key, samples / np.abs(samples).max()
+    else:
+        silent.append(name)
 
 
 def _write(scp: Path, sounds: Iterable[tuple[str, np.ndarray]], rate: int, source: Path | None) -> int:
@@ -136,6 +138,7 @@ def _write(scp: Path, sounds: Iterable[tuple[str, np.ndarray]], rate: int, sourc
         if not offsets:
             raise UserError(f"{source}: nothing in it can be used as {scp.stem}, all of it is digital silence or "
                             "cannot be read: give other sounds")
+        file.flush()  # a full disk is told here, while the earlier list is there
         scp.unlink(missing_ok=True)
     write_table(scp, {key: f"{os.path.abspath(ark)}:{offset}" for key, offset in offsets.items()})
     return len(offsets)

@@ -125,13 +125,13 @@ if stage_due 2; then
   done
   if [ ${#space[@]} -gt 0 ]; then run steps/check_space.py --conf "$conf" "${space[@]}" "$dir/fbank"; fi
   features=(--conf "$conf" --nj "$nj" --cmd "$train_cmd" --no-pipes "$no_pipes")
-  recorded=(${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"})
-  if $no_pipes; then recorded+=(--no-pipes); fi
+  sound_options=(${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"})
+  if $no_pipes; then sound_options+=(--no-pipes); fi
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part each what <<<"$part"
     case $part in
       2/sounds/*) # of one kind, for windows and copies
-        run steps/make_sounds.py --kinds "$what" "${recorded[@]}" --speech "$each" --seed "$seed" \
+        run steps/make_sounds.py --kinds "$what" "${sound_options[@]}" --speech "$each" --seed "$seed" \
           --rate "$(conf_value.py "$conf" features sample_rate)" "$sounds"
         ;;
       2/copies) # of the training set: at other speeds, with noise, in rooms
