@@ -28,6 +28,7 @@ class Learner(nn.Module):
         super().__init__()
         self.network, self.loss = network, loss
         self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see rehearsal.py
+        self.mixed = True  # mixed precision where the device gains from it
 
     def forward(self, features: Tensor, labels: Labels,
                 arguments: LossArguments) -> tuple[Tensor, dict[str, Tensor]]:
@@ -38,7 +39,8 @@ class Learner(nn.Module):
 
     def embeddings(self, features: Tensor) -> Tensor:
         """features (B, T, F) -> embeddings (B, E), in mixed precision where that is faster."""
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=multiplies_bfloat16(features.device)):
+        mixed = self.mixed and multiplies_bfloat16(features.device)
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=mixed):
             return self.embed(features)
 
 

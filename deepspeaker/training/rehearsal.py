@@ -24,10 +24,12 @@ def rehearse(learner: Learner, num_mel_bins: int, settings: BatchConfig, compile
     compiled: compile the network before. Where that fails, a warning is logged and the learner stays as it is, also
     where PyTorch gives up later.
     """
+    on_gpu = next(learner.parameters()).is_cuda
     if compiled:
         _tell_of_giving_up()
         failed = 0
         try:
+            learner.mixed = on_gpu  # code compiled for CPUs fails in bfloat16 with windows of another length
             learner.embed = torch.compile(learner.network.forward, options=COMPILING)
             _pass(learner, num_mel_bins, settings)
         except torch.OutOfMemoryError:
@@ -38,8 +40,8 @@ def rehearse(learner: Learner, num_mel_bins: int, settings: BatchConfig, compile
                         first_line(error))
         if not distributed.maximum(failed):
             return
-        learner.embed = learner.network.forward
-    if next(learner.parameters()).is_cuda:
+        learner.embed, learner.mixed = learner.network.forward, True
+    if on_gpu:
         _pass(learner, num_mel_bins, settings)
 
 
