@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, make_features
 
 from deepspeaker.batches.needs import check_speakers
-from deepspeaker.batches.training_set import Ahead, TrainingSet, _choose
+from deepspeaker.batches.training_set import Batches, TrainingSet, _choose
 from deepspeaker.config import BatchConfig, load_config
 from deepspeaker.datadir.archive import append, map_file
 from deepspeaker.errors import UserError
@@ -183,22 +183,23 @@ def test_batches_are_drawn_one_ahead(features):
         drawn.append(step)
         return data.draw(np.random.default_rng(step), of_size(4, 1))
 
-    batches = Ahead(draw, range(3, 6), None)
+    batches = Batches(draw, range(3, 6), None)
     for n, batch in enumerate(batches):
         assert torch.equal(batch.features, data.draw(np.random.default_rng(3 + n), of_size(4, 1)).features)
         assert 3 + n in drawn and len(drawn) <= n + 2
     assert drawn == [3, 4, 5] and batches.waited > 0
     with pytest.raises(ValueError, match="larger sample"):
-        list(Ahead(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), None))
+        list(Batches(lambda step: data.draw(np.random.default_rng(step), of_size(9, 1)), range(2), None))
 
 
-def test_the_drawing_thread_computes_on_one_core_and_training_on_all():
-    script = ("import torch; from deepspeaker.batches.training_set import Ahead\n"
-              "print([int(at) for at in Ahead(lambda step: torch.tensor(torch.get_num_threads()), range(2), None)], "
-              "torch.get_num_threads())")
+@pytest.mark.parametrize("ahead, threads", [(True, "[1, 1]"), (False, "[2, 2]")])
+def test_a_thread_that_draws_ahead_computes_on_one_core_and_training_on_all(ahead, threads):
+    script = ("import torch; from deepspeaker.batches.training_set import Batches\n"
+              f"drawn = Batches(lambda step: torch.tensor(torch.get_num_threads()), range(2), None, {ahead})\n"
+              "print([int(at) for at in drawn], torch.get_num_threads())")
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "2"},
                            capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["[1,", "1]", "2"]
+    assert found.stdout.strip() == f"{threads} 2"
 
 
 def test_features_of_another_configuration_are_refused(features, conf):

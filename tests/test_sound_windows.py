@@ -1,5 +1,7 @@
 """Windows cut out of sound: the same numbers as from feature archives; each change against a slow second opinion."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -71,6 +73,23 @@ def test_archives_in_device_memory_give_the_same(corpus, sounds):
     assert moved.leave_gpu() and not moved.leave_gpu()
     assert torch.equal(moved.draw(np.random.default_rng(9), of_size(frames=70)).features,
                        mapped.draw(np.random.default_rng(9), of_size(frames=70)).features)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_that_train_draw_between_steps_where_they_are_several(corpus, threads):
+    directory, config = corpus()
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(threads)
+    try:
+        for data in (TrainingSet(directory, config), TrainingSet(directory, config, 1, augment())):
+            def draw(step, data=data):
+                found.append(threading.current_thread() is threading.main_thread())
+                return data.draw(np.random.default_rng(step), of_size())
+
+            list(data.batches(draw, range(2)))
+    finally:
+        torch.set_num_threads(before)
+    assert found == [False, False] + 2 * [threads > 1]
 
 
 @pytest.mark.parametrize("vad", [False, True])

@@ -91,6 +91,12 @@ class TrainingSet:
         self.stream.wait_stream(torch.cuda.current_stream(device))
         return f"{self.windows.what} in GPU memory, {size / 2 ** 30:.1f} GiB"
 
+    def batches(self, draw: Callable[[int], Batch], steps: range) -> "Batches":
+        """What `draw` gives for each of the steps. Windows of sound that CPU threads change are drawn by them between
+        two steps: beside them, a thread that computes as much as this would hold up training."""
+        computed = isinstance(self.windows, SoundWindows) and not self.stream and torch.get_num_threads() > 1
+        return Batches(draw, steps, self.stream, ahead=not computed)
+
     def upload(self, device: torch.device) -> None:
         """Copy the archives to the memory of `device` and draw from there."""
         self.windows.upload(device)
@@ -155,17 +161,18 @@ def _choose(rng: np.random.Generator, counts: np.ndarray, k: int) -> np.ndarray:
     return chosen
 
 
-class Ahead:
-    """The batches of `steps`, each drawn in a thread while the network trains on the one before.
+class Batches:
+    """The batches of `steps`, each drawn while the network trains on the one before, by a thread that computes on one
+    core: more would take turns with those that train, which costs both more than it gains.
 
-    The thread computes on one core: more would take turns with those that train, which costs both more than it gains.
-
-    stream: of a GPU, which copies and gathers the batches on it, beside the training step; None on a CPU.
-    waited: seconds that the training loop waited for batches. The GPU may still have been busy then.
+    ahead: False to draw a batch by all threads, and when it is its turn. stream: of a GPU, which copies and gathers the
+    batches on it, beside the training step; None on a CPU. waited: seconds that the training loop waited for batches.
+    The GPU may still have been busy then.
     """
 
-    def __init__(self, draw: Callable[[int], Batch], steps: range, stream: torch.cuda.Stream | None):
-        self._draw, self._steps, self._stream, self.waited = draw, steps, stream, 0.0
+    def __init__(self, draw: Callable[[int], Batch], steps: range, stream: torch.cuda.Stream | None,
+                 ahead: bool = True):
+        self._draw, self._steps, self._stream, self._ahead, self.waited = draw, steps, stream, ahead, 0.0
 
     def _prepare(self, step: int) -> Batch:
         if not self._stream:
@@ -177,14 +184,20 @@ class Ahead:
         return batch
 
     def __iter__(self) -> Iterator[Batch]:
+        batches = self._prepared_ahead() if self._ahead else map(self._prepare, self._steps)
+        start = time.monotonic()
+        for batch in batches:
+            self.waited += time.monotonic() - start
+            in_use(batch)
+            yield batch
+            start = time.monotonic()
+
+    def _prepared_ahead(self) -> Iterator[Batch]:
         torch.set_num_threads(torch.get_num_threads())  # of this thread: else the next line may change it, too
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
             coming = thread.submit(self._prepare, self._steps[0])
             for step in self._steps:
-                start = time.monotonic()
                 batch = coming.result()
-                self.waited += time.monotonic() - start
                 if step != self._steps[-1]:
                     coming = thread.submit(self._prepare, step + 1)
-                in_use(batch)
                 yield batch

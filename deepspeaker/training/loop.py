@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from deepspeaker.batches.masking import draw_masks, mask
 from deepspeaker.batches.needs import MIN_UTTERANCES, check_share, check_speakers
-from deepspeaker.batches.training_set import Ahead, Batch, TrainingSet
+from deepspeaker.batches.training_set import Batch, TrainingSet
 from deepspeaker.checkpoint import load, save
 from deepspeaker.config import Config
 from deepspeaker.errors import UserError, examples
@@ -148,7 +148,7 @@ def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
     settings, meter = run.settings, Meter(run, data)
     start = saved = time.monotonic()
     first, end = run.step, (run.step // settings.steps_per_epoch + 1) * settings.steps_per_epoch
-    batches, agreement = Ahead(partial(_draw, run, data), range(first, end), data.stream), distributed.Agreement()
+    batches, agreement = data.batches(partial(_draw, run, data), range(first, end)), distributed.Agreement()
     run.learner.train()
     with tqdm(total=run.last_step, initial=first, desc=run.phase, unit="step", leave=False,
               disable=not sys.stderr.isatty() or distributed.rank() > 0) as bar:
