@@ -1,11 +1,15 @@
 """Files and folders that are written whole or not at all."""
 
+import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a file says that cannot grow
 
 
 @overload
@@ -20,8 +24,8 @@ def atomic(path: str | os.PathLike[str], mode: Literal["wb"]) -> AbstractContext
 def atomic(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` for writing; when the block ends well, sync it and rename it to `path`.
 
-    If the block raises (on a full disk, for example), the temporary file is removed and `path` stays as it was.
-    Text is UTF-8.
+    If the block raises (on a full disk, for example), the temporary file is removed and `path` stays as it was. The
+    error of a full disk has the name of `path`. Text is UTF-8.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -31,9 +35,17 @@ def atomic(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a killed process left of `path`."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        temporary.unlink()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from deepspeaker.audio.frames import fft_size, frame_sizes
-from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS
+from deepspeaker.corpus.augmented_copies import CONDITIONS, FASTEST, KINDS, SLOWEST
 from deepspeaker.errors import UserError, examples, first_line, one_line
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models.networks import NETWORKS, build_network
@@ -104,6 +104,21 @@ def rising_pair(values: list[float]) -> list[float]:
 def as_fraction(speed: float) -> Fraction:
     """A speed as a fraction of small numbers: 1.1 is 11/10."""
     return Fraction(str(speed)).limit_denominator(MOST_PHASES)
+
+
+def usable_speed(speed: float) -> float:
+    """Validator: a speed that copies and windows may have; NaN is none."""
+    if not SLOWEST <= speed <= FASTEST or as_fraction(speed) == 1:
+        raise ValueError(f"expected {SLOWEST:g} to {FASTEST:g} and other than 1, found {speed!r}")
+    return speed
+
+
+def distinct_speeds(speeds: list[float]) -> list[float]:
+    """Validator: each makes other speakers."""
+    for number, speed in enumerate(speeds):
+        if alike := [other for other in speeds[:number] if as_fraction(other) == as_fraction(speed)]:
+            raise ValueError(f"expected speeds that differ, found {alike[0]!r} and {speed!r}")
+    return speeds
 
 
 def distinct(values: list[T]) -> list[T]:

@@ -37,8 +37,8 @@ def main() -> None:
     from deepspeaker.corpus.augmented_copies import FASTEST, MUSAN, SLOWEST, noisy_copy, reverberant_copy, speed_copy
 
     if args.speed is not None:
-        if not SLOWEST <= args.speed <= FASTEST:
-            raise UserError(f"--speed: expected {SLOWEST:g} to {FASTEST:g}, found {args.speed}")
+        if not SLOWEST <= args.speed <= FASTEST or args.speed == 1:
+            raise UserError(f"--speed: expected {SLOWEST:g} to {FASTEST:g} and other than 1, found {args.speed}")
         count, what = speed_copy(args.source, args.target, args.speed), f"at {args.speed:g} times its speed"
     elif args.reverb:
         count, what = reverberant_copy(args.source, args.target, args.reverb, args.seed), "with reverberation"

@@ -37,6 +37,12 @@ if [ ! -s "$data/wav.scp" ]; then
 fi
 check_numbers nj
 read -ra kinds <<<"$make"
+for kind in "${kinds[@]:-}"; do
+  if [[ " feats vad sound " != *" $kind "* ]]; then
+    echo "make_fbank.sh: --make: expected some of 'feats vad sound', found '$make'" >&2
+    exit 1
+  fi
+done
 makes=$(IFS=, && echo "${kinds[*]}") # no blanks: engines may not keep words together
 utterances=$data/wav.scp
 if [ -f "$data/segments" ]; then utterances=$data/segments; fi

@@ -88,6 +88,12 @@ def test_reverberation_leaves_the_direct_sound_in_place(tmp_path, sign):
     np.testing.assert_allclose(wet, expected, atol=1e-5)
 
 
+def test_a_room_without_sound_is_named(tmp_path):
+    path = write_wav(tmp_path / "rir.wav", np.zeros(300))
+    with pytest.raises(UserError, match=f"^{path}: an impulse response of zeros"):
+        augment(noise(0.5, 1), RATE, f"reverb {path}")
+
+
 def test_operations_follow_each_other(tmp_path):
     path = write_wav(tmp_path / "n.wav", noise(2.0, 2))
     both = augment(noise(1.0, 1), RATE, f"speed 1.25; add 10 0.5 {path}")
@@ -308,6 +314,8 @@ def test_names_of_copies():
         "data/other set_babble", "data/other set_sp1"]
     with pytest.raises(UserError, match="no kind of augmentation 'echo'; there are: speed noise music babble reverb"):
         copy_names(["noise", "echo"], [])
+    with pytest.raises(UserError, match="the kind of augmentation 'noise' is named twice"):
+        copy_names(["noise", "reverb", "noise"], [])
     with pytest.raises(UserError, match="'speed' needs speeds"):
         copy_names(["speed"], [])
 

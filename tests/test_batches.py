@@ -205,7 +205,7 @@ def test_a_thread_that_draws_ahead_computes_on_one_core_and_training_on_all(ahea
 def test_features_of_another_configuration_are_refused(features, conf):
     directory, config = features()
     for other in ({"features.num_mel_bins": 40}, {"features.snip_edges": False}):
-        with pytest.raises(UserError, match=f"{directory} were made with another configuration .*: .*->.*again"):
+        with pytest.raises(UserError, match=f"{directory}/feats.scp was made with another configuration .* -> .*again"):
             FeatureSet(directory, load_config(conf(other)).features)
     FeatureSet(directory, load_config(conf({"features.vad": False, "features.normalize": "none"})).features)
     assert json.loads((directory / "feats_conf.json").read_text())["num_mel_bins"] == 64

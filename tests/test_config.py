@@ -78,7 +78,10 @@ def changed(tmp_path, pattern, replacement):
     (r"^low_freq = .*$", "low_freq = true", r"\[features\] low_freq: expected float, found True"),
     (r"^low_freq = .*$", "low_freq = nan", r"\[features\] low_freq: expected a finite number, found nan"),
     (r"^high_freq = .*$", "high_freq = inf", r"\[features\] high_freq: expected a finite number, found inf"),
-    (r"^speeds = .*$", "speeds = [0.9, 0.0]", r"\[augment\] speeds: expected more than 0, found 0.0"),
+    (r"^speeds = .*$", "speeds = [0.9, 0.0]",
+     r"\[augment\] speeds: expected 0.5 to 2 and other than 1, found 0.0"),
+    (r"^speeds = .*$", "speeds = [0.9, 1.001]",
+     r"\[augment\] speeds: expected 0.5 to 2 and other than 1, found 1.001"),
     (r"^speeds = .*$", 'speeds = ["fast"]', r"\[augment\] speeds: expected float, found 'fast'"),
     (r"^copies = .*$", 'copies = ["loud"]', "copies: found 'loud', expected one of: speed, noise, music, babble, rev"),
     (r"^dev_conditions = .*$", 'dev_conditions = ["music"]',
@@ -98,8 +101,11 @@ def changed(tmp_path, pattern, replacement):
     (r"^music_snr = .*$", 'music_snr = ["low", 3]', r"\[augment\] music_snr: expected float, found 'low'"),
     (r"^speeds = .*\n((?:.*\n)*?)speed = .*$", r"speeds = []\n\1speed = 0.5",
      r"\[augment\] speed: windows at another speed need speeds"),
-    (r"^speeds = .*\n((?:.*\n)*?)online = .*$", r"speeds = [0.9, 1.001]\n\1online = true",
-     r"\[augment\] speeds: expected 0.5 to 2 and other than 1, found 1.001"),
+    (r"^speeds = .*$", "speeds = [1.1, 1.10001]", r"\[augment\] speeds: .* that differ, found 1.1 and 1.10001"),
+    (r"^speed = .*$", "speed = 5e-324", r"\[augment\] speed: expected 0 or at least 1e-06, found .*e-324"),
+    (r"^noise_snr = .*$", "noise_snr = [-300.0, 0.0]", r"\[augment\] noise_snr: expected at least -50, found -300.0"),
+    (r"^music_snr = .*$", "music_snr = [0.0, 1e308]", r"\[augment\] music_snr: expected at most 100, found 1e.308"),
+    (r"^sample_rate = .*$", "sample_rate = 2000", r"\[features\] sample_rate: expected at least 4000, found 2000"),
     (r"^copies = .*\n((?:.*\n)*?)online = .*\n((?:.*\n)*?)speed = .*$",
      r'copies = ["speed"]\n\1online = true\n\2speed = 0.5', r"\[augment\] speed and the copies 'speed' make the same"),
     (r"^time_mask = .*$", "time_mask = -1", r"\[augment\] time_mask: expected at least 0, found -1"),
@@ -381,7 +387,7 @@ def test_windows_editors_and_links(tmp_path):
     ("model.embedding_dim=0", r"\[model\]: these values leave .*weight.* without weights: expected sizes above 0"),
     ("scoring.backends=[]", r"\[scoring\] backends: expected a list of at least 1, found \[\]"),
     ('augment.copies=["speed","speed"]', r"\[augment\] copies: expected each value once, found 'speed' twice"),
-    ("augment.speeds=[0.9,1.1,0.9]", r"\[augment\] speeds: expected each value once, found 0.9 twice")])
+    ("augment.speeds=[0.9,1.1,0.9]", r"\[augment\] speeds: expected speeds that differ, found 0.9 and 0.9")])
 def test_changes_that_would_fail_late(change, message):
     with pytest.raises(UserError, match=message):
         set_values(DEMO, [change])

@@ -169,6 +169,10 @@ def test_no_pipes(tmp_path, directory, conf, call):
     folder = directory(wav_scp=f"a {wav}\nb touch {tmp_path}/ran; cat {wav} |\n", utt2spk="a a\nb b\n")
     done = call(ROOT / "steps/make_fbank.sh", "--nj", 2, "--conf", conf(), "--no-pipes", "true", folder)
     assert done.returncode == 1 and not (tmp_path / "ran").exists() and not (folder / "feats.scp").exists()
+    for kinds in ("sounds", "feats vad sound x", ""):
+        wrong = call(ROOT / "steps/make_fbank.sh", "--conf", conf(), "--make", kinds, folder)
+        assert wrong.returncode == 1 and wrong.stderr == (
+            f"make_fbank.sh: --make: expected some of 'feats vad sound', found '{kinds}'\n")
     log = (folder / "log/make_fbank_set.1.log").read_text()
     assert "1 entries are commands, such as that of b: 'touch" in log and "--no-pipes runs none" in log
     assert call(ROOT / "steps/make_fbank.sh", "--nj", 2, "--conf", conf(), folder).returncode == 0

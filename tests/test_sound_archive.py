@@ -28,6 +28,7 @@ from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import map_file
 from deepspeaker.datadir.sound_archive import SoundTable, append_sound
 from deepspeaker.errors import UserError
+from deepspeaker.extraction.feature_set import FeatureSet, SoundSet
 from deepspeaker.extraction.make_features import Places, join_features, make_share
 from deepspeaker.training import loop
 
@@ -199,12 +200,33 @@ def test_features_alone_leave_sound_and_voice_activity_as_they_are(data_dir, con
     alone = data_dir("other")
     shutil.copytree(directory, alone, dirs_exist_ok=True)
     make(alone, conf(), tmp_path / "at once", ("feats", "vad", "sound"), jobs=4)
-    for name in ("utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json"):
+    for name in ("utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json", "sound_conf.json"):
         assert (alone / name).read_bytes() == (directory / name).read_bytes()
     for kind in ("raw_fbank", "vad", "sound"):
         jobs = 3 if kind != "raw_fbank" else 4
         together = b"".join((arks / f"{kind}_train.{n}.ark").read_bytes() for n in range(1, jobs + 1))
         assert together == b"".join((tmp_path / f"at once/{kind}_other.{n}.ark").read_bytes() for n in range(1, 5))
+
+
+def test_each_kind_of_archives_has_its_own_configuration(data_dir, conf, tmp_path):
+    """Sound is the same for features of any bins; with other frames, features and sound do not go together."""
+    directory, arks = data_dir(), tmp_path / "arks"
+    make(directory, conf(), arks, ("feats", "vad"))
+    forty, edges = {"features.num_mel_bins": 40}, {"features.snip_edges": False}
+    make(directory, conf(forty), arks, ("sound", "vad"))
+    FeatureSet(directory, load_config(conf()).features)
+    with pytest.raises(UserError, match=f"^{directory}/feats.scp was made .*num_mel_bins: 64 -> 40.*make it again"):
+        FeatureSet(directory, load_config(conf(forty)).features)
+    SoundSet(directory, load_config(conf()).features)
+    make(directory, conf(edges), arks, ("sound", "vad"))
+    with pytest.raises(UserError, match=f"^no {directory}/feats.scp"):
+        FeatureSet(directory, load_config(conf()).features)
+    assert (directory / ".backup/feats.scp").exists() and (directory / ".backup/feats_conf.json").exists()
+    make(directory, conf(), arks, ("feats",))
+    with pytest.raises(UserError, match=f"^no {directory}/sound.scp"):
+        SoundSet(directory, load_config(conf()).features)
+    with pytest.raises(UserError, match=f"^no {directory}/vad.scp, which .features. vad = true needs"):
+        FeatureSet(directory, load_config(conf({"features.vad": True})).features)
 
 
 def test_a_disk_that_fills_leaves_nothing_half(data_dir, conf, call):
@@ -224,11 +246,14 @@ def test_a_folder_of_sounds_on_a_disk_that_fills_stays_as_it_was(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (90 * 1024, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match="File too large.*sounds/noise.ark"):
             make_sounds(tmp_path / "sounds", ["noise"], 8000, seed=1, number=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files(tmp_path / "sounds") == before and [path.name for path in tmp_path.iterdir()] == ["sounds"]
+    (tmp_path / "sounds/.noise.ark.123.tmp").write_bytes(b"of a process that was killed")
+    make_sounds(tmp_path / "sounds", ["noise"], 8000, seed=0, number=2)
+    assert files(tmp_path / "sounds") == before
 
 
 @pytest.mark.parametrize("what, change", [

@@ -112,7 +112,11 @@ def test_windows_of_sound_unchanged_train_as_those_of_features_do(ready, tmp_pat
 def test_archives_of_another_tool_without_sound(ready, tmp_path):
     """What is missing, and what it is made from."""
     conf, train, dev = ready()
-    (train / "wav.scp").unlink()
+    online = conf_with(conf, "online = false", "online = true")
     with pytest.raises(UserError, match=rf"^no {train}/sound.scp, which \[augment\] online needs: make it from {train}"
                                         r"/wav.scp \(stage 2, or steps/make_fbank.sh --make 'sound vad'\)$"):
-        fit(conf_with(conf, "online = false", "online = true"), train, dev, tmp_path / "out")
+        fit(online, train, dev, tmp_path / "out")
+    (train / "wav.scp").unlink()
+    with pytest.raises(UserError, match=rf"^no {train}/sound.scp, .*: it is made from {train}/wav.scp, which is not "
+                                        "there either; train on its features with online = false$"):
+        fit(online, train, dev, tmp_path / "out")

@@ -302,6 +302,17 @@ def test_sounds_shorter_than_a_window_go_on_mirrored_and_rooms_may_be_longer(cor
         np.testing.assert_array_equal(found, np.concatenate([mirrored, short]))
 
 
+def test_a_room_without_sound_is_named(corpus, sounds):
+    directory, config = corpus()
+    ark = sounds / "zeros.ark"
+    with ark.open("wb") as file:
+        offset = append_sound(file, "zeros", np.zeros(300, np.float32), RATE)
+    (sounds / "rooms.scp").write_text(f"zeros {ark}:{offset}\n")
+    data = TrainingSet(directory, config, 1, augment(reverb=1.0), sounds)
+    with pytest.raises(UserError, match=f"^zeros in {sounds}/rooms.scp: an impulse response of zeros"):
+        data.draw(np.random.default_rng(0), of_size())
+
+
 def test_silence_is_named_once_and_stays_silence(corpus, sounds, caplog):
     directory, config = corpus({"features.vad": False}, speakers=2, utterances=1)
     write_wav(directory.parents[1] / "wav" / directory.name / "s01-u00.wav", np.zeros(RATE, np.float32))

@@ -1,8 +1,9 @@
-"""The length of a frame, the step between frames and the size of the FFT, in a file that needs no torch."""
+"""Rates, the length of a frame, the step between frames and the size of the FFT, in a file that needs no torch."""
 
 LENGTH_MS, SHIFT_MS = 25, 10
 FRAME_LENGTH = LENGTH_MS / 1000  # seconds
 FRAME_SHIFT = SHIFT_MS / 1000  # seconds
+RATES = 4_000, 192_000  # the lowest and the highest rate of features and of sounds, in Hz
 
 
 def frame_sizes(sample_rate: int) -> tuple[int, int]:

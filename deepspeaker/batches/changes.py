@@ -46,7 +46,7 @@ def add(samples: Tensor, sounds: Tensor, snr: Tensor) -> Tensor:
 def telephone(samples: Tensor, low: Tensor, high: Tensor, loudness: Tensor, rate: int) -> Tensor:
     """Through a telephone: band limits, too loud a level, which clips, and 8-bit mu-law (ITU-T G.711).
 
-    low, high: (n, 1) Hz, where the band is 6 dB down (a Butterworth's slope of 24 dB per octave). loudness: (n, 1), the
+    low, high: (n, 1) Hz, where the band is 3 dB down (a Butterworth's slope of 24 dB per octave). loudness: (n, 1), the
     window's largest sample after the level was set; what is above 1 is clipped. The power becomes again what it was.
     """
     size = samples.shape[-1]

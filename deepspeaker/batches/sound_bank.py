@@ -55,6 +55,8 @@ class SoundBank:
         found = []
         for i in (draws * len(table.keys)).astype(int).tolist():
             samples = table.samples(i)
+            if not samples.any():
+                raise UserError(f"{table.keys[i]} in {table.path}: an impulse response of zeros: take it out")
             direct = int(np.abs(samples.astype(np.int32)).argmax())
             found.append(samples[direct:direct + int(LONGEST * self.rate)])
         out = np.zeros((len(found), max(map(len, found))), np.float32)

@@ -48,10 +48,12 @@ def copies(kinds: Iterable[str], speeds: Sequence[float], name: str = "train") -
 
     Raises UserError for an unknown kind, and for the kind "speed" without speeds.
     """
-    found = []
+    found: list[Copy] = []
     for kind in kinds:
         if kind not in KINDS:
             raise UserError(f"no kind of augmentation '{kind}'; there are: {' '.join(KINDS)}")
+        if kind in {copy.kind for copy in found}:
+            raise UserError(f"the kind of augmentation '{kind}' is named twice")
         if kind == "speed" and not speeds:
             raise UserError("the kind of augmentation 'speed' needs speeds ([augment] speeds of the configuration)")
         if kind == "speed":

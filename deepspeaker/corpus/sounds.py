@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.atomic import atomic
+from deepspeaker.atomic import atomic, remove_unfinished
 from deepspeaker.audio import read_audio
+from deepspeaker.audio.frames import RATES
 from deepspeaker.audio.made_noise import make_noise
 from deepspeaker.audio.made_rooms import make_room
 from deepspeaker.corpus import file_entry, utterance_id
@@ -25,7 +26,6 @@ from deepspeaker.errors import UserError
 
 NUMBER = 1500  # of each kind made here: a network that hears thousands a minute shall not know each of them
 SECONDS = 5.0  # of each but rooms, longer than most training windows, so that different parts are heard
-LOWEST_RATE = 4000  # Hz; lower ones leave no room for what makes noises and rooms differ
 
 
 class Made(NamedTuple):
@@ -83,8 +83,8 @@ def _check(folder: Path, kinds: list[str], rate: int, seed: int, musan: Path | N
                         "the folder of MUSAN")
     if number < 1:
         raise UserError(f"expected at least 1 sound of each kind, found {number}")
-    if rate < LOWEST_RATE:
-        raise UserError(f"expected a rate of at least {LOWEST_RATE} Hz, found {rate}")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise UserError(f"expected a rate of {RATES[0]} to {RATES[1]} Hz, found {rate}")
     if seed < 0:
         raise UserError(f"expected a seed of at least 0, found {seed}")
     file_entry(os.path.abspath(folder))
@@ -133,6 +133,7 @@ def _write(scp: Path, sounds: Iterable[tuple[str, np.ndarray]], rate: int, sourc
     """Write `scp` and its archive; number of sounds. Without the scp there is no archive to be read: a list never
     refers to an archive that is not its own."""
     ark = scp.with_suffix(".ark")
+    remove_unfinished(ark)
     with atomic(ark, "wb") as file:
         offsets = {key: append_sound(file, key, samples, rate) for key, samples in sounds}
         if not offsets:

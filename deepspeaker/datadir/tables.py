@@ -25,7 +25,7 @@ UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "sound.scp", "text", "segm
                    "utt2dur", "utt2num_frames", "augment")
 RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
 SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
-DIRECTORY_FILES = ("frame_shift", "feats_conf.json")  # one for all utterances: how their features were made
+DIRECTORY_FILES = ("frame_shift", "feats_conf.json", "sound_conf.json")  # how all utterances' archives were made
 FEATURE_FILES = ("feats.scp", "vad.scp", "sound.scp", "cmvn.scp", "utt2dur", "utt2num_frames",  # not the audio's
                  *DIRECTORY_FILES)
 KNOWN_FILES = UTTERANCE_FILES + RECORDING_FILES + SPEAKER_FILES

@@ -18,11 +18,9 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import num_frames
 from deepspeaker.provenance import differences, sampled, stored
 
-FEATS_CONF = "feats_conf.json"  # beside feats.scp: the configuration the archives were made with
-FINGERPRINTED = 1000  # utterances: all of a small corpus, about a second's reading of a large one
-
-
 Depends = Callable[[Mapping[str, object]], dict[str, object]]
+DEPENDS: dict[str, Depends] = {"feats": stored, "sound": sampled}  # kind of archives -> picks its keys of [features]
+FINGERPRINTED = 1000  # utterances: all of a small corpus, about a second's reading of a large one
 
 
 class FrameSet:
@@ -32,12 +30,16 @@ class FrameSet:
     archives were made with another configuration than `config`.
     """
 
-    def __init__(self, directory: Path, config: FeatureConfig, table: MatrixTable | SoundTable, depends: Depends):
-        """depends: picks the keys of [features] that the archives depend on."""
-        _check_feats_conf(directory, config, depends)
+    def __init__(self, directory: Path, config: FeatureConfig, table: MatrixTable | SoundTable, kind: str):
+        """kind: of archives (DEPENDS)."""
+        if different := outdated(directory, kind, config):
+            raise UserError(f"{table.path} was made with another configuration ({'; '.join(different)}): make it again "
+                            f"(stage 2), or use the configuration of {_conf_of(directory, kind)}")
         if not table.keys:
             raise UserError(f"{table.path} is empty: make it again (stage 2)")
         self._table, self.path, self.utterances = table, table.path, table.keys
+        if config.vad and not (directory / "vad.scp").exists():
+            raise UserError(f"no {directory}/vad.scp, which [features] vad = true needs: make it (stage 2)")
         self._vad = read_table(directory / "vad.scp") if config.vad else None
 
     def __len__(self) -> int:
@@ -83,7 +85,7 @@ class FeatureSet(FrameSet):
         if not (directory / "feats.scp").exists():
             raise UserError(f"no {directory}/feats.scp: make the features first (stage 2)")
         self.table = MatrixTable(directory / "feats.scp")
-        super().__init__(directory, config, self.table, stored)
+        super().__init__(directory, config, self.table, "feats")
         self._num_mel_bins = config.num_mel_bins
 
     def counts(self, which: np.ndarray) -> np.ndarray:
@@ -113,10 +115,12 @@ class SoundSet(FrameSet):
     def __init__(self, directory: str | os.PathLike[str], config: FeatureConfig):
         directory = Path(directory)
         if not (directory / "sound.scp").exists():
-            raise UserError(f"no {directory}/sound.scp, which [augment] online needs: make it from {directory}/wav.scp "
-                            "(stage 2, or steps/make_fbank.sh --make 'sound vad')")
+            audio = directory / "wav.scp"
+            raise UserError(f"no {directory}/sound.scp, which [augment] online needs: " + (
+                f"make it from {audio} (stage 2, or steps/make_fbank.sh --make 'sound vad')" if audio.exists() else
+                f"it is made from {audio}, which is not there either; train on its features with online = false"))
         self.table = SoundTable(directory / "sound.scp", config.sample_rate)
-        super().__init__(directory, config, self.table, sampled)
+        super().__init__(directory, config, self.table, "sound")
         self._snip_edges = config.snip_edges
 
     def counts(self, which: np.ndarray) -> np.ndarray:
@@ -132,24 +136,21 @@ class SoundSet(FrameSet):
         return self.table.samples(i)
 
 
-def feats_conf(config: FeatureConfig) -> dict[str, object]:
-    """The part of the configuration that archives depend on."""
-    return stored(config.model_dump())
-
-
-def write_feats_conf(directory: str | os.PathLike[str], conf: Mapping[str, object]) -> None:
-    """Write beside feats.scp the configuration that the archives were made with."""
-    with atomic(Path(directory) / FEATS_CONF) as file:
-        json.dump(conf, file, indent=1)
+def write_conf(directory: str | os.PathLike[str], kind: str, config: FeatureConfig) -> None:
+    """Write beside the list of a kind of archives (DEPENDS) the configuration that they were made with."""
+    with atomic(_conf_of(directory, kind)) as file:
+        json.dump(DEPENDS[kind](config.model_dump()), file, indent=1)
         file.write("\n")
 
 
-def _check_feats_conf(directory: Path, config: FeatureConfig, depends: Depends) -> None:
-    """Raises UserError where the configuration differs. Features of other tools have no such file: they pass."""
-    path = directory / FEATS_CONF
-    if not path.exists():
-        return
-    found = json.loads(path.read_text())
-    if different := differences(depends(found), depends(config.model_dump())):
-        raise UserError(f"the features of {directory} were made with another configuration ({'; '.join(different)}): "
-                        f"make them again (stage 2), or use the configuration of {path}")
+def outdated(directory: str | os.PathLike[str], kind: str, config: FeatureConfig, depends: Depends | None = None
+             ) -> list[str]:
+    """What differs between `config` and the configuration of a kind of archives, as `key: old -> new`; nothing where
+    that is unknown, as of features of other tools. depends: picks the keys, instead of all that the archives depend
+    on."""
+    path, depends = _conf_of(directory, kind), depends or DEPENDS[kind]
+    return differences(depends(json.loads(path.read_text())), depends(config.model_dump())) if path.exists() else []
+
+
+def _conf_of(directory: str | os.PathLike[str], kind: str) -> Path:
+    return Path(directory) / f"{kind}_conf.json"

@@ -5,7 +5,6 @@ A job that is started again keeps the pieces that have this file; joining makes 
 such files.
 """
 
-import glob
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 
 from deepspeaker import __version__
-from deepspeaker.atomic import atomic
+from deepspeaker.atomic import atomic, remove_unfinished
 from deepspeaker.audio import Audio
 from deepspeaker.audio.commands import PIPE_TIMEOUT
 from deepspeaker.audio.frames import FRAME_SHIFT
@@ -28,10 +27,12 @@ from deepspeaker.datadir import ARCHIVES, MAX_UNUSABLE_SHARE, archives, write_ta
 from deepspeaker.datadir.archive import append
 from deepspeaker.datadir.sound_archive import append_sound
 from deepspeaker.datadir.sources import Source, sources
+from deepspeaker.datadir.tables import set_aside
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
-from deepspeaker.extraction.feature_set import feats_conf, write_feats_conf
+from deepspeaker.extraction.feature_set import DEPENDS, outdated, write_conf
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
+from deepspeaker.provenance import sampled, stored
 
 PIECE = 500  # utterances; a job that was stopped repeats at most these
 
@@ -91,7 +92,8 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
 
 def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig, makes: Sequence[str]) -> str:
     """A hash of everything that a piece's archives depend on."""
-    return hashlib.sha256(repr((__version__, feats_conf(config), makes, list(piece.items()))).encode()).hexdigest()
+    facts = __version__, stored(config.model_dump()), makes, list(piece.items())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _made(contents: Path, fingerprint: str, archives: Iterable[Path]) -> bool:
@@ -107,8 +109,7 @@ def _remove_leftovers(contents: Path, *archives: Path) -> None:
     """Remove what a killed or an earlier run left in the place of a piece."""
     contents.unlink(missing_ok=True)
     for ark in archives:
-        for unfinished in ark.parent.glob(f".{glob.escape(ark.name)}.*.tmp"):
-            unfinished.unlink()
+        remove_unfinished(ark)
 
 
 def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, files: Mapping[str, IO[bytes]], reporter: Reporter,
@@ -153,6 +154,7 @@ def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tup
 
 def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
     """Join the jobs' pieces: write DATA_DIR/{utt2num_frames,utt2dur,frame_shift,bad_utts} and KIND.scp of each kind.
+    Lists of other kinds whose frames are others go into .backup/.
 
     Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than MAX_UNUSABLE_SHARE
     of the utterances could not be read.
@@ -179,11 +181,15 @@ def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: i
         raise UserError(f"{len(bad)} of {len(everything)} utterances of {data_dir} cannot be used, more than "
                         f"{100 * MAX_UNUSABLE_SHARE:.0f} %; all are listed in {data_dir}/bad_utts, such as {examples}")
     before = archives(data_dir, *lists)
+    for kind in DEPENDS.keys() - places.makes:
+        if outdated(data_dir, kind, config, sampled):  # its frames are others than these
+            set_aside(data_dir, [f"{kind}.scp", f"{kind}_conf.json", *({"vad.scp"} - set(lists))])
     for name, table in tables.items():
         write_table(data_dir / name, table)
     with atomic(data_dir / "frame_shift") as file:
         file.write(f"{FRAME_SHIFT}\n")
-    write_feats_conf(data_dir, feats_conf(config))
+    for kind in DEPENDS.keys() & places.makes:
+        write_conf(data_dir, kind, config)
     for contents in pieces:
         contents.unlink()
     for ark in before - made:

@@ -170,7 +170,7 @@ def make_tables(folder: Path, meta: Path | None, count: int) -> None:
     import struct
 
     from deepspeaker.config import load_config
-    from deepspeaker.extraction.feature_set import feats_conf, write_feats_conf
+    from deepspeaker.extraction.feature_set import write_conf
 
     known = [(name.replace("/", "-"), seconds) for part in lists(meta) for name, seconds in part.items()]
     seconds = {f"{name}{'x' * (n // len(known))}": each for n in range(0, count, len(known))
@@ -195,7 +195,7 @@ def make_tables(folder: Path, meta: Path | None, count: int) -> None:
         write_table(train / name, table)
     write_speakers(train, {name: name[:7] for name in names})
     (train / "frame_shift").write_text(f"{FRAME_SHIFT}\n")
-    write_feats_conf(train, feats_conf(load_config(CONF).features))
+    write_conf(train, "feats", load_config(CONF).features)
     for phase, name in (("softmax", "initial.pt"), ("softmax", "final.pt"), ("triplet", "final.pt")):
         (folder / "exp" / phase / name).touch()
     ark = folder / "exp/triplet/embeddings/train/embedding.ark"
