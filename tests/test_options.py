@@ -179,6 +179,9 @@ def test_a_configuration_that_run_sh_cannot_read(found, tmp_path, text, message)
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(UserError, match=message):
         found(conf="bad.toml")
+    if "augment" in message:
+        with pytest.raises(UserError, match=message):
+            found(conf="bad.toml", augment="reverb")
 
 
 MACHINES = {"nnodes": "2", "stage": "3", "stop_stage": "4", "rdzv_endpoint": "h:1"}

@@ -8,7 +8,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.recipe import plan, records
 from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import Kind, why
-from deepspeaker.recipe.stages import FEATURES, Recipe, parts
+from deepspeaker.recipe.stages import FEATURES, Recipe, parts, read_recipe
 
 SETS = ("train", "dev", "test", "test_b")
 PHASES = ("untrained", "softmax", "triplet")
@@ -495,6 +495,13 @@ def test_conditions_of_dev_and_of_the_test_sets(recipe):
         (recipe.dir / name).write_text(before)
 
 
+def test_conditions_of_dev_that_are_no_list(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("[features]\n[augment]\ndev_conditions = 5\n[embedding]\n[scoring]\n")
+    with pytest.raises(UserError, match=rf"^{path}: \[augment\] dev_conditions: expected a list of names, found 5$"):
+        read_recipe(path, {})
+
+
 def test_a_data_directory_of_a_conditions_name_made_by_hand(recipe):
     by_hand(recipe, "test_noise")
     (recipe.data / "test_noise/augment").write_text("u add 5 0.5 /db/musan/noise/a.wav\n")
@@ -505,6 +512,15 @@ def test_a_data_directory_of_a_conditions_name_made_by_hand(recipe):
     with pytest.raises(UserError, match=f"^{recipe.data}/test_noise: expected no such data directory, for this run is "
                                         "to make one, test with noise: rename it$"):
         parts(recipe._replace(conditions="noise"), 2)
-    (recipe.data / "dev_reverb").mkdir()
+    (recipe.data / "test_noise").rename(recipe.dir / "mine")
+    (recipe.data / "test_noise").symlink_to(recipe.dir / "mine")
+    (recipe.data / ".stages/2.copy.test_noise.begun").write_text("{}")  # stage 2 was stopped before it made the copy
+    assert "2/copy/test_noise" not in [part.name for part in parts(recipe, 2)]
+    with pytest.raises(UserError, match=f"^{recipe.data}/test_noise: expected no such data directory"):
+        parts(recipe._replace(conditions="noise"), 2)
+    (recipe.data / "test_noise").unlink()
+    (recipe.data / "test_noise").mkdir()  # empty, as a killed run leaves it
+    assert "2/copy/test_noise" in [part.name for part in parts(recipe, 2)]
+    by_hand(recipe, "dev_reverb")
     with pytest.raises(UserError, match=f"^{recipe.data}/dev_reverb: expected no such data directory"):
         parts(recipe._replace(tables=TABLES | {"augment": {"speeds": [1.1], "dev_conditions": ["reverb"]}}), 2)

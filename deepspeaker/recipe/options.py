@@ -45,7 +45,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     tables = changed.as_tables() if changed else read_tables(conf)
     backends = _words(given["backend"]) or " ".join(names(tables, conf, "scoring", "backends"))
     needs = needed(backends.split(), names(tables, conf, "scoring", "qualities"))
-    augment = _words(given["augment"]) or " ".join(names(tables, conf, "augment", "copies"))
+    copies = names(tables, conf, "augment", "copies")
+    augment = _words(given["augment"]) or " ".join(copies)
     online = tables["augment"] if tables["augment"].get("online") else {}
     musan, rirs = _sounds(given, augment, online, caller)
     init = _file(given, "init", caller)

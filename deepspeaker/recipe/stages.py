@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepspeaker.conf_files import Tables, read_tables
+from deepspeaker.conf_files import Tables, names, read_tables
 from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, MADE, SCPS, training_set
 from deepspeaker.datadir import archives, read_table
 from deepspeaker.errors import UserError
@@ -13,9 +13,9 @@ from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
-LENGTHS = ("utt2num_frames", "utt2dur", "frame_shift", "feats_conf.json")
-FEATURES = ("feats.scp", "vad.scp", *LENGTHS)
-SOUND = ("sound.scp", "vad.scp", *LENGTHS)  # what training on windows out of sound reads
+LENGTHS = ("utt2num_frames", "utt2dur", "frame_shift")
+FEATURES = ("feats.scp", "vad.scp", *LENGTHS, "feats_conf.json")
+SOUND = ("sound.scp", "vad.scp", *LENGTHS, "sound_conf.json")  # what training on windows out of sound reads
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
 SECTIONS = ("features", "augment", "embedding", "scoring")  # sections that every configuration must have
 SOUNDS = "2/sounds/"  # parts of stage 2 that make a kind of sounds begin so
@@ -99,10 +99,12 @@ class Recipe(NamedTuple):
 
 def read_recipe(conf: Path, options: Mapping[str, Any]) -> Recipe:
     """A Recipe of a configuration and of options by the names of its fields; others are passed over. UserError where
-    the configuration lacks a section."""
+    the configuration lacks a section, or its dev_conditions are no list of names."""
     tables = read_tables(conf)
     if missing := [name for name in SECTIONS if name not in tables]:
         raise UserError(f"{conf}: section {', '.join(missing)} is missing")
+    if "dev_conditions" in tables["augment"]:
+        names(tables, conf, "augment", "dev_conditions")
     return Recipe(tables=tables, **{name: value for name, value in options.items() if name in Recipe._fields})
 
 
@@ -139,8 +141,8 @@ def _features(recipe: Recipe) -> Iterator[Part]:
             makes = "feats" if recipe.learnt_from else ""
         if makes and name not in copies:
             lists = [f"{kind}.scp" for kind in makes.split()]
-            yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings, _with_archives(folder, *lists, *LENGTHS),
-                              folder, makes)
+            yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings,
+                              _with_archives(folder, *lists, *LENGTHS, "feats_conf.json"), folder, makes)
     for name, (source, condition) in copies.items():
         folder = recipe.data / source
         yield recipe.part(f"{COPY}{name}", _there(folder, *AUDIO, "utt2spk", "trials*", "enroll"),
@@ -170,10 +172,15 @@ def _copies(recipe: Recipe) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _made_before(recipe: Recipe, name: str) -> bool:
-    """Whether a data directory is such a copy: stage 2 has begun it, or its sounds are those that stage 2 makes."""
-    path = recipe.data / name / "augment"
-    made = path.is_file() and f"/sounds/{name}/" in next(iter(read_table(path).values()), "")
-    return made or recipe.part(f"{COPY}{name}", [], {}, []).begun.exists()
+    """Whether a data directory is such a copy: its sounds are those that stage 2 makes; or it is empty, as a killed run
+    may leave it."""
+    folder = recipe.data / name
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    sounds = folder / "augment"
+    if sounds.is_file():
+        return f"/sounds/{name}/" in next(iter(read_table(sounds).values()), "")
+    return not any(folder.glob("[!.]*"))
 
 
 def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:
