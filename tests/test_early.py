@@ -255,7 +255,7 @@ def test_a_disk_that_is_too_small(prepared):
 
 
 @pytest.mark.parametrize("stage, program, message, in_log", [
-    (3, "train.py", "no such file .*/vad.scp", False), (5, "extract_embeddings.py", "final.pt", True),
+    (3, "train.py", "no .*/vad.scp, which", False), (5, "extract_embeddings.py", "final.pt", True),
     (6, "score_trials.py", "/none.ark", False)])
 def test_later_stages_that_fail_say_where_the_reason_stands(prepared, stage, program, message, in_log):
     """Networks, features and embeddings that are not there."""
