@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a file says that cannot grow
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a file that cannot grow
 
 
 @overload

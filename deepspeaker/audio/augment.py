@@ -61,9 +61,9 @@ def reverberate(samples: np.ndarray, rate: int, file: str) -> np.ndarray:
     from scipy.signal import fftconvolve  # here alone: it takes half a second to import
 
     response = read_audio(_no_command(file), rate, channel=0).samples
-    if not response.any():
-        raise UserError(f"{file}: an impulse response of zeros: take it out of its folder")
     direct = int(np.abs(response).argmax())
+    if not response[direct]:
+        raise UserError(f"{file}: an impulse response of zeros: take it out of its folder")
     wet: np.ndarray = fftconvolve(samples, response)[direct:direct + len(samples)]
     wet = wet * (_rms(samples) / max(_rms(wet), 1e-9))
     return wet

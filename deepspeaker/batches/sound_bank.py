@@ -55,15 +55,14 @@ class SoundBank:
         found = []
         for i in (draws * len(table.keys)).astype(int).tolist():
             samples = table.samples(i)
-            if not samples.any():
-                raise UserError(f"{table.keys[i]} in {table.path}: an impulse response of zeros: take it out")
             direct = int(np.abs(samples.astype(np.int32)).argmax())
+            if not samples[direct]:
+                raise UserError(f"{table.keys[i]} in {table.path}: an impulse response of zeros: take it out")
             found.append(samples[direct:direct + int(LONGEST * self.rate)])
         out = np.zeros((len(found), max(map(len, found))), np.float32)
         for row, response in zip(out, found, strict=True):
             row[:len(response)] = response
-        peak = np.abs(out).max(-1, keepdims=True)
-        scaled: np.ndarray = out / np.maximum(peak, 1.0)
+        scaled: np.ndarray = out / np.abs(out).max(-1, keepdims=True)
         return scaled
 
     @property
