@@ -14,7 +14,7 @@
 #     python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #       --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
 #       --platform manylinux2014_x86_64 -d .whl kaldiio==2.18.1 soundfile==0.14.0 soxr==1.1.0 cffi==2.1.1 \
-#       pycparser==3.12 pydantic pydantic_core annotated-types typing-inspection
+#       pycparser==3.12 av==18.1.0 pydantic pydantic_core annotated-types typing-inspection
 #
 # with the version of pydantic_core that pydantic asks for.
 set -uo pipefail
