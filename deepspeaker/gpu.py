@@ -3,10 +3,11 @@
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,13 @@ def upload(value: T, device: torch.device) -> T:
     elif isinstance(value, Tensor) and value.device.type != device.type:
         moved = value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
     return moved  # type: ignore[no-any-return]
+
+
+def upload_arrays(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Arrays of one type on `device`, all by one copy."""
+    joined = upload(torch.from_numpy(np.concatenate([array.ravel() for array in arrays])), device)
+    parts = joined.split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
 def in_use(value: object) -> None:

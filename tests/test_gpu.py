@@ -43,7 +43,7 @@ def test_triplets_are_those_of_the_cpu(mining):
     embeddings = F.normalize(torch.randn(96, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     speakers, utterances, found = torch.arange(24).repeat_interleave(4), torch.arange(96), {}
     for device in ("cpu", "cuda"):
-        there = embeddings.to(device).requires_grad_()
+        there = embeddings.detach().to(device).requires_grad_()
         labels = upload(Labels.of(speakers, utterances), torch.device(device))
         loss, _ = triplet_loss(there, labels, 0.2, mining)
         loss.backward()

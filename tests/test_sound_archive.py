@@ -26,7 +26,7 @@ from deepspeaker.config import AugmentConfig, BatchConfig, load_config
 from deepspeaker.corpus.sounds import make_sounds
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import map_file
-from deepspeaker.datadir.sound_archive import SoundTable, append_sound
+from deepspeaker.datadir.sound_archive import Pieces, SoundTable, append_sound
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.feature_set import FeatureSet, SoundSet
 from deepspeaker.extraction.make_features import Places, join_features, make_share
@@ -105,7 +105,8 @@ def test_pieces_and_what_lies_beyond_the_ends(tmp_path):
     samples = np.arange(10, 15, dtype="<i2")
     _, table = archived(tmp_path, wav_bytes(samples))
     begin, size = np.array([[1, 3, 0], [-2, 0, 0], [4, 0, 0]]), np.array([[2, 1, 0], [4, 0, 0], [13, 0, 0]])
-    found = table.cut(np.zeros(3, int), begin, size, 13)
+    found = np.zeros((3, 13), np.int16)
+    table.cut(Pieces(np.zeros(3, int), begin, size), found)
     assert found[0].tolist() == [11, 12, 13] + [0] * 10 and found[1].tolist() == [11, 10, 10, 11] + [0] * 9
     assert found[2].tolist() == [14, 14, 13, 12, 11, 10, 10, 11, 12, 13, 14, 14, 13]
 

@@ -11,7 +11,9 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 SILENT = 1e-12  # power; of a window in which one 16-bit sample in a thousand is not zero: 1e-12
+FAINTEST = 1e-30  # power that a room leaves, whose response may have any level
 MU, CODES = 255.0, 127  # of mu-law: its constant, and how many values it has on each side of 0
+QUIETEST = 1 / 32768  # root mean square of a voice that is made as loud as others; a quieter one stays quieter
 LEVELS = 32767  # of 16-bit samples, on each side of 0
 
 
@@ -23,15 +25,15 @@ def power(samples: Tensor) -> Tensor:
 def reverberate(samples: Tensor, responses: Tensor, before: int) -> Tensor:
     """(n, before + S) -> (n, before + S): as heard in rooms, the last S samples of each with the power they had.
 
-    responses: (n, R) impulse responses that begin with the direct sound. The first `before` samples are there to echo
-    in the others; what they become themselves is not said.
+    responses: (n, R) impulse responses, of any level, that begin with the direct sound. The first `before` samples are
+    there to echo in the others; what they become themselves is not said.
     """
     size = samples.shape[-1]
     least = max(size, size - before + responses.shape[-1])  # what comes round then stays within the first `before`
-    transform = next_fast_len(least, real=True)
+    transform = _fast_length(least, samples.device)
     wet = torch.fft.irfft(torch.fft.rfft(samples, transform) * torch.fft.rfft(responses, transform), transform)
     wet = wet[:, :size]
-    scaled: Tensor = wet * (power(samples[:, before:]) / power(wet[:, before:]).clamp_min(SILENT)).sqrt()
+    scaled: Tensor = wet * (power(samples[:, before:]) / power(wet[:, before:]).clamp_min(FAINTEST)).sqrt()
     return scaled
 
 
@@ -50,13 +52,18 @@ def telephone(samples: Tensor, low: Tensor, high: Tensor, loudness: Tensor, rate
     window's largest sample after the level was set; what is above 1 is clipped. The power becomes again what it was.
     """
     size = samples.shape[-1]
-    transform = next_fast_len(size, real=True)
+    transform = _fast_length(size, samples.device)
     hertz = torch.fft.rfftfreq(transform, 1 / rate, device=samples.device)
-    response = 1 / ((1 + (low / hertz.clamp_min(1.0)) ** 8) * (1 + (hertz / high) ** 8)).sqrt()
+    response = ((1 + (low / hertz.clamp_min(1.0)) ** 8) * (1 + (hertz / high) ** 8)).rsqrt()
     band = torch.fft.irfft(torch.fft.rfft(samples, transform) * response, transform)[:, :size]
     loud = (band * (loudness / band.abs().amax(-1, keepdim=True).clamp_min(SILENT))).clamp(-1, 1)
     heard = mu_law(loud)
     return heard * (power(samples) / power(heard).clamp_min(SILENT)).sqrt()
+
+
+def mixed(voices: Tensor) -> Tensor:
+    """Voices (n, K, S), some of them zeros -> (n, S): their sum, each as loud as any other."""
+    return (voices / power(voices).sqrt().clamp_min(QUIETEST)).sum(1)
 
 
 def mu_law(samples: Tensor) -> Tensor:
@@ -71,3 +78,8 @@ def _decoded(device: torch.device) -> Tensor:
     value = torch.linspace(-1, 1, 2 * LEVELS + 1, dtype=torch.float64)
     code = (torch.log1p(MU * value.abs()) / math.log1p(MU) * CODES).round()
     return (torch.sign(value) * torch.expm1(code / CODES * math.log1p(MU)) / MU).float().to(device)
+
+
+def _fast_length(least: int, device: torch.device) -> int:
+    """A length of which Fourier transforms are fast. On a GPU a power of two: few lengths, as each needs a plan."""
+    return next_fast_len(least, real=True) if device.type == "cpu" else 1 << (least - 1).bit_length()

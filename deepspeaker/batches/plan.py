@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     telephone: np.ndarray  # (n,) bool
     line: np.ndarray  # (n, 3) Hz, Hz and largest sample: the telephone's low, high, loudness
 
-    def part(self, which: slice) -> "Plan":
+    def part(self, which: slice | np.ndarray) -> "Plan":
         """The changes to some of the windows."""
         return Plan(*(values[which] for values in self))
 

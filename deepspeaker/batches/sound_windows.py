@@ -6,9 +6,8 @@ where frames are left out (VAD) or repeated (an utterance shorter than the windo
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,37 +15,36 @@ import torch
 from torch import Tensor
 
 from deepspeaker.audio.frames import frame_sizes
-from deepspeaker.batches.changes import add, power, reverberate, telephone
+from deepspeaker.batches.changes import add, mixed, reverberate, telephone
 from deepspeaker.batches.plan import ADDED, Plan
 from deepspeaker.batches.sound_bank import SoundBank
 from deepspeaker.batches.speed import change_speed
 from deepspeaker.config import FeatureConfig
 from deepspeaker.datadir.archive import Index
-from deepspeaker.datadir.sound_archive import FULL_SCALE
+from deepspeaker.datadir.sound_archive import FULL_SCALE, Pieces
 from deepspeaker.errors import UserError, examples
 from deepspeaker.extraction.fbank import fbank_of_frames
 from deepspeaker.extraction.feature_set import SoundSet
 from deepspeaker.extraction.gpu_archive import ResidentSound
-from deepspeaker.gpu import upload
+from deepspeaker.gpu import upload, upload_arrays
 
 BEFORE = 0.25  # seconds of sound before a window, which a room echoes into it
 AT_ONCE = {"cpu": 8}  # windows: their samples then stay in the processor's cache; on a GPU all of a batch
+SPEECH = "speech"  # the table of the utterances
 log = logging.getLogger(__name__)
 
 
 class Layout(NamedTuple):
     """Where the samples of n windows lie. Each has `before` samples in front, which its first piece includes."""
 
-    which: np.ndarray  # (n,) utterances
-    begin: np.ndarray  # (n, P) the first sample of each piece
-    size: np.ndarray  # (n, P) how many it has; 0: no such piece
+    pieces: Pieces  # of utterances
     length: np.ndarray  # (n,) samples of the window, without those in front, at its speed
     starts: np.ndarray | None  # (n, T) samples at which frames begin; None: one shift after the one before
     width: int  # the largest length of the batch, of which these may be a part
 
-    def part(self, rows: slice) -> "Layout":
+    def part(self, rows: slice | np.ndarray) -> "Layout":
         starts = None if self.starts is None else self.starts[rows]
-        return Layout(self.which[rows], self.begin[rows], self.size[rows], self.length[rows], starts, self.width)
+        return Layout(self.pieces.part(rows), self.length[rows], starts, self.width)
 
 
 class SoundWindows:
@@ -55,10 +53,10 @@ class SoundWindows:
     what = "sound archives"
 
     def __init__(self, sound: SoundSet, config: FeatureConfig, bank: SoundBank, factors: Sequence[Fraction]):
-        self._table, self._utterances = sound.table, sound.utterances
+        self._tables, self._utterances = {SPEECH: sound.table, **bank.tables}, sound.utterances
         self._config, self._bank, self._factors = config, bank, factors
         self._length, self._shift = frame_sizes(config.sample_rate)
-        self._before = round(BEFORE * config.sample_rate) if bank.has("reverb") else 0
+        self._before = round(BEFORE * config.sample_rate) if "reverb" in bank.tables else 0
         self._device = torch.device("cpu")
         self._resident: ResidentSound | None = None
         self._silent: set[int] = set()  # utterances that were named
@@ -69,13 +67,13 @@ class SoundWindows:
 
     def bytes(self) -> int:
         """GPU memory that `upload` takes, at most."""
-        return self._table.bytes()
+        return sum(table.bytes() for table in self._tables.values())
 
     def upload(self, device: torch.device) -> None:
         """Copy the archives to the memory of `device` and cut windows there from now on."""
         self.use(device)
-        self._resident = ResidentSound(self._table, device)
-        self._name_silent(self._resident.silent)
+        self._resident = ResidentSound(self._tables, device)
+        self._name_silent(range(len(self._utterances)))
 
     def leave_gpu(self) -> bool:
         """Free that memory and cut from mapped archives again; False where none was taken."""
@@ -93,18 +91,20 @@ class SoundWindows:
         as frames_needed says, with the changes of the plan. part: which of the windows to make."""
         layout = self._lay_out(which, index, frames, plan.speed).part(part)
         plan = plan.part(part)
-        at_once = AT_ONCE.get(self._device.type, len(layout.which))
+        at_once = AT_ONCE.get(self._device.type, len(layout.length))
         made = []
-        for start in range(0, len(layout.which), at_once):
+        for start in range(0, len(layout.length), at_once):
             some = slice(start, start + at_once)
             made.append(self._make(layout.part(some), plan.part(some)))
         return torch.cat(made)
 
     def _make(self, layout: Layout, plan: Plan) -> Tensor:
+        order = np.argsort(plan.speed, kind="stable")  # so that windows of a speed lie together
+        layout, plan = layout.part(order), plan.part(order)
         features = self._features(self._changed(layout, plan), layout.starts)
         if not features.sum().isfinite():
             self._changed(layout, plan, check=True)
-        return features
+        return features[self._up(np.argsort(order))[0]]
 
     def _lay_out(self, which: np.ndarray, index: Sequence[Index], frames: int, speed: np.ndarray) -> Layout:
         edge = 0 if self._config.snip_edges else self._length // 2 - self._shift // 2
@@ -120,76 +120,82 @@ class SoundWindows:
         if any(found is not None and not fast for (_, _, found), fast in zip(pieces, speed.tolist(), strict=True)):
             starts = np.stack([even if fast or found is None else found
                                for (_, _, found), fast in zip(pieces, speed.tolist(), strict=True)])
-        return Layout(which, begin, size, length, starts, int(length.max()))
-
-    def _at_speed(self, layout: Layout, speed: np.ndarray) -> Tensor:
-        """The samples of windows at their speeds (n, before + width), zero behind the end of each."""
-        samples = self._samples(layout)
-        width = self._before + layout.width
-        if samples.shape[-1] == width and not speed.any():
-            return samples
-        changed = samples.new_zeros(len(samples), width)
-        for number, factor in enumerate(self._factors):
-            if (rows := np.flatnonzero(speed == number)).size:
-                chosen, most = self._up(rows), int(layout.size[rows].sum(1).max())
-                found = samples[chosen, :most] if factor == 1 else change_speed(samples[chosen, :most], factor)
-                long = self._before + int(layout.length[rows].max())
-                changed[chosen, :long] = found[:, :long]
-        return changed
-
-    def _samples(self, layout: Layout) -> Tensor:
-        """The samples of windows as the utterances have them, (n, most) float32 on the device."""
-        width = int(layout.size.sum(1).max())
-        if self._resident:
-            return self._resident.cut(layout.which, layout.begin, layout.size, width)
-        raw = self._table.cut(layout.which, layout.begin, layout.size, width)
-        self._name_silent(layout.which[~raw[:, ::16].any(1)].tolist())
-        return self._floats(raw)
+        return Layout(Pieces(which, begin, size), length, starts, int(length.max()))
 
     def _changed(self, layout: Layout, plan: Plan, check: bool = False) -> Tensor:
-        """The samples of windows (n, width), changed by the plan, without what was in front of them.
+        """The samples of windows (n, width), changed by the plan, without what was in front of them. The windows are in
+        order of their speeds.
 
         check: raise UserError for the first change whose result is not finite.
         """
-        samples = self._at_speed(layout, plan.speed)
+        rooms, adds = np.flatnonzero(plan.reverb), [np.flatnonzero(plan.added == n) for n in range(len(ADDED))]
+        added, phones = np.concatenate(adds), np.flatnonzero(plan.telephone)
+        found = self._cut({SPEECH: layout.pieces} | self._wanted(plan, rooms, adds, layout.width))
+        in_room, with_sound, by_phone, length = self._up(rooms, added, phones, layout.length)
+        snr, line = self._up(plan.snr[added].astype(np.float32), plan.line[phones].astype(np.float32))
+        samples = self._at_speed(found[SPEECH], layout, plan.speed)
 
-        def put(kind: str, rows: np.ndarray, change: Callable[[Tensor], Tensor]) -> None:
-            chosen = self._up(rows)
-            samples[chosen] = change(samples[chosen])
-            if check and not samples.sum().isfinite():
-                raise self._not_finite(kind, layout.which[~samples.isfinite().all(1).cpu().numpy()])
+        def put(rows: np.ndarray, chosen: Tensor, changed: Tensor, kind: str = "") -> None:
+            samples[chosen] = changed
+            if check and (bad := rows[~changed.isfinite().all(1).cpu().numpy()]).size:
+                raise self._not_finite(kind or ADDED[plan.added[bad[0]]], layout.pieces.which[bad])
 
-        if (rows := np.flatnonzero(plan.reverb)).size:
-            rooms = self._up(self._bank.responses(plan.room[rows]))
-            put("reverb", rows, lambda some: reverberate(some, rooms, self._before))
+        if rooms.size:
+            put(rooms, in_room, reverberate(samples[in_room], found["reverb"], self._before), "reverb")
         samples = samples[:, self._before:]
-        inside = None
-        if (layout.length < layout.width).any():
-            inside = torch.arange(layout.width, device=self._device) < self._up(layout.length[:, None])
-        for number, kind in enumerate(ADDED):
-            if (rows := np.flatnonzero(plan.added == number)).size:
-                sounds = self._sounds(kind, plan, rows, layout.width)
-                if inside is not None:
-                    sounds = sounds * inside[self._up(rows)]
-                snr = self._up(plan.snr[rows, None]).float()
-                put(kind, rows, partial(add, sounds=sounds, snr=snr))
-        if (rows := np.flatnonzero(plan.telephone)).size:
-            low, high, loudness = self._up(plan.line[rows]).float().split(1, dim=1)
-            put("telephone", rows, partial(telephone, low=low, high=high, loudness=loudness,
-                                           rate=self._config.sample_rate))
+        if added.size:
+            sounds = torch.cat([mixed(found[kind].view(len(rows), -1, found[kind].shape[1])) if kind == "babble" else
+                                found[kind] for kind, rows in zip(ADDED, adds, strict=True) if rows.size])
+            sounds = sounds[:, :layout.width]
+            if (layout.length < layout.width).any():
+                sounds = sounds * (torch.arange(layout.width, device=self._device) < length[with_sound, None])
+            put(added, with_sound, add(samples[with_sound], sounds, snr[:, None]))
+        if phones.size:
+            low, high, loudness = line.split(1, dim=1)
+            rate = self._config.sample_rate
+            put(phones, by_phone, telephone(samples[by_phone], low, high, loudness, rate), "telephone")
         return samples
 
-    def _sounds(self, kind: str, plan: Plan, rows: np.ndarray, size: int) -> Tensor:
-        """The sounds that are added to the windows `rows`, (m, size)."""
-        if kind != "babble":
-            return self._floats(self._bank.excerpts(kind, plan.sound[rows], size))
-        row, talker = np.nonzero(np.arange(plan.voices.shape[1]) < plan.talkers[rows, None])
-        draws = plan.voices[rows[row], talker]
-        voices = self._floats(self._bank.excerpts("babble", draws, size))
-        loudness = 1 / power(voices).sqrt().clamp_min(1 / FULL_SCALE)  # so that all talk equally loud
-        counts = plan.talkers[rows].tolist()
-        return torch.stack([each @ some for each, some in
-                            zip(loudness[:, 0].split(counts), voices.split(counts), strict=True)])
+    def _wanted(self, plan: Plan, rooms: np.ndarray, adds: Sequence[np.ndarray], size: int) -> dict[str, Pieces]:
+        """What is to be cut from the bank for the windows `rooms` and `adds`, the latter by kind."""
+        wanted = {"reverb": self._bank.responses(plan.room[rooms])} if rooms.size else {}
+        for kind, rows in zip(ADDED, adds, strict=True):
+            if rows.size and kind == "babble":
+                talks = np.arange(plan.voices.shape[1]) < plan.talkers[rows, None]
+                voices = self._bank.excerpts(kind, plan.voices[rows].reshape(-1, 2), size)
+                wanted[kind] = voices._replace(size=voices.size * talks.reshape(-1, 1))
+            elif rows.size:
+                wanted[kind] = self._bank.excerpts(kind, plan.sound[rows], size)
+        return wanted
+
+    def _cut(self, wanted: dict[str, Pieces]) -> dict[str, Tensor]:
+        """The pieces of each table, (n, width) float32 on the device, zero behind the last piece of a row."""
+        width, counts = max(pieces.width for pieces in wanted.values()), [len(p.which) for p in wanted.values()]
+        if self._resident:
+            samples = self._resident.cut(wanted, width)
+        else:
+            raw = np.zeros((sum(counts), width), "<i2")
+            for (kind, pieces), out in zip(wanted.items(), np.split(raw, np.cumsum(counts)[:-1]), strict=True):
+                self._tables[kind].cut(pieces, out)
+                if kind == SPEECH:
+                    self._name_silent(pieces.which[~out[:, ::16].any(1)].tolist())
+            samples = upload(torch.from_numpy(raw), self._device).float().mul_(1 / FULL_SCALE)
+        return dict(zip(wanted, samples.split(counts), strict=True))
+
+    def _at_speed(self, samples: Tensor, layout: Layout, speed: np.ndarray) -> Tensor:
+        """The samples of windows at their speeds (n, before + width), zero behind the end of each. They may share the
+        memory of those given."""
+        width, ends = self._before + layout.width, np.cumsum(np.bincount(speed, minlength=len(self._factors)))
+        if ends[0] == len(speed):
+            return samples[:, :width]
+        changed = samples.new_zeros(len(samples), width)
+        for factor, stop, start in zip(self._factors, ends.tolist(), [0, *ends.tolist()], strict=False):
+            if start < stop:
+                some, most = slice(start, stop), layout.pieces.part(slice(start, stop)).width
+                found = samples[some, :most] if factor == 1 else change_speed(samples[some, :most], factor)
+                long = self._before + int(layout.length[some].max())
+                changed[some, :long] = found[:, :long]
+        return changed
 
     def _features(self, samples: Tensor, starts: np.ndarray | None) -> Tensor:
         config = self._config
@@ -197,22 +203,19 @@ class SoundWindows:
             frames = samples.unfold(-1, self._length, self._shift)
         else:
             rows = torch.arange(len(samples), device=samples.device).unsqueeze(1)
-            frames = samples.unfold(-1, self._length, 1)[rows, self._up(starts)]
+            frames = samples.unfold(-1, self._length, 1)[rows, self._up(starts)[0]]
         return fbank_of_frames(frames, config.sample_rate, config.num_mel_bins, config.low_freq, config.high_freq)[0]
 
-    def _up(self, values: np.ndarray) -> Tensor:
-        return upload(torch.from_numpy(values), self._device)
-
-    def _floats(self, samples: np.ndarray) -> Tensor:
-        return self._up(samples).float().mul_(1 / FULL_SCALE)
+    def _up(self, *arrays: np.ndarray) -> list[Tensor]:
+        return upload_arrays(arrays, self._device)
 
     def _name_silent(self, suspects: Iterable[int]) -> None:
         """Log, once each, the utterances among these that are digital silence from end to end."""
         for i in set(suspects) - self._silent:
-            if not self._table.samples(i).any():
+            if not self._tables[SPEECH].samples(i).any():
                 self._silent.add(i)
                 log.warning("%s: all samples are 0; nothing is added to it. Look at its audio, or take it out of %s",
-                            self._utterances[i], self._table.path)
+                            self._utterances[i], self._tables[SPEECH].path)
 
     def _not_finite(self, kind: str, which: np.ndarray) -> UserError:
         names = sorted({self._utterances[i] for i in which.tolist()})

@@ -80,7 +80,9 @@ class TrainingSet:
         self.windows.use(device)
         if device.type != "cuda":
             return mapped
-        self.stream = torch.cuda.Stream(device)
+        # PyTorch's deterministic operations fail where two streams use them at once (an illegal memory access)
+        ordered = torch.are_deterministic_algorithms_enabled()
+        self.stream = torch.cuda.current_stream(device) if ordered else torch.cuda.Stream(device)
         size, free = self.windows.bytes(), torch.cuda.mem_get_info(device)[0]
         if size is None or size > RESIDENT * free or self._left_gpu:
             return mapped

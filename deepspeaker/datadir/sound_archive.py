@@ -21,6 +21,22 @@ FULL_SCALE = 32768  # 16-bit samples are those within -1..1 times this
 HEADER = 4096  # bytes within which a WAV's samples begin
 
 
+class Pieces(NamedTuple):
+    """Pieces of sounds, one after another in each of n rows. Beyond its ends a sound goes on mirrored, without end."""
+
+    which: np.ndarray  # (n,) positions in SoundTable.keys
+    begin: np.ndarray  # (n, P) the first sample of each piece
+    size: np.ndarray  # (n, P) how many it has; 0: no such piece
+
+    def part(self, rows: slice | np.ndarray) -> "Pieces":
+        return Pieces(*(values[rows] for values in self))
+
+    @property
+    def width(self) -> int:
+        """Samples of the longest row."""
+        return int(self.size.sum(1).max())
+
+
 class SoundTable:
     """The sounds of an scp file, each looked up when it is first asked for.
 
@@ -55,19 +71,14 @@ class SoundTable:
         found: np.ndarray = self._place[which, 1]
         return found
 
-    def cut(self, which: np.ndarray, begin: np.ndarray, size: np.ndarray, width: int) -> np.ndarray:
-        """Pieces of sounds, one after another: (n, width) int16, zero behind the last piece.
-
-        Row k has, of sound which[k], the samples begin[k, p] .. begin[k, p] + size[k, p] of each piece p. Beyond its
-        ends a sound goes on mirrored, without end.
-        """
-        out = np.zeros((len(which), width), "<i2")
-        lengths = self.lengths(which).tolist()
-        for i, length, begins, sizes in zip(which.tolist(), lengths, begin.tolist(), size.tolist(), strict=True):
+    def cut(self, pieces: Pieces, out: np.ndarray) -> None:
+        """Write the pieces into the rows of `out` (n, width) int16, which has zeros."""
+        rows = [*zip(pieces.which.tolist(), self.lengths(pieces.which).tolist(), pieces.begin.tolist(),
+                     pieces.size.tolist(), strict=True)]
+        for i, length, begins, sizes in rows:
             for first, count in zip(begins, sizes, strict=True):
                 self._announce(i, max(0, first), min(length, first + count))
-        for row, i, length, begins, sizes in zip(out, which.tolist(), lengths, begin.tolist(), size.tolist(),
-                                                 strict=True):
+        for row, (i, length, begins, sizes) in zip(out, rows, strict=True):
             sound, place = self._samples(i), 0
             for first, count in zip(begins, sizes, strict=True):
                 start, stop = max(0, first), min(length, first + count)
@@ -77,7 +88,6 @@ class SoundTable:
                     if start < stop:
                         row[place + start - first:place + stop - first] = sound[mirrored(start, stop, length)]
                 place += count
-        return out
 
     def samples(self, i: int) -> np.ndarray:
         """All samples (S,) int16, still in the mapped file."""

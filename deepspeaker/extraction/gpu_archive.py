@@ -1,13 +1,14 @@
 """Archives on a GPU: stored values are decompressed there, and windows cut from archives that lie in its memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deepspeaker.datadir.archive import MatrixTable, contiguous
-from deepspeaker.datadir.sound_archive import FULL_SCALE, SoundTable
+from deepspeaker.datadir.sound_archive import FULL_SCALE, Pieces, SoundTable
 from deepspeaker.gpu import upload
 
 SIGNED = {"<u2": np.int16, "u1": np.uint8, "<f4": np.float32}  # torch has few operations on uint16
@@ -38,39 +39,39 @@ class Resident:
 
 
 class ResidentSound:
-    """All sounds of a table on a device, 16 bits a sample. silent: positions of those that are digital silence."""
+    """All sounds of some tables on a device, 16 bits a sample."""
 
-    def __init__(self, table: SoundTable, device: torch.device):
-        lengths = table.lengths(np.arange(len(table.keys)))
+    def __init__(self, tables: Mapping[str, SoundTable], device: torch.device):
+        lengths = np.concatenate([table.lengths(np.arange(len(table.keys))) for table in tables.values()])
         ends = np.cumsum(lengths, dtype=np.int64)
         self._first, self._lengths = (torch.from_numpy(values).to(device) for values in (ends - lengths, lengths))
+        self._before = dict(zip(tables, accumulate((len(table.keys) for table in tables.values()), initial=0),
+                                strict=False))  # sounds of the tables before it
         self._samples = torch.empty(int(ends[-1]), dtype=torch.int16, device=device)
-        self.silent: list[int] = []
-        done = 0
-        for piece in _joined(self._sounds(table), BYTES_AT_ONCE // 2):
-            self._samples[done:done + len(piece)] = torch.from_numpy(piece).to(device)
-            done += len(piece)
+        sounds, done = (table.samples(i) for table in tables.values() for i in range(len(table.keys))), 0
+        for some in _joined(sounds, BYTES_AT_ONCE // 2):
+            self._samples[done:done + len(some)] = torch.from_numpy(some).to(device)
+            done += len(some)
 
-    def _sounds(self, table: SoundTable) -> Iterator[np.ndarray]:
-        for i in range(len(table.keys)):
-            samples = table.samples(i)
-            if not samples.any():
-                self.silent.append(i)
-            yield samples
-
-    def cut(self, which: np.ndarray, begin: np.ndarray, size: np.ndarray, width: int) -> Tensor:
-        """Pieces of sounds (n, width) float32 within -1..1 on the device, as SoundTable.cut gives them."""
+    def cut(self, wanted: Mapping[str, Pieces], width: int) -> Tensor:
+        """The pieces of each table, row below row: (n, width) float32 within -1..1 on the device, zero behind the last
+        piece of each row."""
+        device, most = self._samples.device, max(pieces.size.shape[1] for pieces in wanted.values())
+        sound = np.concatenate([pieces.which + self._before[kind] for kind, pieces in wanted.items()])
+        begin, size = (np.concatenate([np.pad(values, ((0, 0), (0, most - values.shape[1]))) for values in column])
+                       for column in zip(*((pieces.begin, pieces.size) for pieces in wanted.values()), strict=True))
         ends = np.cumsum(size, 1)
-        shifts = begin - (ends - size)  # from a place in the row to one in the sound
-        device = self._samples.device
-        sound = upload(torch.from_numpy(which), device)
-        last, shift = upload(tuple(torch.from_numpy(values.astype(np.int32)) for values in (ends, shifts)), device)
-        place = torch.arange(width, device=device, dtype=torch.int32).expand(len(which), -1).contiguous()
-        piece = torch.searchsorted(last, place, right=True).clamp_max_(last.shape[1] - 1)
-        length = self._lengths[sound, None].int()
-        there = (place + shift.gather(1, piece)).remainder_(2 * length)
+        # shifts: from a place in the row to one in the sound
+        numbers = np.concatenate([sound[:, None], ends, begin - (ends - size)], 1).astype(np.int32)
+        which, last, shift = upload(torch.from_numpy(numbers), device).split([1, most, most], dim=1)
+        place = torch.arange(width, device=device, dtype=torch.int32).expand(len(sound), -1)
+        if most > 1:
+            piece = torch.searchsorted(last.contiguous(), place.contiguous(), right=True).clamp_max_(most - 1)
+            shift = shift.gather(1, piece)
+        length = self._lengths[which].int()
+        there = (place + shift).remainder_(2 * length)
         there = torch.minimum(there, 2 * length - 1 - there)
-        samples = self._samples[there + self._first[sound, None]].float().mul_(1 / FULL_SCALE)
+        samples = self._samples[there + self._first[which]].float().mul_(1 / FULL_SCALE)
         return samples.masked_fill_(place >= last[:, -1:], 0.0)
 
 
