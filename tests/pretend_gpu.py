@@ -233,7 +233,7 @@ def _changes(gpu: PretendGPU, free: int) -> list:
     autocast, enabled, run_thread = torch.autocast, torch.is_autocast_enabled, threading.Thread.run
     tensor, generator = torch.tensor, torch.Generator
     group, kinds = torch._C._group_tensors_by_device_and_dtype, [Tensor, torch.nn.Parameter, OnGPU]
-    stream = partial(Stream, gpu)
+    default = Stream(gpu)
 
     class Generator(torch.Generator):
         def __new__(cls, device=None):
@@ -246,7 +246,8 @@ def _changes(gpu: PretendGPU, free: int) -> list:
     return [
         patch.multiple(
             torch.cuda, _lazy_init=lambda: None, mem_get_info=lambda device=None: (free, free), stream=nullcontext,
-            Stream=stream, current_stream=stream, default_stream=stream, Event=partial(Event, gpu),
+            Stream=partial(Stream, gpu), current_stream=lambda device=None: default,
+            default_stream=lambda device=None: default, Event=partial(Event, gpu),
             synchronize=lambda device=None: gpu.wait("synchronize"), set_device=lambda device: None),
         patch.multiple(Tensor, to=_to(gpu), pin_memory=lambda tensor: gpu.pin(tensor),
                        is_pinned=lambda tensor: gpu.is_pinned(tensor)),

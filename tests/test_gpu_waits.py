@@ -20,7 +20,7 @@ STEPS = 6  # per epoch
 AT_THE_END = 4  # waits at the end of an epoch, without those for writing its checkpoints
 MOST_KERNELS = 180  # in a step
 CONSTANTS = 5  # waits until the tables that fbank and changes use are on the GPU
-MOST_WAITS_BESIDE = {False: 1, True: 2}  # for a batch, in the thread that draws: for its stream; whether all is finite
+MOST_WAITS_BESIDE = {False: 1, True: 0}  # for a batch, in the thread that draws: for a stream of its own
 PER_BLOCK = 1  # waits for the embeddings of a block of utterances
 FREE = {"resident": 1 << 40, "mapped": 0}  # memory that decides where archives are
 

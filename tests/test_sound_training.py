@@ -120,3 +120,10 @@ def test_archives_of_another_tool_without_sound(ready, tmp_path):
     with pytest.raises(UserError, match=rf"^no {train}/sound.scp, .*: it is made from {train}/wav.scp, which is not "
                                         "there either; train on its features with online = false$"):
         fit(online, train, dev, tmp_path / "out")
+
+
+def test_a_change_that_gives_nan_is_named(ready, sounds, tmp_path, monkeypatch):
+    conf, train, dev = ready({**EVERYTHING, "augment.noise": 0.6, "augment.music": 0.0})
+    monkeypatch.setattr("deepspeaker.batches.sound_windows.add", lambda samples, sounds, snr: samples * float("nan"))
+    with pytest.raises(UserError, match=r"\[augment\] (noise|babble) made values that are not finite of s.*: set \1"):
+        fit(conf, train, dev, tmp_path / "out", sounds)

@@ -29,6 +29,10 @@ def augment(**changes):
     return AugmentConfig(copies=[], speeds=[0.9, 1.1], time_mask=0, frequency_mask=0, online=True, **changes)
 
 
+def power(samples):
+    return samples.square().mean(-1, keepdim=True)
+
+
 def of_size(speakers=4, utterances=2, frames=50):
     return BatchConfig(speakers=speakers, utterances=utterances, min_frames=frames, max_frames=frames,
                        speaker_weight="even")
@@ -193,7 +197,7 @@ def test_added_sounds_lie_where_they_should():
     speech[3] = 0
     snr = torch.tensor([[0.0], [5.0], [20.0], [5.0]])
     rest = changes.add(speech, 7 * sound, snr) - speech
-    found = 10 * torch.log10(changes.power(speech) / changes.power(rest))
+    found = 10 * torch.log10(power(speech) / power(rest))
     torch.testing.assert_close(found[:3], snr[:3], atol=1e-3, rtol=0)
     assert not rest[3].any()
     assert torch.equal(changes.add(speech, torch.zeros_like(sound), snr), speech)
@@ -203,7 +207,7 @@ def test_a_telephone_has_its_band_clips_and_keeps_the_power():
     rng = np.random.default_rng(0)
     samples = torch.from_numpy(0.1 * rng.standard_normal((2, RATE)).astype(np.float32))
     found = changes.telephone(samples, *(torch.full((2, 1), value) for value in (300.0, 3400.0, 0.5)), RATE)
-    torch.testing.assert_close(changes.power(found), changes.power(samples))
+    torch.testing.assert_close(power(found), power(samples))
     hertz, density = scipy.signal.welch(found.numpy(), RATE, nperseg=1024)
     level = 10 * np.log10(density / density[:, (hertz > 800) & (hertz < 2000)].mean(1, keepdims=True))
     assert (level[:, hertz < 130] < -15).all() and (level[:, hertz > 5500] < -12).all()
@@ -312,7 +316,7 @@ def test_a_room_without_sound_is_named(corpus, sounds):
     (sounds / "rooms.scp").write_text(f"zeros {ark}:{offset}\n")
     data = TrainingSet(directory, config, 1, augment(reverb=1.0), sounds)
     with pytest.raises(UserError, match=f"^zeros in {sounds}/rooms.scp: an impulse response of zeros"):
-        data.draw(np.random.default_rng(0), of_size())
+        data.draw(np.random.default_rng(0), of_size(), check=True)
 
 
 def test_silence_is_named_once_and_stays_silence(corpus, sounds, caplog):
@@ -332,11 +336,3 @@ def test_silence_is_named_once_and_stays_silence(corpus, sounds, caplog):
     assert [record.message for record in caplog.records if "all samples are 0" in record.message] == [
         "s01-u00: all samples are 0; nothing is added to it. Look at its audio, or take it out of "
         f"{directory}/sound.scp"]
-
-
-def test_a_change_that_gives_nan_is_named(corpus, sounds, monkeypatch):
-    directory, config = corpus()
-    data = TrainingSet(directory, config, 1, augment(**{**ALL, "noise": 0.6, "music": 0.0}), sounds)
-    monkeypatch.setattr("deepspeaker.batches.sound_windows.add", lambda samples, sounds, snr: samples * float("nan"))
-    with pytest.raises(UserError, match=r"\[augment\] noise made values that are not finite of s.*: set noise to 0"):
-        data.draw(np.random.default_rng(0), of_size())

@@ -1,6 +1,6 @@
 """Changes to windows of samples, a batch at a time, on any device: rooms, added sounds, telephones.
 
-All take and give samples (n, S) float32, about within -1..1; power is the mean square of a row.
+All take and give samples (n, S) float32, about within -1..1.
 """
 
 import math
@@ -10,16 +10,16 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-SILENT = 1e-12  # power; of a window in which one 16-bit sample in a thousand is not zero: 1e-12
-FAINTEST = 1e-30  # power that a room leaves, whose response may have any level
+QUIETEST = 1e-6  # root mean square; of a window in which one 16-bit sample in a thousand is not zero
+FAINTEST = 1e-15  # level by which to divide where all may be zeros
 MU, CODES = 255.0, 127  # of mu-law: its constant, and how many values it has on each side of 0
-QUIETEST = 1 / 32768  # root mean square of a voice that is made as loud as others; a quieter one stays quieter
 LEVELS = 32767  # of 16-bit samples, on each side of 0
 
 
-def power(samples: Tensor) -> Tensor:
-    """(n, S) -> (n, 1)"""
-    return samples.square().mean(-1, keepdim=True)
+def level(samples: Tensor) -> Tensor:
+    """(..., S) -> (..., 1): the square root of the sum of squares, which is that of the power but for the length."""
+    found: Tensor = torch.linalg.vector_norm(samples, dim=-1, keepdim=True)
+    return found
 
 
 def reverberate(samples: Tensor, responses: Tensor, before: int) -> Tensor:
@@ -33,16 +33,15 @@ def reverberate(samples: Tensor, responses: Tensor, before: int) -> Tensor:
     transform = _fast_length(least, samples.device)
     wet = torch.fft.irfft(torch.fft.rfft(samples, transform) * torch.fft.rfft(responses, transform), transform)
     wet = wet[:, :size]
-    scaled: Tensor = wet * (power(samples[:, before:]) / power(wet[:, before:]).clamp_min(FAINTEST)).sqrt()
+    scaled: Tensor = wet * (level(samples[:, before:]) / level(wet[:, before:]).clamp_min(FAINTEST))
     return scaled
 
 
 def add(samples: Tensor, sounds: Tensor, snr: Tensor) -> Tensor:
-    """Sounds (n, S) added so that they lie snr (n, 1) dB below the samples; nothing is added to or of silence."""
-    wanted = power(samples) * 10 ** (-snr / 10)
-    there = power(sounds)
-    gain = torch.where(there > SILENT, wanted / there.clamp_min(SILENT), 0.0).sqrt()
-    return samples + gain * sounds
+    """Sounds (n, S) added so that they lie snr (n, 1) dB below the samples; nothing is added to or of silence, and
+    sounds below QUIETEST are added as much more weakly."""
+    gain = 10 ** (snr / -20) * level(samples) / level(sounds).clamp_min(QUIETEST * math.sqrt(samples.shape[-1]))
+    return torch.addcmul(samples, gain, sounds)
 
 
 def telephone(samples: Tensor, low: Tensor, high: Tensor, loudness: Tensor, rate: int) -> Tensor:
@@ -53,23 +52,22 @@ def telephone(samples: Tensor, low: Tensor, high: Tensor, loudness: Tensor, rate
     """
     size = samples.shape[-1]
     transform = _fast_length(size, samples.device)
-    hertz = torch.fft.rfftfreq(transform, 1 / rate, device=samples.device)
-    response = ((1 + (low / hertz.clamp_min(1.0)) ** 8) * (1 + (hertz / high) ** 8)).rsqrt()
+    hertz = _hertz_to_the_8th(transform, rate, samples.device)
+    response = ((1 + low ** 8 / hertz) * (1 + hertz / high ** 8)).rsqrt()
     band = torch.fft.irfft(torch.fft.rfft(samples, transform) * response, transform)[:, :size]
-    loud = (band * (loudness / band.abs().amax(-1, keepdim=True).clamp_min(SILENT))).clamp(-1, 1)
+    loud = (band * (loudness / band.abs().amax(-1, keepdim=True).clamp_min(FAINTEST))).clamp(-1, 1)
     heard = mu_law(loud)
-    return heard * (power(samples) / power(heard).clamp_min(SILENT)).sqrt()
+    return heard * (level(samples) / level(heard).clamp_min(FAINTEST))
 
 
 def mixed(voices: Tensor) -> Tensor:
-    """Voices (n, K, S), some of them zeros -> (n, S): their sum, each as loud as any other."""
-    return (voices / power(voices).sqrt().clamp_min(QUIETEST)).sum(1)
+    """Voices (n, K, S), some of them zeros -> (n, S): their sum, all equally loud; one below QUIETEST stays quieter."""
+    return (voices / level(voices).clamp_min(QUIETEST * math.sqrt(voices.shape[-1]))).sum(1)
 
 
 def mu_law(samples: Tensor) -> Tensor:
     """Samples within -1..1 rounded to the 255 values of 8-bit mu-law."""
-    level = (samples.nan_to_num() * LEVELS).round().int()
-    return _decoded(samples.device)[level + LEVELS]
+    return _decoded(samples.device)[(samples.nan_to_num() * LEVELS + (LEVELS + 0.5)).int()]
 
 
 @lru_cache
@@ -83,3 +81,10 @@ def _decoded(device: torch.device) -> Tensor:
 def _fast_length(least: int, device: torch.device) -> int:
     """A length of which Fourier transforms are fast. On a GPU a power of two: few lengths, as each needs a plan."""
     return next_fast_len(least, real=True) if device.type == "cpu" else 1 << (least - 1).bit_length()
+
+
+@lru_cache
+def _hertz_to_the_8th(transform: int, rate: int, device: torch.device) -> Tensor:
+    """Of the frequencies of a transform."""
+    hertz: Tensor = torch.fft.rfftfreq(transform, 1 / rate, device=device)
+    return hertz ** 8

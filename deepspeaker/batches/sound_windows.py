@@ -26,7 +26,7 @@ from deepspeaker.errors import UserError, examples
 from deepspeaker.extraction.fbank import fbank_of_frames
 from deepspeaker.extraction.feature_set import SoundSet
 from deepspeaker.extraction.gpu_archive import ResidentSound
-from deepspeaker.gpu import upload, upload_arrays
+from deepspeaker.gpu import upload_arrays
 
 BEFORE = 0.25  # seconds of sound before a window, which a room echoes into it
 AT_ONCE = {"cpu": 8}  # windows: their samples then stay in the processor's cache; on a GPU all of a batch
@@ -85,25 +85,24 @@ class SoundWindows:
         samples = (frames - 1) * self._shift + self._length
         return np.array([math.ceil((samples * factor - self._length) / self._shift) + 1 for factor in self._factors])
 
-    def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, part: slice = slice(None)
-               ) -> Tensor:
+    def gather(self, which: np.ndarray, index: Sequence[Index], frames: int, plan: Plan, part: slice = slice(None),
+               check: bool = False) -> Tensor:
         """Windows (n, T, F) float32 of T = `frames`, on the device: of utterance which[k] the frames index[k], as many
-        as frames_needed says, with the changes of the plan. part: which of the windows to make."""
+        as frames_needed says, with the changes of the plan. part: which of the windows to make. check: raise UserError
+        for the first change whose result is not finite."""
         layout = self._lay_out(which, index, frames, plan.speed).part(part)
         plan = plan.part(part)
         at_once = AT_ONCE.get(self._device.type, len(layout.length))
         made = []
         for start in range(0, len(layout.length), at_once):
             some = slice(start, start + at_once)
-            made.append(self._make(layout.part(some), plan.part(some)))
+            made.append(self._make(layout.part(some), plan.part(some), check))
         return torch.cat(made)
 
-    def _make(self, layout: Layout, plan: Plan) -> Tensor:
+    def _make(self, layout: Layout, plan: Plan, check: bool) -> Tensor:
         order = np.argsort(plan.speed, kind="stable")  # so that windows of a speed lie together
         layout, plan = layout.part(order), plan.part(order)
-        features = self._features(self._changed(layout, plan), layout.starts)
-        if not features.sum().isfinite():
-            self._changed(layout, plan, check=True)
+        features = self._features(self._changed(layout, plan, check), layout.starts)
         return features[self._up(np.argsort(order))[0]]
 
     def _lay_out(self, which: np.ndarray, index: Sequence[Index], frames: int, speed: np.ndarray) -> Layout:
@@ -122,12 +121,9 @@ class SoundWindows:
                                for (_, _, found), fast in zip(pieces, speed.tolist(), strict=True)])
         return Layout(Pieces(which, begin, size), length, starts, int(length.max()))
 
-    def _changed(self, layout: Layout, plan: Plan, check: bool = False) -> Tensor:
+    def _changed(self, layout: Layout, plan: Plan, check: bool) -> Tensor:
         """The samples of windows (n, width), changed by the plan, without what was in front of them. The windows are in
-        order of their speeds.
-
-        check: raise UserError for the first change whose result is not finite.
-        """
+        order of their speeds."""
         rooms, adds = np.flatnonzero(plan.reverb), [np.flatnonzero(plan.added == n) for n in range(len(ADDED))]
         added, phones = np.concatenate(adds), np.flatnonzero(plan.telephone)
         found = self._cut({SPEECH: layout.pieces} | self._wanted(plan, rooms, adds, layout.width))
@@ -174,12 +170,12 @@ class SoundWindows:
         if self._resident:
             samples = self._resident.cut(wanted, width)
         else:
-            raw = np.zeros((sum(counts), width), "<i2")
-            for (kind, pieces), out in zip(wanted.items(), np.split(raw, np.cumsum(counts)[:-1]), strict=True):
+            raw = torch.zeros(sum(counts), width, dtype=torch.int16, pin_memory=self._device.type == "cuda")
+            for (kind, pieces), out in zip(wanted.items(), np.split(raw.numpy(), np.cumsum(counts)[:-1]), strict=True):
                 self._tables[kind].cut(pieces, out)
                 if kind == SPEECH:
                     self._name_silent(pieces.which[~out[:, ::16].any(1)].tolist())
-            samples = upload(torch.from_numpy(raw), self._device).float().mul_(1 / FULL_SCALE)
+            samples = raw.to(self._device, non_blocking=True).float().mul_(1 / FULL_SCALE)
         return dict(zip(wanted, samples.split(counts), strict=True))
 
     def _at_speed(self, samples: Tensor, layout: Layout, speed: np.ndarray) -> Tensor:

@@ -80,9 +80,9 @@ class TrainingSet:
         self.windows.use(device)
         if device.type != "cuda":
             return mapped
-        # PyTorch's deterministic operations fail where two streams use them at once (an illegal memory access)
-        ordered = torch.are_deterministic_algorithms_enabled()
-        self.stream = torch.cuda.current_stream(device) if ordered else torch.cuda.Stream(device)
+        # Fourier transforms on a stream beside that of the training read memory that is not theirs (CUDA 13.0)
+        beside = isinstance(self.windows, FeatureWindows)
+        self.stream = torch.cuda.Stream(device) if beside else torch.cuda.current_stream(device)
         size, free = self.windows.bytes(), torch.cuda.mem_get_info(device)[0]
         if size is None or size > RESIDENT * free or self._left_gpu:
             return mapped
@@ -109,7 +109,8 @@ class TrainingSet:
         self._left_gpu = True
         return self.windows.leave_gpu()
 
-    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None)) -> Batch:
+    def draw(self, rng: np.random.Generator, config: BatchConfig, part: slice = slice(None), check: bool = False
+             ) -> Batch:
         """A batch of speakers x utterances windows, all of one length between min_frames and max_frames: the features
         on the GPU where the archives are there or windows are changed, labels on the CPU, no masks. There must be
         enough speakers (needs.py).
@@ -117,7 +118,7 @@ class TrainingSet:
         No speaker is drawn twice. A speaker with fewer utterances than asked for gives some of them twice, in
         different windows. All windows of an utterance's visible frames (FrameSet.frames) are equally likely; an
         utterance shorter than the window is repeated to its length. part: which of the windows to gather; the labels
-        are always those of all windows.
+        are always those of all windows. check: UserError for a change of sound that makes values that are not finite.
         """
         frames = int(rng.integers(config.min_frames, config.max_frames, endpoint=True))
         drawn = self._draw_speakers(rng, config)
@@ -135,7 +136,7 @@ class TrainingSet:
         else:
             assert self._augment
             plan = draw_plan(rng, speed, self._augment)
-            features = self.windows.gather(chosen, index, frames, plan, part)
+            features = self.windows.gather(chosen, index, frames, plan, part, check)
         labels = Labels.of(torch.from_numpy(drawn.repeat(config.utterances)), torch.from_numpy(chosen))
         return Batch(features, labels)
 
@@ -168,8 +169,8 @@ class Batches:
     core: more would take turns with those that train, which costs both more than it gains.
 
     ahead: False to draw a batch by all threads, and when it is its turn. stream: of a GPU, which copies and gathers the
-    batches on it, beside the training step; None on a CPU. waited: seconds that the training loop waited for batches.
-    The GPU may still have been busy then.
+    batches on it, beside the training step or, if it is the default one, before the next; None on a CPU. waited:
+    seconds that the training loop waited for batches. The GPU may still have been busy then.
     """
 
     def __init__(self, draw: Callable[[int], Batch], steps: range, stream: torch.cuda.Stream | None,
@@ -182,7 +183,8 @@ class Batches:
         torch.cuda.set_device(self._stream.device)  # a new thread begins with GPU 0
         with torch.cuda.stream(self._stream):
             batch = upload(self._draw(step), self._stream.device)
-        self._stream.synchronize()
+        if self._stream != torch.cuda.default_stream(self._stream.device):
+            self._stream.synchronize()
         return batch
 
     def __iter__(self) -> Iterator[Batch]:

@@ -44,7 +44,8 @@ class ResidentSound:
     def __init__(self, tables: Mapping[str, SoundTable], device: torch.device):
         lengths = np.concatenate([table.lengths(np.arange(len(table.keys))) for table in tables.values()])
         ends = np.cumsum(lengths, dtype=np.int64)
-        self._first, self._lengths = (torch.from_numpy(values).to(device) for values in (ends - lengths, lengths))
+        self._first, self._lengths = (torch.from_numpy(values).to(device)
+                                       for values in (ends - lengths, lengths.astype(np.int32)))
         self._before = dict(zip(tables, accumulate((len(table.keys) for table in tables.values()), initial=0),
                                 strict=False))  # sounds of the tables before it
         self._samples = torch.empty(int(ends[-1]), dtype=torch.int16, device=device)
@@ -58,8 +59,11 @@ class ResidentSound:
         piece of each row."""
         device, most = self._samples.device, max(pieces.size.shape[1] for pieces in wanted.values())
         sound = np.concatenate([pieces.which + self._before[kind] for kind, pieces in wanted.items()])
-        begin, size = (np.concatenate([np.pad(values, ((0, 0), (0, most - values.shape[1]))) for values in column])
-                       for column in zip(*((pieces.begin, pieces.size) for pieces in wanted.values()), strict=True))
+        begin, size = np.zeros((2, len(sound), most), np.int64)
+        row = 0
+        for pieces in wanted.values():
+            rows, columns = slice(row, row := row + len(pieces.which)), slice(pieces.size.shape[1])
+            begin[rows, columns], size[rows, columns] = pieces.begin, pieces.size
         ends = np.cumsum(size, 1)
         # shifts: from a place in the row to one in the sound
         numbers = np.concatenate([sound[:, None], ends, begin - (ends - size)], 1).astype(np.int32)
@@ -68,10 +72,10 @@ class ResidentSound:
         if most > 1:
             piece = torch.searchsorted(last.contiguous(), place.contiguous(), right=True).clamp_max_(most - 1)
             shift = shift.gather(1, piece)
-        length = self._lengths[which].int()
+        length = self._lengths[which]
         there = (place + shift).remainder_(2 * length)
         there = torch.minimum(there, 2 * length - 1 - there)
-        samples = self._samples[there + self._first[which]].float().mul_(1 / FULL_SCALE)
+        samples = self._samples[there + self._first[which]] * (1 / FULL_SCALE)
         return samples.masked_fill_(place >= last[:, -1:], 0.0)
 
 

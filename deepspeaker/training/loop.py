@@ -145,7 +145,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
 
 def _epoch(run: Run, data: TrainingSet, stop: StopRequest) -> Entry:
     """Train for the rest of the current epoch; returns the means of its gauges."""
-    settings, meter = run.settings, Meter(run, data)
+    settings, meter = run.settings, Meter(run, data, partial(_draw, run, data, check=True))
     start = saved = time.monotonic()
     first, end = run.step, (run.step // settings.steps_per_epoch + 1) * settings.steps_per_epoch
     batches, agreement = data.batches(partial(_draw, run, data), range(first, end)), distributed.Agreement()
@@ -182,12 +182,13 @@ def _leave_if_asked(run: Run, signal: int) -> None:
         sys.exit(128 + signal)
 
 
-def _draw(run: Run, data: TrainingSet, step: int) -> Batch:
-    """The batch of a step: this process's share of the windows and their masks, and the labels of all windows."""
+def _draw(run: Run, data: TrainingSet, step: int, check: bool = False) -> Batch:
+    """The batch of a step: this process's share of the windows and their masks, and the labels of all windows. check:
+    as in TrainingSet.draw."""
     rng = np.random.default_rng([run.seed, zlib.crc32(run.phase.encode()), step])
     settings, augment = run.settings, run.config.augment
     count = settings.speakers * settings.utterances
-    batch = data.draw(rng, settings, distributed.share(count))
+    batch = data.draw(rng, settings, distributed.share(count), check)
     generator = torch.Generator().manual_seed(_number(run.seed, run.phase, step))
     uniform = torch.rand(2, 2, count, generator=generator)[:, :, distributed.share(count)]
     _, frames, bins = batch.features.shape

@@ -1,6 +1,7 @@
 """The gauges of an epoch: the progress bar shows them, the log has their means, and they end a run that has failed."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,10 +20,13 @@ FORMATS = {"loss": ".3f", "accuracy": ".1%", "active": ".1%", "same": ".2f", "di
 
 
 class Meter:
-    """The gauges of an epoch. A step's are read when the next step has been launched, so that a GPU always has work."""
+    """The gauges of an epoch. A step's are read when the next step has been launched, so that a GPU always has work.
 
-    def __init__(self, run: Run, data: TrainingSet):
-        self._run, self._data = run, data
+    check: draws a step's batch once more, and raises UserError for the change that made values that are not finite.
+    """
+
+    def __init__(self, run: Run, data: TrainingSet, check: Callable[[int], object]):
+        self._run, self._data, self._check = run, data, check
         self._unread: tuple[int, Batch, Download] | None = None
         self._names: list[str] = []
         self._values: list[list[float]] = []
@@ -41,7 +45,7 @@ class Meter:
         self._values.append(values.read().tolist())
         gauges = dict(zip(self._names, self._values[-1], strict=True))
         if not math.isfinite(gauges["loss"]) or not math.isfinite(gauges["gradient_norm"]):
-            raise _not_finite(self._run, self._data, step, batch, gauges)
+            raise _not_finite(self._run, self._data, step, batch, gauges, self._check)
         if self._run.phase == "triplet" and self._run.alarm.rings(gauges["loss"], gauges["cosine"]):
             raise _collapsed(self._run, step, gauges)
 
@@ -76,13 +80,15 @@ def conditions(entry: Entry) -> str:
     return f" ({', '.join(found)})" if found else ""
 
 
-def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: dict[str, float]) -> UserError:
+def _not_finite(run: Run, data: TrainingSet, step: int, batch: Batch, gauges: dict[str, float],
+                check: Callable[[int], object]) -> UserError:
     utterances = batch.labels.utterances
     mine = utterances[distributed.share(len(utterances))]
     bad = mine[~batch.features.isfinite().flatten(1).all(1)].tolist()
     names = sorted({data.features.utterances[i] for part in distributed.gather_objects(bad) for i in part})
     what = f"{run.phase}: loss {gauges['loss']:g}, gradient norm {gauges['gradient_norm']:g} at step {step}"
     if names:
+        check(step)
         return UserError(f"{what}: the features of {' '.join(names)} hold values that are not finite: make them again "
                          f"(stage 2), or take the utterance out of {data.features.path}")
     return UserError(f"{what}, learning rate {run.settings.learning_rate_at(step):g}: lower [{run.phase}] "
