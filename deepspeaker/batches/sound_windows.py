@@ -140,9 +140,8 @@ class SoundWindows:
             put(rooms, in_room, reverberate(samples[in_room], found["reverb"], self._before), "reverb")
         samples = samples[:, self._before:]
         if added.size:
-            sounds = torch.cat([mixed(found[kind].view(len(rows), -1, found[kind].shape[1])) if kind == "babble" else
+            sounds = torch.cat([mixed(found[kind].view(len(rows), -1, layout.width)) if kind == "babble" else
                                 found[kind] for kind, rows in zip(ADDED, adds, strict=True) if rows.size])
-            sounds = sounds[:, :layout.width]
             if (layout.length < layout.width).any():
                 sounds = sounds * (torch.arange(layout.width, device=self._device) < length[with_sound, None])
             put(added, with_sound, add(samples[with_sound], sounds, snr[:, None]))
@@ -165,7 +164,7 @@ class SoundWindows:
         return wanted
 
     def _cut(self, wanted: dict[str, Pieces]) -> dict[str, Tensor]:
-        """The pieces of each table, (n, width) float32 on the device, zero behind the last piece of a row."""
+        """The pieces of each table, (n, their width) float32 on the device, zero behind the last piece of a row."""
         width, counts = max(pieces.width for pieces in wanted.values()), [len(p.which) for p in wanted.values()]
         if self._resident:
             samples = self._resident.cut(wanted, width)
@@ -176,7 +175,8 @@ class SoundWindows:
                 if kind == SPEECH:
                     self._name_silent(pieces.which[~out[:, ::16].any(1)].tolist())
             samples = raw.to(self._device, non_blocking=True).float().mul_(1 / FULL_SCALE)
-        return dict(zip(wanted, samples.split(counts), strict=True))
+        return {kind: rows[:, :pieces.width]
+                for (kind, pieces), rows in zip(wanted.items(), samples.split(counts), strict=True)}
 
     def _at_speed(self, samples: Tensor, layout: Layout, speed: np.ndarray) -> Tensor:
         """The samples of windows at their speeds (n, before + width), zero behind the end of each. They may share the
