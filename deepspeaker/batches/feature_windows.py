@@ -22,7 +22,7 @@ class FeatureWindows:
         self._resident: Resident | None = None
 
     def use(self, device: torch.device) -> None:
-        """Mapped windows are gathered on the CPU; Ahead uploads them."""
+        """Mapped windows are gathered on the CPU; Batches uploads them."""
 
     def frames_needed(self, frames: int) -> np.ndarray:
         """How many frames of an utterance give `frames` at each of its speeds, of which there is one."""
