@@ -108,6 +108,18 @@ def test_a_part_of_a_batch_is_that_part(corpus, sounds, vad):
         torch.testing.assert_close(found.features, whole.features[part], atol=1e-3, rtol=1e-3)
 
 
+def test_windows_are_as_wide_as_the_widest_of_the_batch(corpus, sounds, monkeypatch):
+    """Where VAD leaves frames out, the samples of a window are more than those of others."""
+    directory, config = corpus({"features.vad": True}, seconds=1.2)
+    data = TrainingSet(directory, config, 1, augment(**{**ALL, "speed": 0.0, "telephone": 0.0}), sounds)
+    for seed in range(4):
+        whole = data.draw(np.random.default_rng(seed), of_size(frames=60)).features
+        monkeypatch.setattr(sound_windows, "AT_ONCE", {"cpu": 1})
+        torch.testing.assert_close(data.draw(np.random.default_rng(seed), of_size(frames=60)).features, whole,
+                                   atol=1e-3, rtol=1e-3)
+        monkeypatch.undo()
+
+
 def test_speeds_are_new_speakers(corpus):
     directory, config = corpus(speakers=3, seconds=2.0)
     data = TrainingSet(directory, config, 1, augment(speed=0.5))

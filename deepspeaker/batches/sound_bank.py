@@ -59,9 +59,10 @@ class SoundBank:
         if i not in self._direct:
             table = self.tables["reverb"]
             samples = table.samples(i)
-            self._direct[i] = int(np.abs(samples.astype(np.int32)).argmax())
-            if not samples[self._direct[i]]:
+            largest = int(np.abs(samples.astype(np.int32)).argmax())
+            if not samples[largest]:
                 raise UserError(f"{table.keys[i]} in {table.path}: an impulse response of zeros: take it out")
+            self._direct[i] = largest
         return self._direct[i]
 
     @property

@@ -182,7 +182,7 @@ class SoundWindows:
         """The samples of windows at their speeds (n, before + width), zero behind the end of each. They may share the
         memory of those given."""
         width, ends = self._before + layout.width, np.cumsum(np.bincount(speed, minlength=len(self._factors)))
-        if ends[0] == len(speed):
+        if ends[0] == len(speed) and samples.shape[1] >= width:
             return samples[:, :width]
         changed = samples.new_zeros(len(samples), width)
         for factor, stop, start in zip(self._factors, ends.tolist(), [0, *ends.tolist()], strict=False):
