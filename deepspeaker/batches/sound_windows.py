@@ -26,7 +26,7 @@ from deepspeaker.errors import UserError, examples
 from deepspeaker.extraction.fbank import fbank_of_frames
 from deepspeaker.extraction.feature_set import SoundSet
 from deepspeaker.extraction.gpu_archive import ResidentSound
-from deepspeaker.gpu import upload_arrays
+from deepspeaker.gpu import upload, upload_arrays
 
 BEFORE = 0.25  # seconds of sound before a window, which a room echoes into it
 AT_ONCE = {"cpu": 8}  # windows: their samples then stay in the processor's cache; on a GPU all of a batch
@@ -174,7 +174,7 @@ class SoundWindows:
                 self._tables[kind].cut(pieces, out)
                 if kind == SPEECH:
                     self._name_silent(pieces.which[~out[:, ::16].any(1)].tolist())
-            samples = raw.to(self._device, non_blocking=True).float().mul_(1 / FULL_SCALE)
+            samples = upload(raw, self._device).float().mul_(1 / FULL_SCALE)
         return {kind: rows[:, :pieces.width]
                 for (kind, pieces), rows in zip(wanted.items(), samples.split(counts), strict=True)}
 
