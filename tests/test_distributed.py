@@ -45,6 +45,7 @@ def test_two_processes_take_the_step_of_one(ready, conditions, sounds, tmp_path,
         assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "one/0.pt")
     assert list(one["dev"]) == ["clean", "noise", "reverb"] and len(set(one["dev"].values())) == 3
+    rounding = 1e-6 if changes else 1e-12  # sound is changed in float32, whose FFTs round by the size of the batch
     start = load(tmp_path / "one/initial.pt")["model"]
     moved = [(one["parameters"][f"network.{name}"] - value).abs().max() for name, value in start.items()]
     assert max(moved) > 1e-3
@@ -61,7 +62,8 @@ def test_two_processes_take_the_step_of_one(ready, conditions, sounds, tmp_path,
         for a, b in zip(one["gauges"], two["gauges"], strict=True):
             assert a.keys() == b.keys()
             for name in a:
-                torch.testing.assert_close(a[name], b[name], equal_nan=True, check_dtype=False, msg=name)
+                torch.testing.assert_close(a[name], b[name], equal_nan=True, check_dtype=False, atol=0, rtol=rounding,
+                                           msg=lambda message, name=name: f"{name}: {message}")
 
 
 def test_a_gpu_for_each_process(monkeypatch):
