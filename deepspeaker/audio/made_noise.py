@@ -1,7 +1,7 @@
 """Noises made of random numbers, to be added to speech where there are no recorded ones.
 
-None is the sound of a thing. What counts is that no two are alike: their colour and whether they are steady, come in
-events, hum, wail or cry are all drawn.
+None is the sound of a thing. What counts is that no two are alike: their colour and whether they are steady, crackle,
+tick, beat, come in events, hum, wail or cry are all drawn.
 """
 
 import math
@@ -9,14 +9,19 @@ import math
 import numpy as np
 
 LOWEST = 20  # Hz; below it there is no power, which would count in the level of the noise and which features do not see
-TILT = (-0.3, 1.3)  # amplitude ~ frequency ** -tilt: 0 is white, 0.5 pink, 1 brown noise
+TILT = (-0.5, 1.0)  # amplitude ~ frequency ** -tilt: 0 is white, 0.5 pink, 1 brown noise
 RESONANCES = 4  # at most; each a bump on the logarithmic frequency axis
 CENTRES = (80, 7000)  # Hz, of resonances
 WIDTHS = (0.03, 0.6)  # their standard deviations, in natural logarithms of frequency
 HEIGHTS = (1, 12)  # of their amplitudes, times the one around them
-LOW_PASS, LOW_PASS_CORNERS = 0.4, (300, 7000)  # share of noises; Hz, from where on they fall by 24 dB an octave
-HIGH_PASS, HIGH_PASS_CORNERS = 0.3, (60, 2500)
+LOW_PASS, LOW_PASS_CORNERS = 0.25, (300, 7000)  # share of noises; Hz, from where on they fall by 24 dB an octave
+HIGH_PASS, HIGH_PASS_CORNERS = 0.2, (60, 2500)
 EVENTS, EVENT_RATE, EVENT_LEVELS = 0.6, 8, (-30, 10)  # share; levels a second at most; dB
+STRIKES = 0.3  # share that sets in at once, again and again, and dies away each time: crackling, a clock, drums
+STRIKE_RATE, EVEN = (1.5, 300), 0.3  # strikes a second; share of these noises that strike at equal distances
+STRIKE_LEVELS = (0, 30)  # dB, how far the weakest strike of a noise lies below the strongest
+STRIKE_DECAY = (0.0003, 0.05)  # seconds after which the amplitude of a strike has fallen to 1/e
+BETWEEN_STRIKES = (-30, 0)  # dB, level of the steady noise between them, to theirs
 TONES = 0.35  # share with a hum, a siren or a cry
 PITCH = (50, 2500)  # Hz
 HARMONICS = 11  # at most
@@ -33,6 +38,9 @@ def make_noise(rng: np.random.Generator, size: int, rate: int) -> np.ndarray:
     Everything is drawn from `rng`, uniformly within the ranges above, frequencies uniformly in their logarithm.
     """
     noise = _coloured(rng, size, rate)
+    if rng.random() < STRIKES:
+        strikes = _strikes(rng, size, rate)
+        noise *= strikes / _rms(strikes) + 10 ** (rng.uniform(*BETWEEN_STRIKES) / 20)
     if rng.random() < EVENTS:
         levels = rng.uniform(*EVENT_LEVELS, rng.integers(3, 4 + EVENT_RATE * size // rate))
         noise *= _between(10 ** (levels / 20), size)
@@ -60,6 +68,21 @@ def _coloured(rng: np.random.Generator, size: int, rate: int) -> np.ndarray:
     spectrum[first:] = amplitude * np.exp(2j * np.pi * rng.random(len(frequency), np.float32))
     noise: np.ndarray = np.fft.irfft(spectrum, points)[:size]
     return noise
+
+
+def _strikes(rng: np.random.Generator, size: int, rate: int) -> np.ndarray:
+    """(size,) amplitudes that jump up at drawn times, or at equal distances, and die away exponentially."""
+    distance = rate / math.exp(rng.uniform(*np.log(STRIKE_RATE)))
+    if rng.random() < EVEN:
+        at = np.arange(rng.uniform(0, min(distance, size)), size, distance).astype(int)
+    else:
+        at = rng.integers(0, size, math.ceil(size / distance))
+    amplitudes = np.zeros(size)
+    np.maximum.at(amplitudes, at, 10 ** (-rng.uniform(0, rng.uniform(*STRIKE_LEVELS), len(at)) / 20))
+    decay = np.exp(-np.arange(size) / (rate * math.exp(rng.uniform(*np.log(STRIKE_DECAY)))))
+    points = 1 << (2 * size - 1).bit_length()
+    dying: np.ndarray = np.fft.irfft(np.fft.rfft(amplitudes, points) * np.fft.rfft(decay, points), points)[:size]
+    return dying
 
 
 def _tone(rng: np.random.Generator, size: int, rate: int) -> np.ndarray:
