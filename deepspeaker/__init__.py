@@ -4,10 +4,11 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from deepspeaker.inference.calibrate import calibrate
     from deepspeaker.inference.model import Model, load
 
 __version__ = "0.2.0"
-__all__ = ["Model", "load"]
+__all__ = ["Model", "calibrate", "load"]
 
 # How long PyTorch's threads on CPUs spin for each other before they sleep; OpenMP reads it when PyTorch is imported.
 # GNU's counts, by default to 300,000, about 3 ms. Beside other programs the thread that is waited for often has no
@@ -20,9 +21,9 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 
 def __getattr__(name: str) -> object:
-    """Import Model and load on first use, so that `import deepspeaker` alone does not import torch."""
+    """Import the Python interface on first use, so that `import deepspeaker` alone does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from deepspeaker.inference import model
+    from deepspeaker.inference import calibrate, model
 
-    return getattr(model, name)
+    return calibrate.calibrate if name == "calibrate" else getattr(model, name)

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deepspeaker.atomic import atomic
 from deepspeaker.audio.frames import RATES
@@ -20,10 +20,11 @@ from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.config_checks import (
     Table,
     at_least,
+    auto_alone,
     checked,
     distinct,
     distinct_speeds,
-    known_backend,
+    known_backends,
     known_condition,
     known_copy,
     known_mining,
@@ -201,7 +202,7 @@ class EmbeddingConfig(Table):
 
 
 class ScoringConfig(Table):
-    backends: Annotated[list[Annotated[str, AfterValidator(known_backend)]], Field(min_length=1)]
+    backends: Annotated[list[str], BeforeValidator(auto_alone), AfterValidator(known_backends), Field(min_length=1)]
     cohort_top: Annotated[int, at_least(2, "a deviation needs")]
     plda_transform: Literal["lda", "whiten"]
     plda_dim: Count

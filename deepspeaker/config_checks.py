@@ -17,7 +17,7 @@ from deepspeaker.corpus.augmented_copies import CONDITIONS, FASTEST, KINDS, SLOW
 from deepspeaker.errors import UserError, examples, first_line, one_line
 from deepspeaker.losses.triplet import MINING
 from deepspeaker.models.networks import NETWORKS, build_network
-from deepspeaker.scoring.backends import BACKENDS
+from deepspeaker.scoring.backends import AUTO, BACKENDS
 from deepspeaker.scoring.quality import QUALITIES
 
 MOST_PHASES = 200  # of the filter that changes the speed: the largest denominator of a speed
@@ -179,8 +179,14 @@ def known_mining(name: str) -> str:
     return _known(name, MINING, f"mining {name!r}")
 
 
-def known_backend(name: str) -> str:
-    return _known(name, BACKENDS, name)
+def auto_alone(found: object) -> object:
+    """Validator: "auto" may stand without a list."""
+    return [AUTO] if found == AUTO else found
+
+
+def known_backends(names: list[str]) -> list[str]:
+    """Validator: names of back-ends, or AUTO alone."""
+    return names if names == [AUTO] else [_known(name, BACKENDS, name) for name in names]
 
 
 def known_quality(name: str) -> str:

@@ -40,7 +40,7 @@ from deepspeaker.errors import UserError, run
 
 EXPECTED = "train/{wav.scp,utt2spk} and test*/{wav.scp,utt2spk}"
 LEFT_OUT = ("spk2utt", "feats.scp", "vad.scp", "sound.scp", "cmvn.scp", "utt2num_frames",
-            "utt2dur")  # made anew, here or in stage 2
+            "utt2dur", "utt2quality")  # made anew, here or in stage 2
 
 
 def absolute(entry: str, bases: Sequence[Path]) -> str:

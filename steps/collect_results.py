@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.checkpoint import write_model
 from deepspeaker.config import load_config
 from deepspeaker.errors import run
-from deepspeaker.inference.model_file import gather
+from deepspeaker.inference.model_file import best_first, gather
 from deepspeaker.recipe.phases import LAST, networks
 from deepspeaker.recipe.results import collect, write_results
 from deepspeaker.scoring.backends import BACKENDS
@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--train", type=Path, metavar="DIR", help="training set, whose counts the model keeps")
     parser.add_argument("--backends", nargs="+", choices=BACKENDS,
                         help="back-ends, of which the model decides by the first (default: the conf's)")
+    parser.add_argument("--choose", action="store_true",
+                        help="let the model decide by the back-end with the lowest Cllr on the development set")
     args = parser.parse_args()
 
     rows = collect(args.exp_dir)
@@ -38,7 +40,11 @@ def main() -> None:
     trained = networks(args.exp_dir)[LAST]
     if trained.exists():
         config = load_config(args.conf)
-        scoring = config.scoring.model_copy(update={"backends": args.backends or config.scoring.backends})
+        backends = args.backends or config.scoring.backends
+        if args.choose:
+            backends, why = best_first(trained.parent, backends)
+            print(f"{args.exp_dir}/model.pt decides by {backends[0]}: {why}")
+        scoring = config.scoring.model_copy(update={"backends": backends})
         config = config.model_copy(update={"scoring": scoring})
         write_model(args.exp_dir / "model.pt", trained, config, gather(trained.parent, scoring, args.train, rows))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluates a checkpoint on one more test set: features, embeddings, cosine scores and metrics.
+# Evaluates a model or a checkpoint on one more test set: features, embeddings, scores and metrics.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -8,9 +8,10 @@ cmd=run.pl
 use_gpu=false
 no_pipes=false
 
-help_message="Usage: $0 [options] CHECKPOINT DATA_DIR OUT_DIR
+help_message="Usage: $0 [options] MODEL DATA_DIR OUT_DIR
 Reads DATA_DIR/{wav.scp,utt2spk,trials} and writes nothing there. Writes OUT_DIR/metrics.json, and features, embeddings
-and scores beside it. Checks the trials, lines 'id1 id2 target|nontarget', before it computes anything.
+and scores beside it. A model.pt is judged as its users meet it: by its own back-end and calibration, with actDCF, Cllr,
+and misses and false accepts at its default prior and at 0.5. Any other checkpoint scores by cosine. Checks the trials, lines 'id1 id2 target|nontarget', before it computes anything.
   --nj N                 number of parallel jobs ($nj)
   --cmd CMD              engine that runs the jobs: run.pl, slurm.pl ... ($cmd)
   --use-gpu true|false   compute embeddings on a GPU instead of CPUs ($use_gpu)
@@ -22,8 +23,8 @@ if [ $# -ne 3 ]; then
   echo "$help_message" >&2
   exit 1
 fi
-checkpoint=$1 data=${2%/} out=${3%/}
-for file in "$checkpoint" "$data"/{wav.scp,utt2spk,trials}; do
+model=$1 data=${2%/} out=${3%/}
+for file in "$model" "$data"/{wav.scp,utt2spk,trials}; do
   if [ ! -s "$file" ]; then
     echo "evaluate.sh: no $file" >&2
     exit 1
@@ -39,12 +40,33 @@ run check_data.py --trials-only "$mine"
 enroll=()
 if [ -f "$mine/enroll" ]; then enroll=(--enroll "$mine/enroll"); fi
 utt2spk_to_spk2utt.pl "$mine/utt2spk" >"$mine/spk2utt"
-run "$here/write_conf.py" "$checkpoint" "$out/conf.toml"
+run "$here/write_conf.py" "$model" "$out/conf.toml"
 run "$here/make_fbank.sh" --nj "$nj" --cmd "$cmd" --conf "$out/conf.toml" --no-pipes "$no_pipes" \
   "$mine" "$out/log" "$out/fbank"
-run "$here/extract_embeddings.sh" --nj "$nj" --cmd "$cmd" --use-gpu "$use_gpu" "$checkpoint" "$mine" "$out/embeddings"
-run "$here/score_trials.py" "${enroll[@]}" "$mine/trials" "$out/embeddings/embedding.scp" "$out/scores"
-run "$here/compute_metrics.py" --json --utt2spk "$mine/utt2spk" "${enroll[@]}" "$out/scores" "$mine/trials" \
-  >"$out/.metrics.json"
+run "$here/extract_embeddings.sh" --nj "$nj" --cmd "$cmd" --use-gpu "$use_gpu" "$model" "$mine" "$out/embeddings"
+run "$here/unpack_model.py" "$model" "$out/model"
+
+scores=() decisions=()
+if [ -f "$out/model/calibration.json" ]; then
+  learnt=(--cohort-top "$(conf_value.py "$out/conf.toml" scoring cohort_top)")
+  if [ -f "$out/model/cohort.scp" ]; then learnt+=(--cohort "$out/model/cohort.scp"); fi
+  scores=(--backend "$(cat "$out/model/backend")" "${learnt[@]}")
+  if [ -d "$out/model/plda" ]; then scores+=(--plda "$out/model/plda"); fi
+fi
+run "$here/score_trials.py" "${scores[@]}" "${enroll[@]}" "$mine/trials" "$out/embeddings/embedding.scp" "$out/scores"
+rm -f "$out/llr" "$out"/quality.*
+if [ -f "$out/model/calibration.json" ]; then
+  quality=()
+  if [ -s "$out/model/qualities" ]; then
+    # shellcheck disable=SC2046  # qualities are words
+    run "$here/measure_quality.py" "${learnt[@]}" "${enroll[@]}" "$mine/trials" "$out/embeddings/embedding.scp" \
+      "$out/quality" --quality $(cat "$out/model/qualities")
+    quality=(--quality "$out"/quality.*)
+  fi
+  run "$here/calibrate_scores.py" "$out/model/calibration.json" "$mine/trials" "$out/scores" "$out/llr" "${quality[@]}"
+  decisions=(--llr "$out/llr" --prior "$(conf_value.py "$out/conf.toml" scoring calibration_prior)")
+fi
+run "$here/compute_metrics.py" --json "${decisions[@]}" --utt2spk "$mine/utt2spk" "${enroll[@]}" "$out/scores" \
+  "$mine/trials" >"$out/.metrics.json"
 mv "$out/.metrics.json" "$out/metrics.json"
-run "$here/compute_metrics.py" "$out/scores" "$mine/trials"
+run "$here/compute_metrics.py" "${decisions[@]}" "$out/scores" "$mine/trials"

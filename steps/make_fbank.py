@@ -3,9 +3,9 @@
 
 Reads DATA_DIR/{wav.scp,segments,reco2file_and_channel,augment}. A job writes ARK_DIR/{raw_fbank,vad}_NAME.JOB.ark, one
 archive for every 500 utterances (...JOB.1.ark, ...JOB.2.ark), and in LOG_DIR the contents of each complete archive:
-a job that is started again keeps these. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,frame_shift,
-feats_conf.json,bad_utts}. With --make sound, ARK_DIR/sound_NAME.JOB.ark and sound.scp: the samples themselves, as Kaldi
-wave archives of 16 bits, one channel, at the features' rate.
+a job that is started again keeps these. Joining writes DATA_DIR/{feats.scp,vad.scp,utt2num_frames,utt2dur,utt2quality,
+frame_shift,feats_conf.json,bad_utts}. With --make sound, ARK_DIR/sound_NAME.JOB.ark and sound.scp: the samples
+themselves, as Kaldi wave archives of 16 bits, one channel, at the features' rate.
 
     steps/make_fbank.py --conf conf/small.toml --job 1 --nj 4 data/test data/test/log data/test/data
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Features of one data directory: wav.scp (and segments) -> feats.scp, vad.scp, utt2num_frames, utt2dur, frame_shift; or
-# its sound: sound.scp (--make).
+# Features of one data directory: wav.scp (and segments) -> feats.scp, vad.scp, utt2num_frames, utt2dur,
+# utt2quality, frame_shift; or its sound: sound.scp (--make).
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 

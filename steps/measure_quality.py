@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure qualities of a list's trials, such as duration, from which a calibration learns how far to trust a score.
 
-Reads TRIALS, EMBEDDING_SCP and --enroll as score_trials.py does, and utt2dur beside TRIALS. Writes
+Reads TRIALS, EMBEDDING_SCP and --enroll as score_trials.py does, and utt2dur and utt2quality beside TRIALS. Writes
 STEM.QUALITY_smaller and STEM.QUALITY_larger, for the trials' two sides, each as lines `id1 id2 value`.
 
     steps/measure_quality.py --quality log_duration data/test/trials exp/small/triplet/embeddings/test/embedding.scp \\
@@ -17,7 +17,7 @@ from deepspeaker.datadir import read_table
 from deepspeaker.errors import run
 from deepspeaker.scoring.asnorm import COHORT_TOP
 from deepspeaker.scoring.inputs import read_embeddings, read_task
-from deepspeaker.scoring.quality import QUALITIES, measure
+from deepspeaker.scoring.quality import QUALITIES, TABLE, measure, read_qualities
 from deepspeaker.scoring.score_files import write_scores
 
 
@@ -36,8 +36,9 @@ def main() -> None:
     args = parser.parse_args()
 
     trials, _, compared = read_task(args.trials, args.embedding_scp, args.enroll)
+    measured = args.trials.parent / TABLE
     means = {"cohort": args.cohort and read_embeddings(args.cohort), "cohort_top": args.cohort_top,
-             "utt2dur": read_table(args.trials.parent / "utt2dur")}
+             "utt2dur": read_table(args.trials.parent / "utt2dur"), TABLE: read_qualities(measured)}
     args.stem.parent.mkdir(parents=True, exist_ok=True)
     for quality in args.quality:
         for name, values in measure(quality, compared, trials.first, trials.second, **means).items():

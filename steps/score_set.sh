@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Scores the trial lists of one data directory with every back-end: dev's to fit calibrations, a test set's for results.
+# Scores the trial lists of one data directory with every back-end: the calibration set's to fit calibrations, a test
+# set's for results.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
@@ -43,7 +44,7 @@ learnt=(--cohort-top "$top" ${cohort:+--cohort "$cohort"})
 known=(--utt2spk "$data/utt2spk" "${enroll[@]}")
 for table in "$data"/{spk2gender,utt2*}; do
   case $(basename "$table") in
-    utt2spk | utt2num_frames | utt2uniq) ;;
+    utt2spk | utt2num_frames | utt2uniq | utt2quality) ;;
     *) if [ -f "$table" ]; then known+=(--breakdown "$table"); fi ;;
   esac
 done

@@ -19,14 +19,15 @@ from deepspeaker.errors import UserError
 
 BOM = b"\xef\xbb\xbf"
 
-# The files Kaldi knows (and `augment`), by what their first field names. Without segments an utterance is a
-# recording.
+# The files Kaldi knows (and `augment`, `utt2quality`), by what their first field names. Without segments an utterance
+# is a recording.
 UTTERANCE_FILES = ("utt2spk", "feats.scp", "vad.scp", "sound.scp", "text", "segments", "utt2lang", "utt2uniq",
-                   "utt2dur", "utt2num_frames", "augment")
+                   "utt2dur", "utt2num_frames", "utt2quality", "augment")
 RECORDING_FILES = ("wav.scp", "reco2file_and_channel", "reco2dur")
 SPEAKER_FILES = ("spk2utt", "spk2gender", "cmvn.scp")
 DIRECTORY_FILES = ("frame_shift", "feats_conf.json", "sound_conf.json")  # how all utterances' archives were made
 FEATURE_FILES = ("feats.scp", "vad.scp", "sound.scp", "cmvn.scp", "utt2dur", "utt2num_frames",  # not the audio's
+                 "utt2quality",
                  *DIRECTORY_FILES)
 KNOWN_FILES = UTTERANCE_FILES + RECORDING_FILES + SPEAKER_FILES
 

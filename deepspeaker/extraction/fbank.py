@@ -108,11 +108,23 @@ def mel_banks(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: f
     """Triangles linear in mel, (FFT bins below half the rate, F)."""
     size = fft_size(frame_sizes(sample_rate)[0])
     mel = _mel(torch.arange(size // 2, dtype=torch.float64) * (sample_rate / size)).unsqueeze(1)
-    ends = _mel(torch.tensor([low_freq, high_freq or sample_rate / 2], dtype=torch.float64))
-    step = (ends[1] - ends[0]) / (num_mel_bins + 1)
-    left = ends[0] + step * torch.arange(num_mel_bins, dtype=torch.float64)
+    left, step = _left_ends(sample_rate, num_mel_bins, low_freq, high_freq)
     rising, falling = (mel - left) / step, (left + 2 * step - mel) / step
     return torch.minimum(rising, falling).clamp_min(0).float().to(device)
+
+
+@lru_cache
+def band_centres(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float) -> Tensor:
+    """The frequencies in Hz at which the triangles are highest, (F,)."""
+    left, step = _left_ends(sample_rate, num_mel_bins, low_freq, high_freq)
+    return 700.0 * torch.expm1((left + step) / 1127.0)
+
+
+def _left_ends(sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float) -> tuple[Tensor, Tensor]:
+    """Where the triangles begin, (F,) in mel, and half their width."""
+    ends = _mel(torch.tensor([low_freq, high_freq or sample_rate / 2], dtype=torch.float64))
+    step = (ends[1] - ends[0]) / (num_mel_bins + 1)
+    return ends[0] + step * torch.arange(num_mel_bins, dtype=torch.float64), step
 
 
 def _mel(hertz: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.feature_set import DEPENDS, outdated, write_conf
 from deepspeaker.extraction.parallel_jobs import Reporter, job_share, progress_file
+from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.provenance import sampled, stored
+from deepspeaker.scoring.quality import SoundQuality
 
 PIECE = 500  # utterances; a job that was stopped repeats at most these
 
@@ -92,7 +94,7 @@ def make_share(data_dir: Path, config: FeatureConfig, places: Places, job: int, 
 
 def _fingerprint(piece: Mapping[str, Source], config: FeatureConfig, makes: Sequence[str]) -> str:
     """A hash of everything that a piece's archives depend on."""
-    facts = __version__, stored(config.model_dump()), makes, list(piece.items())
+    facts = __version__, SoundQuality._fields, stored(config.model_dump()), makes, list(piece.items())
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
@@ -116,12 +118,13 @@ def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, files: Mappi
                 pipe_timeout: float) -> dict[str, Any]:
     """Write a piece's archives, one file for each kind; returns their contents.
 
-    utterances: name -> offset in the archive of each kind, frames, seconds; bad: name -> reason; converted: how many.
+    utterances: name -> offset in the archive of each kind, frames, seconds, quality as it is written; bad: name ->
+    reason; converted: how many.
     """
     utterances, bad, converted = {}, {}, 0
     for utterance, source in piece.items():
         try:
-            audio, fbank, voiced = _features(source, config, pipe_timeout)
+            audio, fbank, voiced, quality = _features(source, config, pipe_timeout)
         except (UserError, OSError) as error:
             bad[utterance] = " ".join(str(error).split())
             reporter.advance()
@@ -130,7 +133,7 @@ def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, files: Mappi
         if audio.converted:
             converted += 1
             print(f"{utterance}: {audio.converted}")
-        utterances[utterance] = {"frames": len(fbank), "seconds": round(seconds, 3)}
+        utterances[utterance] = {"frames": len(fbank), "seconds": round(seconds, 3), "quality": quality}
         if "feats" in files:
             utterances[utterance]["feats"] = append(files["feats"], utterance, fbank, config.compress)
         if "vad" in files:
@@ -142,19 +145,22 @@ def _make_piece(piece: Mapping[str, Source], config: FeatureConfig, files: Mappi
 
 
 @torch.inference_mode()
-def _features(source: Source, config: FeatureConfig, pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray]:
-    """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1)"""
+def _features(source: Source, config: FeatureConfig,
+              pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray, str]:
+    """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1, the sound's quality as utt2quality has it)"""
     audio = source.read(config.sample_rate, pipe_timeout)
     fbank, energy = compute_fbank(torch.from_numpy(audio.samples), config.sample_rate, config.num_mel_bins,
                                   config.low_freq, config.high_freq, config.snip_edges)
     if len(fbank) == 0:
         raise UserError(f"shorter than one frame: {len(audio.samples)} samples at {config.sample_rate} Hz")
-    return audio, fbank.numpy(), voiced_frames(energy).float().numpy()
+    voiced = voiced_frames(energy)
+    quality = sound_quality(fbank, energy, voiced, config.sample_rate, config.low_freq, config.high_freq)
+    return audio, fbank.numpy(), voiced.float().numpy(), quality.as_text()
 
 
 def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: int) -> str:
-    """Join the jobs' pieces: write DATA_DIR/{utt2num_frames,utt2dur,frame_shift,bad_utts} and KIND.scp of each kind.
-    Lists of other kinds whose frames are others go into .backup/.
+    """Join the jobs' pieces: write DATA_DIR/{utt2num_frames,utt2dur,utt2quality,frame_shift,bad_utts} and KIND.scp
+    of each kind. Lists of other kinds whose frames are others go into .backup/.
 
     Returns a line of counts. Raises UserError, leaving earlier features as they were, when more than MAX_UNUSABLE_SHARE
     of the utterances could not be read.
@@ -163,7 +169,7 @@ def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: i
     pieces = [contents for job in range(1, jobs + 1)
               for _, contents in places.pieces(job, len(job_share(everything, job, jobs)))]
     lists = [f"{kind}.scp" for kind in places.makes]
-    tables: dict[str, dict[str, Any]] = {name: {} for name in (*lists, "utt2num_frames", "utt2dur")}
+    tables: dict[str, dict[str, Any]] = {name: {} for name in (*lists, "utt2num_frames", "utt2dur", "utt2quality")}
     bad: dict[str, str] = {}
     made: set[Path] = set()
     for contents in pieces:
@@ -175,6 +181,7 @@ def join_features(data_dir: Path, config: FeatureConfig, places: Places, jobs: i
                 tables[f"{kind}.scp"][utterance] = f"{ark}:{facts[kind]}"
             tables["utt2num_frames"][utterance] = facts["frames"]
             tables["utt2dur"][utterance] = f"{facts['seconds']:.3f}"
+            tables["utt2quality"][utterance] = facts["quality"]
     write_table(data_dir / "bad_utts", bad)
     if len(bad) > MAX_UNUSABLE_SHARE * len(everything):
         examples = "; ".join(f"{utterance}: {reason}" for utterance, reason in list(bad.items())[:2])

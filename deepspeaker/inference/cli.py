@@ -148,6 +148,15 @@ def parser() -> _Parser:
                        help="embed noise and music as well, which are refused by default")
     embed.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.{npy,scp}",
                        help="output file; its ending selects the format")
+    calibrate = command("calibrate", "calibrate", "Calibrate a model on recordings of your own and write it with the "
+                        "new calibration. DATA_DIR has wav.scp and utt2spk and may have segments, spk2gender and "
+                        "trials, which are made where there are none.", device)
+    calibrate.add_argument("data", type=Path, metavar="DATA_DIR")
+    calibrate.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.pt", help="model file to write")
+    calibrate.add_argument("--prior", type=float, help="prior probability that the speakers are the same, at which "
+                           "decisions will be made by default (default: the model's)")
+    calibrate.add_argument("--no-pipes", action="store_true",
+                           help="refuse a wav.scp with commands instead of running them")
     export = command("export", "export", "Write the network as an ONNX graph and compare their embeddings for ten "
                                          "lengths of input. Needs onnx, onnxscript and onnxruntime.")
     export.add_argument("output", type=Path, metavar="OUT.onnx")

@@ -30,9 +30,11 @@ def verify(args: Namespace) -> Answer:
     verdicts = [(other, model.compare(enrolled, model.listen(other, args.channel), limit)) for other in others]
     lines = [f"{'same' if v.same else 'different'}: {first} and {other}: log-likelihood ratio {v.llr:+.2f}, "
              f"threshold {v.threshold:+.2f}" for other, v in verdicts]
-    lines += _trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})
+    lines += [*_unsupported(model, limit, args.prior),
+              *_trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})]
     return Answer("\n".join(lines), {
-        "first": first, "threshold": limit, "trust": _trust(enrolled.trust), "verdicts": [
+        "first": first, "threshold": limit, "supported": model.supports(limit), "trust": _trust(enrolled.trust),
+        "verdicts": [
             {"second": other, "same": v.same, "llr": v.llr, "score": v.score, "trust": _trust(v.second)}
             for other, v in verdicts]}, YES if all(v.same for _, v in verdicts) else NO)
 
@@ -77,9 +79,10 @@ def identify(args: Namespace) -> Answer:
     best, llr = ranked[0]
     answer = best if llr >= limit else None
     lines = [answer or "unknown", *(f"  {name}: log-likelihood ratio {llr:+.2f}" for name, llr in ranked[:args.top]),
-             f"  threshold {limit:+.2f}", *_trust_lines({args.wav: heard.trust})]
+             f"  threshold {limit:+.2f}", *_unsupported(model, limit, args.prior),
+             *_trust_lines({args.wav: heard.trust})]
     return Answer("\n".join(lines), {
-        "speaker": answer, "threshold": limit, "trust": _trust(heard.trust),
+        "speaker": answer, "threshold": limit, "supported": model.supports(limit), "trust": _trust(heard.trust),
         "best": [{"name": name, "llr": llr} for name, llr in ranked[:args.top]]}, NO if answer is None else YES)
 
 
@@ -119,6 +122,36 @@ def _to_embed(args: Namespace) -> tuple[list[str], list[str]]:
         return list(table), _distinct([*table.values()])
     wavs = _distinct(bulk.read_list(args.list) if args.list else args.wavs)
     return bulk.ids(wavs) if args.output.suffix == ".scp" else wavs, wavs
+
+
+def calibrate(args: Namespace) -> Answer:
+    from deepspeaker.inference import calibrate as calibration
+
+    model = _model(args)
+    done = calibration.calibrate(model, args.data, args.output, args.prior, not args.no_pipes)
+    p = done.prior
+    lines = [f"{args.output}: calibrated on {done.trials} trials of {done.calibration.speakers} speakers",
+             f"{'':24}{'before':>8}{'after':>8}"]
+    for name, key in (("Cllr, bits", "cllr"), (f"actDCF, prior {p:g}", f"act_dcf_{p}"),
+                      ("misses, %", f"miss_at_prior_{p}"), ("false accepts, %", f"false_accept_at_prior_{p}")):
+        lines.append(f"{name:24}{done.before[key]:8.3f}{done.after[key]:8.3f}")
+    lines += ["after: each trial by a calibration that has not heard one of its speakers", *done.lines]
+    lines += [f"left out: {utterance}: {why}" for utterance, why in done.failed.items()]
+    lines += _unsupported(load(args.output, args.device), model.threshold(p), None)
+    if done.warning:
+        lines.append(f"warning: {done.warning}")
+    return Answer("\n".join(lines), {"output": str(args.output), **done._asdict(),
+                                     "calibration": done.calibration._asdict()})
+
+
+def _unsupported(model: Model, threshold: float, prior: float | None) -> list[str]:
+    """A sentence where the development set supports no decision at this threshold."""
+    if model.supports(threshold):
+        return []
+    what = "nothing is accepted" if threshold > 0 else "everything is accepted"
+    low, high = model.bounds
+    return [f"  the development set cannot support a decision at prior {model.prior if prior is None else prior:g}: "
+            f"{what}; log-likelihood ratios lie between {low:+.2f} and {high:+.2f}"]
 
 
 def export(args: Namespace) -> Answer:

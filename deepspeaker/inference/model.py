@@ -11,9 +11,9 @@ Shapes: S samples, E dimensions of an embedding.
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,23 +22,24 @@ import torch
 from torch import Tensor
 
 from deepspeaker.audio.reading import Audio
-from deepspeaker.checkpoint import Trained, load_network
+from deepspeaker.checkpoint import Trained, load_network, write_model
 from deepspeaker.datadir.archive import as_stored
-from deepspeaker.errors import UserError, first_line
+from deepspeaker.errors import UserError, examples, first_line
 from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
+from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.inference.forks import survive_forks
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
 from deepspeaker.inference.speech_check import Trust, check_voice, judge, net_speech
 from deepspeaker.provenance import embedded_with
 from deepspeaker.scoring.backends import BACKENDS, make_scorer
-from deepspeaker.scoring.calibration import Calibration, apply
+from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibration_of
 from deepspeaker.scoring.decisions import threshold
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.plda import Plda
-from deepspeaker.scoring.quality import measure
+from deepspeaker.scoring.quality import QUALITIES, TABLE, SoundQuality, measure
 from deepspeaker.scoring.scorer import score_pairs
 
 File = str | os.PathLike[str]  # "-" is standard input
@@ -52,13 +53,23 @@ class Recording:
 
     embedding: np.ndarray  # (E,) float32 of unit length
     seconds: float  # length of the sound
+    quality: SoundQuality | None = None  # None: enrolled by an earlier version, which did not measure it
 
 
 @dataclass(frozen=True, eq=False)
 class Heard(Recording):
     """A recording whose sound was just heard, and therefore judged; one from a database is a plain Recording."""
 
-    trust: Trust
+    trust: Trust = field(kw_only=True)
+
+
+class Trials(NamedTuple):
+    """n trials of speaker models with recordings."""
+
+    recordings: Sequence[Recording]
+    models: Models  # which recordings each is made of
+    i: np.ndarray  # (n,) numbers of models
+    j: np.ndarray  # (n,) numbers of recordings
 
 
 class Verdict(NamedTuple):
@@ -67,6 +78,7 @@ class Verdict(NamedTuple):
     same: bool  # llr >= threshold
     llr: float  # log-likelihood ratio, natural: log p(score | same speaker) - log p(score | different speakers)
     threshold: float  # from here on accepting costs less than rejecting
+    supported: bool  # whether the calibration's data support decisions at this threshold; if not, all are the same
     score: float  # the back-end's score, before calibration
     first: Trust
     second: Trust
@@ -100,12 +112,13 @@ class Model:
         self.network, self._device = trained.network.to(device), torch.device(device)
         self.backend: str = self.config.scoring.backends[0]
         content = trained.content
-        self._calibrations = {key: _calibration(**value) for key, value in content.get("calibration", {}).items()}
+        self._cohort_speakers: list[str] = content.get("cohort_speakers") or []
+        self._calibrations = {key: calibration_of(**value) for key, value in content.get("calibration", {}).items()}
         cohort, plda = content.get("cohort"), content.get("plda")
+        self.cohort: np.ndarray | None = None if cohort is None else cohort.numpy()  # (C, E)
+        self.plda: Plda | None = plda and Plda(**{key: value.numpy() for key, value in plda.items()})
         self._means: dict[str, Any] = {  # what back-ends and qualities may need
-            "cohort": None if cohort is None else cohort.numpy(),
-            "cohort_top": self.config.scoring.cohort_top,
-            "plda": plda and Plda(**{key: value.numpy() for key, value in plda.items()})}
+            "cohort": self.cohort, "cohort_top": self.config.scoring.cohort_top, "plda": self.plda}
 
     @property
     def rate(self) -> int:
@@ -116,6 +129,16 @@ class Model:
     def dimensions(self) -> int:
         """E, the number of values of an embedding."""
         return self.network.embedding_dim
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the back-end; None: its scores are no decisions."""
+        return self._calibrations.get(self.backend)
+
+    @property
+    def prior(self) -> float:
+        """The probability of targets at which decisions are made by default."""
+        return self.config.scoring.calibration_prior
 
     @cached_property
     def fingerprint(self) -> str:
@@ -154,18 +177,19 @@ class Model:
         channel: which to take of a file with several, from 0; None: their mean.
         """
         if isinstance(sound, tuple):
-            return self._recording(Audio(as_samples(*sound, self.rate), sound[1], 0, ""))
+            return self.hear(Audio(as_samples(*sound, self.rate), sound[1], 0, ""))
         audio = read_file(sound, self.rate, channel)
         with _naming(sound):
-            return self._recording(audio)
+            return self.hear(audio)
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """The back-end's score of two embeddings (E,), as stage 6 computes it, not calibrated; a cosine is -1..1."""
-        return float(self._scores([[Recording(first, 1.0)]], Recording(second, 1.0))[1][0])
+        return float(self.scores(self._compared([[Recording(first, 1.0)]], Recording(second, 1.0)))[0])
 
     def llr(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> np.ndarray:
         """Natural log-likelihood ratios (n,) of `test` against n speakers, each enrolled by one or more recordings."""
-        return self._llr(*self._scores(enrolled, test))
+        trials = self._compared(enrolled, test)
+        return self.llrs(trials, self.scores(trials))
 
     def threshold(self, prior: float | None = None, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
         """The log-likelihood ratio from which accepting costs less than rejecting.
@@ -173,11 +197,21 @@ class Model:
         prior: probability that the speakers are the same (default: the prior that the model was calibrated for).
         UserError for a prior outside 0..1, and for costs that are not above 0.
         """
-        prior = self.config.scoring.calibration_prior if prior is None else prior
+        prior = self.prior if prior is None else prior
         if not 0 < prior < 1 or not 0 < cost_miss < math.inf or not 0 < cost_false_accept < math.inf:
             raise UserError(f"expected a prior between 0 and 1 and costs above 0, found prior {prior}, cost of a miss "
                             f"{cost_miss}, of a false accept {cost_false_accept}")
         return threshold(prior, cost_miss, cost_false_accept)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest log-likelihood ratio that the calibration's data support, natural logarithms."""
+        return self._calibrated().bounds
+
+    def supports(self, threshold: float) -> bool:
+        """Whether a decision at this threshold is supported: outside the bounds all are rejected, or all accepted."""
+        low, high = self.bounds
+        return low < threshold <= high
 
     def verify(self, first: Sound, second: Sound, prior: float | None = None, cost_miss: float = 1.0,
                cost_false_accept: float = 1.0, channel: int | None = None) -> Verdict:
@@ -187,15 +221,37 @@ class Model:
 
     def compare(self, first: Heard, second: Heard, threshold: float) -> Verdict:
         """Decide whether two recordings that `listen` returned have the same speaker."""
-        compared, scores = self._scores([[first]], second)
-        llr = float(self._llr(compared, scores)[0])
-        return Verdict(llr >= threshold, llr, threshold, float(scores[0]), first.trust, second.trust)
+        trials = self._compared([[first]], second)
+        scores = self.scores(trials)
+        llr = float(self.llrs(trials, scores)[0])
+        return Verdict(llr >= threshold, llr, threshold, self.supports(threshold), float(scores[0]), first.trust,
+                       second.trust)
 
-    def _recording(self, audio: Audio) -> Heard:
+    def write(self, path: File, calibration: Calibration, prior: float, learnt_from: dict[str, object]) -> None:
+        """Write the model with another calibration of its back-end, and another default prior.
+
+        learnt_from: on what and when it was calibrated, for the summary.
+        """
+        scoring = self.config.scoring.model_copy(update={"calibration_prior": prior, "backends": [self.backend]})
+        write_model(path, self._name, self.config.model_copy(update={"scoring": scoring}), {
+            "calibration": {self.backend: calibration._asdict()},
+            "summary": {**self.summary, "calibration": learnt_from}})
+
+    def refuse_cohort(self, speakers: Iterable[str]) -> None:
+        """UserError for speakers by whom the back-end normalises scores: theirs are other than those of strangers."""
+        if same := sorted({*speakers} & {*self._cohort_speakers}):
+            raise UserError(f"{len(same)} speakers are in the model's cohort, which it was trained on: "
+                            f"{examples(same)}: calibrate on others, or rename those who are not the same people")
+
+    def hear(self, audio: Audio) -> Heard:
+        """Embed a sound at the model's rate, as the readers of deepspeaker.audio return it, and judge it. UserError if
+        it has no speech."""
         fbank, energy = self._features(audio.samples)
         trust = judge(torch.from_numpy(audio.samples), self.rate, energy)._replace(
             rate=audio.rate, upsampled=audio.rate < self.rate, mixed=audio.mixed)
-        return Heard(self._embed(self._as_stored(fbank, energy)), len(audio.samples) / self.rate, trust)
+        f = self.config.features
+        quality = sound_quality(fbank, energy, voiced_frames(energy), f.sample_rate, f.low_freq, f.high_freq)
+        return Heard(self._embed(self._as_stored(fbank, energy)), len(audio.samples) / self.rate, quality, trust=trust)
 
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
@@ -243,38 +299,48 @@ class Model:
             raise UserError(f"{self._name} gives an embedding that is not finite: its weights are damaged")
         return embedding.cpu().numpy()
 
-    def _scores(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> tuple[Compared, np.ndarray]:
+    def _compared(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> Trials:
+        """The trials of a recording with speaker models."""
+        recordings = [test, *(recording for several in enrolled for recording in several)]
+        models = Models(np.arange(1, len(recordings)), np.array([len(several) for several in enrolled]))
+        return Trials(recordings, models, np.arange(len(enrolled)), np.zeros(len(enrolled), np.int64))
+
+    def scores(self, trials: Trials) -> np.ndarray:
+        """The back-end's scores (n,) of trials, before calibration. UserError where it lacks what it needs."""
         if missing := [need for need in needs(BACKENDS[self.backend]) if self._means[need] is None]:
             raise UserError(f"{self._name}: its back-end {self.backend} needs {missing[0]}, which the file lacks")
-        recordings = [test, *(recording for several in enrolled for recording in several)]
-        embeddings = np.stack([recording.embedding for recording in recordings]).astype(np.float32, copy=False)
-        models = Models(np.arange(1, len(recordings)), np.array([len(several) for several in enrolled]))
-        compared = Compared([], models, [str(recording.seconds) for recording in recordings], embeddings, 1)
-        scorer = make_scorer(self.backend, embeddings, models, **self._means)
-        return compared, score_pairs(scorer, *self._pairs(compared))
+        embeddings = np.stack([r.embedding for r in trials.recordings]).astype(np.float32, copy=False)
+        return score_pairs(make_scorer(self.backend, embeddings, trials.models, **self._means), trials.i, trials.j)
 
-    @staticmethod
-    def _pairs(compared: Compared) -> tuple[np.ndarray, np.ndarray]:
-        """The trials of every speaker model with the first utterance: numbers (n,) of models and of utterances."""
-        count = len(compared.models.counts)
-        return np.arange(count), np.zeros(count, np.int64)
+    def columns(self, trials: Trials, scores: np.ndarray, qualities: Iterable[str]) -> dict[str, np.ndarray]:
+        """What a calibration is a function of: the scores and these qualities of trials, each (n,).
 
-    def _llr(self, compared: Compared, scores: np.ndarray) -> np.ndarray:
-        if self.backend not in self._calibrations:
+        UserError for a recording whose sound was not measured.
+        """
+        names = [str(number) for number in range(len(trials.recordings))]
+        embeddings = np.stack([r.embedding for r in trials.recordings])
+        compared = Compared([], trials.models, names, embeddings, 1)
+        durations = {name: str(r.seconds) for name, r in zip(names, trials.recordings, strict=True)}
+        measured = {name: r.quality for name, r in zip(names, trials.recordings, strict=True) if r.quality}
+        found = {SCORE: scores}
+        for quality in qualities:
+            if TABLE in needs(QUALITIES[quality]) and len(measured) < len(names):
+                raise UserError(f"{self._name}: its calibration needs the {quality} of each recording, which earlier "
+                                f"versions did not measure: enrol the speakers again")
+            found |= measure(quality, compared, trials.i, trials.j, utt2dur=durations, utt2quality=measured,
+                             **self._means)
+        return found
+
+    def llrs(self, trials: Trials, scores: np.ndarray) -> np.ndarray:
+        """Natural log-likelihood ratios (n,) of scored trials. UserError without a calibration."""
+        calibration = self._calibrated()
+        return apply(calibration, self.columns(trials, scores, calibration.qualities))
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
             raise UserError(f"{self._name} has no calibration of {self.backend}, so its scores are no decisions: "
                             "use exp/NAME/model.pt, made by a recipe with a development set")
-        columns, durations = {"score": scores}, {name: name for name in compared.utterances}
-        for quality in self.config.scoring.qualities:
-            columns |= measure(quality, compared, *self._pairs(compared), utt2dur=durations, **self._means)
-        return apply(self._calibrations[self.backend], columns)
-
-
-def _calibration(prior: float, offset: float, weights: Mapping[str, float]) -> Calibration:
-    """The calibration stored in a file. ValueError, TypeError or AttributeError unless all are finite numbers."""
-    found = Calibration(prior, float(offset), {key: float(value) for key, value in weights.items()})
-    if not all(map(math.isfinite, [found.offset, *found.weights.values()])):
-        raise ValueError(f"{found} has numbers that are not finite")
-    return found
+        return self.calibration
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import numpy as np
 
 from deepspeaker.errors import UserError
 from deepspeaker.inference.model import Heard, Model, Recording
+from deepspeaker.scoring.quality import SoundQuality
 
 APPLICATION = 0x44505350  # SQLite's application_id of these files
 PATIENCE = 60.0  # seconds to wait while another process writes
@@ -33,7 +34,7 @@ Stored = str | bytes | int | float | None  # a value of SQLite's
 MODEL_TABLE = "CREATE TABLE model (fingerprint TEXT NOT NULL)"
 RECORDING_TABLE = (
     "CREATE TABLE recording (id INTEGER PRIMARY KEY, name TEXT NOT NULL, seconds REAL NOT NULL, speech REAL NOT NULL, "
-    "embedding BLOB NOT NULL, added TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+    "embedding BLOB NOT NULL, added TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, quality TEXT)",
     "CREATE INDEX by_name ON recording (name)")
 
 
@@ -47,7 +48,8 @@ class Speaker(NamedTuple):
 def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Sequence[Heard]) -> Speaker:
     """Add recordings to a speaker, new or enrolled; a missing file is created. UserError as check_name."""
     name = check_name(name)
-    rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes()) for r in recordings]
+    rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes(), r.quality and r.quality.as_text())
+            for r in recordings]
     with _transaction(path, "rwc", "IMMEDIATE") as database:
         if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in (MODEL_TABLE, *RECORDING_TABLE):
@@ -55,7 +57,10 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
             database.execute(f"PRAGMA application_id = {APPLICATION}")
             database.execute("INSERT INTO model VALUES (?)", (model.fingerprint,))
         _check_owner(path, database, model)
-        database.executemany("INSERT INTO recording (name, seconds, speech, embedding) VALUES (?, ?, ?, ?)", rows)
+        if not _has_quality(database):
+            database.execute("ALTER TABLE recording ADD COLUMN quality TEXT")
+        database.executemany("INSERT INTO recording (name, seconds, speech, embedding, quality) VALUES (?, ?, ?, ?, ?)",
+                             rows)
         return _speakers(database, name)[0]
 
 
@@ -96,12 +101,14 @@ def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Rec
     """Name of each enrolled speaker -> the recordings, in the order of enrolment."""
     found: dict[str, list[Recording]] = {}
     with _opened(path, model) as database:
-        rows = database.execute("SELECT nfc(name), seconds, embedding FROM recording ORDER BY id")
-        for name, seconds, stored in rows:
+        quality = "quality" if _has_quality(database) else "NULL"
+        rows = database.execute(f"SELECT nfc(name), seconds, embedding, {quality} FROM recording ORDER BY id")
+        for name, seconds, stored, measured in rows:
             embedding = np.frombuffer(stored, "<f4")
             if len(embedding) != model.dimensions or not np.isfinite(embedding).all() or not isinstance(name, str):
                 raise ValueError(f"a recording of {name!r} is damaged")
-            found.setdefault(name, []).append(Recording(embedding, seconds))
+            found.setdefault(name, []).append(
+                Recording(embedding, seconds, None if measured is None else SoundQuality.from_text(measured)))
     return found
 
 
@@ -163,10 +170,17 @@ def _forget_deleted(database: sqlite3.Connection) -> None:
 
     secure_delete alone is not enough: where SQLite moved rows from page to page, it left copies of them.
     """
+    columns = "id, name, seconds, speech, embedding, added" + (", quality" if _has_quality(database) else "")
     database.execute("ALTER TABLE recording RENAME TO former")
     database.execute("DROP INDEX by_name")
-    for statement in (*RECORDING_TABLE, "INSERT INTO recording SELECT * FROM former", "DROP TABLE former"):
+    for statement in (*RECORDING_TABLE, f"INSERT INTO recording ({columns}) SELECT {columns} FROM former",
+                      "DROP TABLE former"):
         database.execute(statement)
+
+
+def _has_quality(database: sqlite3.Connection) -> bool:
+    """Whether recordings have a column for what was measured; files of earlier versions have none."""
+    return any(row[1] == "quality" for row in database.execute("PRAGMA table_info(recording)"))
 
 
 @contextmanager

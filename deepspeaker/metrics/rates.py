@@ -118,10 +118,17 @@ def min_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_a
     return float(least / trivial)
 
 
+def decision_rates(ranking: Ranking, prior: float, cost_miss: float = 1.0,
+                   cost_false_accept: float = 1.0) -> tuple[float, float]:
+    """(miss, false accept) rates, 0..1, of natural-log likelihood ratios at the Bayes threshold."""
+    miss, false_accept = rates_at(ranking, threshold(prior, cost_miss, cost_false_accept), "left")
+    return float(miss), float(false_accept)
+
+
 def act_dcf(ranking: Ranking, prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
     """The detection cost of natural-log likelihood ratios at the Bayes threshold, normalised as min_dcf."""
     weight_miss, weight_false_accept = cost_miss * prior, cost_false_accept * (1 - prior)
-    miss, false_accept = rates_at(ranking, threshold(prior, cost_miss, cost_false_accept), "left")
+    miss, false_accept = decision_rates(ranking, prior, cost_miss, cost_false_accept)
     return float((weight_miss * miss + weight_false_accept * false_accept) / min(weight_miss, weight_false_accept))
 
 

@@ -15,6 +15,8 @@ from deepspeaker.datadir.trials import TrialList
 from deepspeaker.errors import UserError, examples
 from deepspeaker.metrics.breakdown import Grouping, by_category, by_number
 from deepspeaker.metrics.identification import ranks
+from deepspeaker.scoring.calibration_set import CONDITION
+from deepspeaker.scoring.evidence import Evidence, pair_numbers
 
 MOST_CATEGORIES = 10  # different numbers of a column that are grouped as categories
 
@@ -44,6 +46,25 @@ def trial_sides(trials: TrialList, utt2spk: str | os.PathLike[str], enroll: str 
         raise UserError(f"{wrong.size} trials contradict {utt2spk} (targets of two speakers, nontargets of one): "
                         f"{examples(trials.named(wrong))}")
     return Sides(first, second, enroll is not None, table, speakers, names)
+
+
+def read_evidence(data: Path, trials: TrialList, columns: Mapping[str, np.ndarray]) -> Evidence:
+    """Trials with `score` and qualities (n,), with what utt2spk, enroll and utt2condition of their data directory say.
+
+    Without utt2spk each trial counts as one of speakers of its own, without utt2condition all as of one condition.
+    """
+    if not (data / "utt2spk").exists():
+        own = np.arange(len(trials.first))
+        return Evidence(columns, trials.targets, np.column_stack([2 * own, 2 * own + ~trials.targets]),
+                        np.zeros(len(own), np.int64), 2 * float(trials.targets.sum()))
+    enroll = data / "enroll"
+    sides = trial_sides(trials, data / "utt2spk", enroll if enroll.exists() else None)
+    table = read_table(data / CONDITION) if (data / CONDITION).exists() else dict.fromkeys(sides.utt2spk, "")
+    names = sorted({*table.values()})
+    first, second = (np.array([names.index(table[side[0]]) for side in each])[index]
+                     for each, index in ((sides.first, trials.first), (sides.second, trials.second)))
+    recordings = {utterance for side in (*sides.first, *sides.second) for utterance in side}
+    return Evidence(columns, trials.targets, sides.speakers, pair_numbers(first, second), len(recordings) / len(names))
 
 
 def identification_ranks(scores: np.ndarray, trials: TrialList, sides: Sides) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,11 @@ Does not import torch.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deepspeaker.batches.needs import check_share, check_speakers, counts_at_speeds
+from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.corpus.augmented_copies import counts_with_copies
 from deepspeaker.corpus.check import check_trial_lists
 from deepspeaker.datadir import read_table
@@ -17,7 +18,7 @@ from deepspeaker.recipe.phases import TRAINED
 from deepspeaker.recipe.records import why
 from deepspeaker.recipe.stages import Recipe, parts
 from deepspeaker.scoring.asnorm import check_cohort
-from deepspeaker.scoring.backends import needed
+from deepspeaker.scoring.backends import AUTO, BACKENDS, needed
 from deepspeaker.scoring.plda import check_counts
 
 SCORED = 6  # stage
@@ -41,7 +42,20 @@ def sizes(recipe: Recipe, first: int, last: int, force: bool = False) -> Iterato
         table = tables[phase]
         yield from _refused(check_speakers, phase, table["speakers"], batched)
         yield from _refused(check_share, phase, table["speakers"], table["utterances"], recipe.processes)
-    needs = needed(recipe.backends.split(), scoring["qualities"]) if learnt else set()
+    backends = [name for name in recipe.backends.split() if name != AUTO]
+    yield from _too_small(tables, needed(backends, scoring["qualities"]) if learnt else set(), counts)
+
+
+def possible_backends(conf: Path, train_dir: Path) -> dict[str, str]:
+    """Back-end -> why this training set is too small for it, "" where it is not."""
+    tables, counts = read_tables(conf), [*Counter(read_table(train_dir / "utt2spk").values()).values()]
+    return {name: "; ".join(_too_small(tables, needed([name], []), counts)) for name in BACKENDS}
+
+
+def _too_small(tables: Tables, needs: set[str], counts: Sequence[int]) -> Iterator[str]:
+    """Sentences about what back-ends and qualities with these needs would refuse. counts: utterances of each speaker.
+    """
+    scoring = tables["scoring"]
     if "cohort" in needs:
         yield from _refused(check_cohort, len(counts), scoring["cohort_top"])
     if "plda" in needs:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepspeaker.conf_files import names, read_tables
+from deepspeaker.conf_files import Tables, names, read_tables, value
 from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, MADE, training_set
 from deepspeaker.errors import UserError, one_line
-from deepspeaker.scoring.backends import needed
+from deepspeaker.scoring.backends import AUTO, BACKENDS, needed
 
 if TYPE_CHECKING:
     from deepspeaker.config import Config
@@ -43,8 +43,8 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     conf = _conf(given, corpus, caller, recipe)
     changed = _changed(conf, given["set"]) if given["set"] else None
     tables = changed.as_tables() if changed else read_tables(conf)
-    backends = _words(given["backend"]) or " ".join(names(tables, conf, "scoring", "backends"))
-    needs = needed(backends.split(), names(tables, conf, "scoring", "qualities"))
+    backends = _words(given["backend"]) or " ".join(_backends(tables, conf))
+    needs = needed(BACKENDS if backends == AUTO else backends.split(), names(tables, conf, "scoring", "qualities"))
     copies = names(tables, conf, "augment", "copies")
     augment = _words(given["augment"]) or " ".join(copies)
     online = tables["augment"] if tables["augment"].get("online") else {}
@@ -95,6 +95,13 @@ def _numbers(given: Given) -> dict[str, str]:
         if int(numbers[name]) < 1:
             raise UserError(f"--{name}: expected at least 1 {what}, found {given[name]}")
     return numbers
+
+
+def _backends(tables: Tables, conf: Path) -> list[str]:
+    """[scoring] backends: names, or AUTO alone."""
+    if value(tables, conf, "scoring", "backends") == AUTO:
+        return [AUTO]
+    return names(tables, conf, "scoring", "backends")
 
 
 def _words(option: str) -> str:

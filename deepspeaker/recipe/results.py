@@ -16,7 +16,8 @@ FORMATS = {"set": "{}", "trials": "{}", "phase": "{}", "backend": "{}", "eer": P
            "min_dcf_0.001": COST, "n_target": "{}", "n_nontarget": "{}", "n_lost": "{}", "eer_low": PERCENT,
            "eer_high": PERCENT, "min_dcf_0.01_low": COST, "min_dcf_0.01_high": COST, "min_dcf_0.05": COST,
            "miss_at_fa_0.01": PERCENT, "act_dcf_0.01": COST, "cllr": COST, "min_cllr": COST, "top_1": PERCENT,
-           "top_5": PERCENT}
+           "top_5": PERCENT, "min_dcf_0.5": COST, "act_dcf_0.5": COST, "act_dcf_0.01_low": COST,
+           "act_dcf_0.01_high": COST}
 NONE = "-"  # no value: intervals need enough speakers, and Cllr, for example, needs likelihood ratios
 SHOWN = ("eer", "min_dcf_0.01", "eer_low", "eer_high")  # figures on the terminal
 HEADER = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (prior 0.01)")

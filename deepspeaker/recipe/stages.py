@@ -13,9 +13,9 @@ from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
-LENGTHS = ("utt2num_frames", "utt2dur", "frame_shift")
-FEATURES = ("feats.scp", "vad.scp", *LENGTHS, "feats_conf.json")
-SOUND = ("sound.scp", "vad.scp", *LENGTHS, "sound_conf.json")  # what training on windows out of sound reads
+MEASURED = ("utt2num_frames", "utt2dur", "frame_shift", "utt2quality")
+FEATURES = ("feats.scp", "vad.scp", *MEASURED, "feats_conf.json")
+SOUND = ("sound.scp", "vad.scp", *MEASURED, "sound_conf.json")  # what training on windows out of sound reads
 EMBEDDINGS = ("embedding.scp", "embedding.ark", "spk_embedding.scp", "spk_embedding.ark")
 SECTIONS = ("features", "augment", "embedding", "scoring")  # sections that every configuration must have
 SOUNDS = "2/sounds/"  # parts of stage 2 that make a kind of sounds begin so
@@ -86,6 +86,11 @@ class Recipe(NamedTuple):
         found: list[str] = self.tables["augment"].get("dev_conditions", [])
         return found
 
+    @property
+    def dev_sets(self) -> list[str]:
+        """Dev and its copies in these conditions."""
+        return ["dev", *(f"dev_{condition}" for condition in self.dev_conditions)]
+
     def sets(self, *trained: str) -> list[str]:
         """Names of the data directories: those of `trained` that exist, and every test set."""
         names = [name for name in trained if (self.data / name).is_dir()]
@@ -142,7 +147,7 @@ def _features(recipe: Recipe) -> Iterator[Part]:
         if makes and name not in copies:
             lists = [f"{kind}.scp" for kind in makes.split()]
             yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings,
-                              _with_archives(folder, *lists, *LENGTHS, "feats_conf.json"), folder, makes)
+                              _with_archives(folder, *lists, *MEASURED, "feats_conf.json"), folder, makes)
     for name, (source, condition) in copies.items():
         folder = recipe.data / source
         yield recipe.part(f"{COPY}{name}", _there(folder, *AUDIO, "utt2spk", "trials*", "enroll"),
@@ -185,7 +190,7 @@ def _made_before(recipe: Recipe, name: str) -> bool:
 
 def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:
     read = [*_with_archives(recipe.train, *(SOUND[:2] if recipe.online else FEATURES[:2]), "utt2spk")]
-    for name in ("dev", *(f"dev_{condition}" for condition in recipe.dev_conditions)):
+    for name in recipe.dev_sets:
         read += _with_archives(recipe.data / name, "feats.scp", "vad.scp", "utt2spk", "trials")
     read += recipe.archived(recipe.online_kinds)
     settings = trained_with(recipe.tables, phase) | {"seed": recipe.seed, "train": recipe.train.name}
@@ -203,7 +208,7 @@ def _triplet(recipe: Recipe) -> Iterator[Part]:
 
 def _embeddings(recipe: Recipe) -> Iterator[Part]:
     settings = {"embedding": embedded_with(recipe.tables["embedding"])}
-    for name in recipe.sets(*recipe.learnt_from.split(), "dev"):
+    for name in recipe.sets(*recipe.learnt_from.split(), *recipe.dev_sets):
         read = list(_with_archives(recipe.data / name, "feats.scp", "vad.scp", "spk2utt"))
         for phase, network in networks(recipe.exp).items():
             out = recipe.exp / phase / "embeddings" / name
@@ -212,11 +217,11 @@ def _embeddings(recipe: Recipe) -> Iterator[Part]:
 
 
 def _scores(recipe: Recipe) -> Iterator[Part]:
-    names = recipe.sets(*recipe.learnt_from.split(), "dev")
+    names = recipe.sets(*recipe.learnt_from.split(), *recipe.dev_sets)
     phases = networks(recipe.exp)
     read = [path for phase in phases for name in names
             for path in _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS)]
-    read += [path for name in recipe.sets("train", "dev")
+    read += [path for name in recipe.sets("train", *recipe.dev_sets)
              for path in _there(recipe.data / name, "trials*", "enroll", "spk2gender", "utt2*")]
     made = [*_there(recipe.exp, "results.tsv", "model.pt"), *_there(recipe.exp, "*/scores/*/*.json")]
     yield recipe.part("6", [*read, *phases.values()],

@@ -12,6 +12,7 @@ from deepspeaker.scoring.plda import plda
 from deepspeaker.scoring.quality import QUALITIES
 from deepspeaker.scoring.scorer import Scorer
 
+AUTO = "auto"  # [scoring] backends: the best on the development set
 BACKENDS: dict[str, Callable[..., Scorer]] = {"cosine": cosine, "asnorm": asnorm, "plda": plda}
 
 

@@ -56,7 +56,8 @@ Training and scoring
   --gpus N               GPUs of each machine; 0: CPU (all there are)
   --init CHECKPOINT      network that stage 3 starts from, or stage 4 with --stage 4: fine-tuning (none)
   --seed N               seed of the dev split, the copies, the initial weights and all draws ($seed)
-  --backend NAMES        back-ends, of 'cosine asnorm plda' ([scoring] backends of the conf)
+  --backend NAMES        back-ends, of 'cosine asnorm plda', the first of which decides, or auto: the one that dev
+                         chooses ([scoring] backends of the conf)
 Clusters
   --nj N                 parallel jobs of stages 2 and 5 (number of cores, $nj)
   --train-cmd CMD        engine of stages 2 and 5, e.g. 'slurm.pl --mem 4G' (that of cmd.sh)
@@ -199,28 +200,38 @@ if stage_due 6; then
   need 4 "$exp/triplet/final.pt"
   need 5 "$exp"/triplet/embeddings/test*/embedding.scp
   announce "6: scores and error rates, back-ends: $backend" \
-    "Scores every trial list of every test set, and turns scores into log-likelihood ratios, calibrated on dev's trials." \
+    "Scores every trial list of every test set, and turns scores into log-likelihood ratios, calibrated on dev: across" \
+    "its conditions, against the speakers most alike." \
     "The EER is where misses and false accepts are equally frequent."
   IFS=$'\t' read -r -a phases <<<"${parts[0]}"
+  choose=()
+  if [ "$backend" = auto ]; then
+    backend=$(steps/list_backends.py "$conf" "$data/train")
+    choose=(--choose)
+  fi
   for phase in "${phases[@]:1}"; do
     rm -rf "$phase"/{plda,scores,calibration,quality,llr}
     scoring=(--conf "$conf" --backends "$backend")
     if [[ $needs == *cohort* || $needs == *plda* ]]; then need 5 "$phase/embeddings/train/embedding.scp"; fi
     if [[ $needs == *cohort* ]]; then scoring+=(--cohort "$phase/embeddings/train/spk_embedding.scp"); fi
-    if [[ $needs == *plda* ]]; then
+    if [[ $needs == *plda* && $backend == *plda* ]]; then
       run steps/train_plda.py --transform "$(conf_value.py "$conf" scoring plda_transform)" \
         --dim "$(conf_value.py "$conf" scoring plda_dim)" \
         --normalize-length "$(conf_value.py "$conf" scoring plda_normalize_length false)" \
         "$phase/embeddings/train/embedding.scp" "$data/train/utt2spk" "$phase/plda"
       scoring+=(--plda "$phase/plda")
     fi
-    if [ -d "$data/dev" ]; then run steps/score_set.sh --calibrate true "${scoring[@]}" "$data/dev" "$phase"; fi
+    if [ -d "$data/dev" ]; then
+      run steps/make_calibration_set.py --seed "$seed" --conditions "$(conf_value.py "$conf" augment dev_conditions '')" \
+        "$data/dev" "$phase/embeddings" "$phase/embeddings/calibration"
+      run steps/score_set.sh --calibrate true "${scoring[@]}" "$phase/embeddings/calibration" "$phase"
+    fi
     for each in "$data"/test*; do run steps/score_set.sh "${scoring[@]}" "$each" "$phase"; done
   done
   trained_on=()
   if [ -f "$data/train/utt2dur" ]; then trained_on=(--train "$data/train"); fi
   # shellcheck disable=SC2086  # back-ends are words
-  run steps/collect_results.py --conf "$conf" "${trained_on[@]}" "$exp" --backends $backend
+  run steps/collect_results.py --conf "$conf" "${trained_on[@]}" "${choose[@]}" "$exp" --backends $backend
   part_done 6
   stage_done "$exp/results.tsv, $exp/model.pt"
 fi

@@ -7,7 +7,7 @@ page.html the template
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -32,8 +32,8 @@ def make_report(data: Path, exp: Path, config: Config) -> str:
         name=exp.name, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", lists=[_section(each, exp) for each in lists],
         training={phase: [Markup(svg) for svg in figures.training(phase, epochs)]
                   for phase, epochs in facts.training_logs(exp).items()},
-        data=facts.data_sets(data), stages=facts.stages(data, exp), config=config.as_tables(),
-        versions=facts.versions())
+        calibrations=facts.calibrations(exp), data=facts.data_sets(data), stages=facts.stages(data, exp),
+        config=config.as_tables(), versions=facts.versions())
 
 
 def _section(scored: ScoredList, exp: Path) -> dict[str, object]:
@@ -42,6 +42,7 @@ def _section(scored: ScoredList, exp: Path) -> dict[str, object]:
     return {"title": f"{scored.set} / {scored.name}", "systems": scored.systems, "latest": latest,
             "differences": differences(scored), "det": Markup(figures.det(scored)),
             "histograms": [Markup(svg) for system in latest for svg in _histograms(scored, system)],
+            "decisions": [Markup(svg) for svg in _decisions(scored, latest)],
             "map": Markup(_map(scored, exp)),
             "worst": worst_errors(scored, latest[0]), "n_speakers": len(scored.sides.names),
             "n_target": int(scored.labels.sum()), "n_nontarget": int((~scored.labels).sum())}
@@ -54,6 +55,12 @@ def _histograms(scored: ScoredList, system: System) -> list[str]:
         name = f"log-likelihood ratio, {system.backend}, calibrated on dev"
         found.append(figures.histogram(system.llr, scored.labels, name, zero=True))
     return found
+
+
+def _decisions(scored: ScoredList, systems: Sequence[System]) -> list[str]:
+    """How far the calibrated systems' log-likelihood ratios can be trusted."""
+    llrs = {system.backend: system.llr for system in systems if system.llr is not None}
+    return [figures.bayes_error(scored, llrs), figures.reliability(scored, llrs)] if llrs else []
 
 
 def _map(scored: ScoredList, exp: Path) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from deepspeaker.datadir import lines, read_table
 from deepspeaker.errors import UserError
-from deepspeaker.recipe.phases import PHASES
+from deepspeaker.recipe.phases import LAST, PHASES
 from deepspeaker.recipe.records import read_all
+from deepspeaker.scoring.calibration import read_calibration
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements.txt"
 
@@ -37,6 +38,15 @@ def training_logs(exp: Path) -> dict[str, list[dict[str, Any]]]:
         if path.exists():
             found[phase] = [_entry(path, number, line) for number, line in lines(path)]
     return {phase: entries for phase, entries in found.items() if entries}
+
+
+def calibrations(exp: Path) -> list[dict[str, Any]]:
+    """The calibrations of the last phase: back-end, speakers, Cllr of speakers held out, qualities, bounds."""
+    found = []
+    for path in sorted((exp / LAST / "calibration").glob("*.json")):
+        calibration = read_calibration(path)
+        found.append({"backend": path.stem, "qualities": calibration.qualities, **calibration._asdict()})
+    return found
 
 
 def stages(*homes: Path) -> list[dict[str, Any]]:

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtri
 
-from deepspeaker.metrics.rates import error_rates, rank
+from deepspeaker.metrics.rates import act_dcf, error_rates, min_dcf, rank
 from deepspeaker.recipe.phases import PHASES
 from deepspeaker.recipe.report.systems import ScoredList, System
+from deepspeaker.scoring.calibration import logit
 from deepspeaker.training.dev_set import CONDITION
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ MARK: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white"}
 GAUGES = ("dev_eer", "loss", "accuracy", "active", "same", "different", "effective_rank", "gradient_norm",
           "learning_rate", "utterances_per_second", "waiting")  # shown first, in this order
 NOT_GAUGES = ("epoch", "step", "seconds")
+BAYES_PRIORS, BAYES_POINTS, BAYES_TICKS = (0.001, 0.5), 40, (0.001, 0.003, 0.01, 0.03, 0.1, 0.5)
+MOST_COST = 1.5  # normalised; decisions that cost more leave the figure
+RELIABILITY_BINS = 15
 RASTER = 1000  # scatter plots of more points are drawn as pixels
 
 
@@ -92,6 +96,55 @@ def histogram(values: np.ndarray, labels: np.ndarray, name: str, zero: bool = Fa
         axes.spines["left"].set_visible(False)
         figure.legend(loc="outside upper center", ncols=2)
         return _svg(figure, name)
+
+
+def bayes_error(scored: ScoredList, llrs: Mapping[str, np.ndarray]) -> str:
+    """Detection costs of log-likelihood ratios at the Bayes threshold, and the least possible, over target priors; 1:
+    no better than deciding without the recordings. llrs: back-end -> log-likelihood ratios (n,). Brummer & du Preez,
+    Computer Speech and Language 20 (2006)."""
+    odds = np.linspace(logit(BAYES_PRIORS[0]), logit(BAYES_PRIORS[1]), BAYES_POINTS)
+    priors = 1 / (1 + np.exp(-odds))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(FLAT)
+        for (backend, llr), style in zip(llrs.items(), itertools.cycle(LINES), strict=False):
+            ranking = rank(llr, scored.labels)
+            actual, least = ([cost(ranking, prior) for prior in priors] for cost in (act_dcf, min_dcf))
+            axes.plot(odds, actual, style, color=TARGET, label=f"actDCF, {backend}")
+            axes.plot(odds, least, style, color=FAINT, label=f"minDCF, {backend}")
+        axes.axhline(1, color=INK, linewidth=0.6)
+        axes.set(xticks=[logit(prior) for prior in BAYES_TICKS], xticklabels=[f"{prior:g}" for prior in BAYES_TICKS],
+                 ylim=(0, MOST_COST), xlabel="target prior", ylabel="normalised cost")
+        axes.grid(True)
+        figure.legend(loc="outside upper center", ncols=2)
+        return _svg(figure, f"Costs over priors, {scored.set} {scored.name}")
+
+
+def reliability(scored: ScoredList, llrs: Mapping[str, np.ndarray]) -> str:
+    """Log-likelihood ratios in bins of equally many trials: stated ones (means) against those observed, the logarithm
+    of the bin's share of the targets over its share of the nontargets."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(FLAT)
+        for (backend, llr), style in zip(llrs.items(), itertools.cycle(LINES), strict=False):
+            axes.plot(*observed_ratios(llr, scored.labels), f".{style}", color=TARGET, label=backend)
+        ends = (max(axes.get_xlim()[0], axes.get_ylim()[0]), min(axes.get_xlim()[1], axes.get_ylim()[1]))
+        axes.plot(ends, ends, color=FAINT, linewidth=0.6, zorder=0, label="as stated")
+        axes.set(xlabel="log-likelihood ratio, stated", ylabel="observed")
+        axes.grid(True)
+        figure.legend(loc="outside upper center", ncols=3)
+        return _svg(figure, f"Reliability, {scored.set} {scored.name}")
+
+
+def observed_ratios(llr: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(stated, observed) log-likelihood ratios of the bins that have targets and nontargets; targets and nontargets
+    weigh the same in all."""
+    order = np.argsort(llr)
+    weights = np.where(labels, 0.5 / labels.sum(), 0.5 / (~labels).sum())[order]
+    bins = np.minimum((weights.cumsum() * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    of_targets, of_nontargets = (np.bincount(bins, weights * which, RELIABILITY_BINS)
+                                 for which in (labels[order], ~labels[order]))
+    stated = np.bincount(bins, weights * llr[order], RELIABILITY_BINS)
+    both = (of_targets > 0) & (of_nontargets > 0)
+    return stated[both] / (of_targets + of_nontargets)[both], np.log(of_targets[both] / of_nontargets[both])
 
 
 def training(phase: str, epochs: Sequence[Mapping[str, Any]]) -> list[str]:
