@@ -50,15 +50,43 @@ def test_minimises_the_prior_weighted_cross_entropy():
         assert cost(found.offset, found.weights["score"] + step) > best
 
 
-def test_a_quality_that_scales_what_scores_mean():
+def test_a_quality_that_shifts_scores():
     """Scores are shifted by 3 q, which only the quality tells."""
     scores, labels = gaussian()
-    quality = np.random.default_rng(1).standard_normal(len(scores))
+    quality = np.random.default_rng(1).uniform(-1, 1, len(scores))
     columns = {"score": scores + 3 * quality, "q": quality, "constant": np.ones(len(scores))}
     found = fit(columns, labels, 0.5)
-    assert found.weights == pytest.approx({"score": 2, "q": -6, "constant": 0}, rel=0.05)
-    with pytest.raises(UserError, match="was fitted to score, q, constant; found score"):
+    assert found.columns == ["score", "q", "constant"] == [*columns] and found.qualities == ["q", "constant"]
+    assert found.weights["score"] + found.weights["score*constant"] == pytest.approx(2, rel=0.05)
+    assert found.weights["q"] == pytest.approx(-6, rel=0.05) and abs(found.weights["score*q"]) < 0.1
+    with pytest.raises(UserError, match="was fitted to score, q, constant; found score, without q"):
         apply(found, {"score": scores})
+
+
+def test_a_quality_that_scales_what_scores_mean():
+    """Where q is 0 scores say nothing, where it is 1 the ratio is 2 s - 2; outside of what was seen q counts as the
+    nearest end."""
+    scores, labels = gaussian()
+    noise = np.random.default_rng(1)
+    quality = noise.integers(0, 2, len(scores)).astype(float)
+    columns = {"score": np.where(quality, scores, noise.standard_normal(len(scores))), "q": quality}
+    found = fit(columns, labels, 0.5)
+    assert found.ranges == {"q": (0, 1)}
+    llr = apply(found, {"score": np.array([-1.0, 3, -1, 3, 3, 3]), "q": np.array([0.0, 0, 1, 1, 7, -5])})
+    np.testing.assert_allclose(llr, [0, 0, -4, 4, 4, 0], atol=0.25)
+
+
+def test_bounds_and_weights_of_trials():
+    scores, labels = gaussian(2000)
+    found = fit({"score": scores}, labels, 0.3)
+    twice = np.random.default_rng(0).integers(1, 3, len(scores))
+    again = fit({"score": np.repeat(scores, twice)}, np.repeat(labels, twice), 0.3)
+    weighted = fit({"score": scores}, labels, 0.3, twice.astype(float))
+    assert weighted.weights == pytest.approx(again.weights, rel=1e-4) and weighted.weights != found.weights
+    bounded = found._replace(bounds=(-1.5, 2.0))
+    llr = apply(bounded, {"score": scores})
+    assert (llr.min(), llr.max()) == (-1.5, 2.0)
+    np.testing.assert_array_equal(llr, np.clip(apply(found, {"score": scores}), -1.5, 2.0))
 
 
 def test_thresholds():
@@ -96,6 +124,7 @@ def test_scores_that_separate_the_labels_stay_finite():
 @pytest.mark.parametrize("scores, labels, prior, message", [
     ([1, 2.0], [1, 1], 0.5, "needs target and nontarget trials; found 2 and 0"),
     ([1, np.inf], [1, 0], 0.5, "1 trials have scores or qualities that are not finite"),
+    ([0.5, 0.5], [1, 0], 0.5, "all 2 trials have the score 0.5: nothing can be learnt"),
     ([1, 2.0], [1, 0], 1.0, "prior must lie between 0 and 1, found 1.0")])
 def test_what_cannot_be_calibrated(scores, labels, prior, message):
     with pytest.raises(UserError, match=message):
@@ -103,12 +132,20 @@ def test_what_cannot_be_calibrated(scores, labels, prior, message):
 
 
 def test_files(tmp_path):
-    calibration = Calibration(0.01, -3.5, {"score": 7.25})
+    calibration = Calibration(0.01, -3.5, {"score": 7.25, "q": 1.0, "score*q": 0.5}, {"q": (0.0, 2.0)}, (-3.0, 4.0),
+                              35, 0.25)
     write_calibration(tmp_path / "c.json", calibration)
     assert read_calibration(tmp_path / "c.json") == calibration
-    assert json.loads((tmp_path / "c.json").read_text()) == {"prior": 0.01, "offset": -3.5, "weights": {"score": 7.25}}
-    (tmp_path / "c.json").write_text("{}")
-    for name, message in (("c.json", "c.json: not a calibration"), ("none.json", "no such file .*none.json: fit it")):
+    old = {"prior": 0.01, "offset": -3.5, "weights": {"score": 7.25, "q": 1.0}}  # of an earlier version
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    found = read_calibration(tmp_path / "old.json")
+    assert (found.ranges, found.bounds, found.cllr) == ({}, (-math.inf, math.inf), None)
+    assert apply(found, {"score": np.array([1.0]), "q": np.array([99.0])}) == pytest.approx(-3.5 + 7.25 + 99)
+    for name, content in (("c.json", {}), ("nan.json", old | {"offset": math.nan}), ("text.json", old | {"weights": 3}),
+                          ("bounds.json", old | {"bounds": [2, 1]}), ("more.json", old | {"x": 1})):
+        (tmp_path / name).write_text(json.dumps(content))
+    for name, message in (*((f"{name}.json", f"{name}.json: not a calibration") for name in (
+            "c", "nan", "text", "bounds", "more")), ("none.json", "no such file .*none.json: fit it")):
         with pytest.raises(UserError, match=message):
             read_calibration(tmp_path / name)
 
@@ -150,18 +187,21 @@ def test_the_programs_with_qualities(tmp_path, call):
                                              for side in ("larger", "smaller")]
     first = (tmp_path / "q/trials.log_duration_larger").read_text().split("\n")[2]
     assert first == f"s0-0 s0-3 {math.log(4):.6f}"
-    assert call("steps/train_calibration.py", "--prior", 0.2, trials, scores, tmp_path / "c.json", "--quality",
-                *files).returncode == 0
-    calibration = read_calibration(tmp_path / "c.json")
-    assert calibration.prior == 0.2 and [*calibration.weights] == [
-        "score", "cohort_mean_larger", "cohort_mean_smaller", "log_duration_larger", "log_duration_smaller"]
+    done = call("steps/train_calibration.py", "--prior", 0.2, trials, scores, tmp_path / "c.json", "--quality", *files)
+    assert done.returncode == 0 and "log_duration: off, Cllr" in done.stdout, done.stderr
+    assert [*read_calibration(tmp_path / "c.json").weights] == ["score"]  # random embeddings do not depend on lengths
+    columns = {"score": scores} | {path.suffix[1:]: path for path in files}
+    values = {name: float(path.read_text().split()[2]) for name, path in columns.items()}
+    weights = {"score": 2.0, "log_duration_smaller": 0.5, "cohort_mean_larger": 3.0, "score*log_duration_smaller": -1.5,
+               "score*cohort_mean_larger": 0.25}
+    write_calibration(tmp_path / "c.json", Calibration(0.1, 1.0, weights, {
+        "log_duration_smaller": (-9.0, 0.3), "cohort_mean_larger": (-1.0, 1.0)}, (-50.0, 50.0)))
     apply_it = "steps/calibrate_scores.py", tmp_path / "c.json", trials, scores
     done = call(*apply_it, tmp_path / "llr", "--quality", *files)
     assert done.returncode == 0, done.stderr
-    columns = {path.suffix[1:]: float(path.read_text().split()[2]) for path in files}
-    expected = calibration.offset + sum(calibration.weights[name] * value for name, value in columns.items())
-    expected += calibration.weights["score"] * float(scores.read_text().split()[2])
-    assert float((tmp_path / "llr").read_text().split()[2]) == pytest.approx(expected, abs=2e-6)
+    score, duration = values["score"], min(values["log_duration_smaller"], 0.3)
+    expected = 1 + 2 * score + (0.5 - 1.5 * score) * duration + (3 + 0.25 * score) * values["cohort_mean_larger"]
+    assert float((tmp_path / "llr").read_text().split()[2]) == pytest.approx(expected, abs=1e-5)
     done = call(*apply_it, tmp_path / "llr2")
     assert done.returncode == 1 and "found score" in done.stderr and not (tmp_path / "llr2").exists()
     files[0].write_text("")

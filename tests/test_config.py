@@ -272,8 +272,8 @@ def test_reading_tables_imports_little():
 
 
 def test_one_value_for_the_shell(call, tmp_path):
-    for section, key, expected in (("scoring", "backends", "asnorm\n"), ("augment", "speeds", "0.9 1.1\n"),
-                                   ("scoring", "qualities", "\n"), ("softmax", "epochs", "36\n")):
+    for section, key, expected in (("scoring", "backends", "cosine asnorm\n"), ("augment", "speeds", "0.9 1.1\n"),
+                                   ("scoring", "qualities", "snr\n"), ("softmax", "epochs", "36\n")):
         assert call("conf_value.py", ROOT / "egs/voxceleb/conf/best.toml", section, key).stdout == expected
     done = call("conf_value.py", ROOT / "egs/voxceleb/conf/best.toml", "softmax", "nix")
     assert done.returncode == 1 and done.stderr.endswith("best.toml: [softmax] key nix is missing\n")

@@ -242,8 +242,20 @@ def test_labels_that_are_not_bool_are_refused():
 def test_all_figures():
     scores, labels = trials([2, 0.5, 3], [1, -1, 0.7])
     found = compute_metrics(scores, labels)
-    assert found.keys() == {"eer", "eer_kaldi", "min_dcf_0.05", "min_dcf_0.01", "min_dcf_0.001", "miss_at_fa_0.01",
-                            "miss_at_fa_0.001", "n_target", "n_nontarget"}
+    assert found.keys() == {"eer", "eer_kaldi", "min_dcf_0.5", "min_dcf_0.05", "min_dcf_0.01", "min_dcf_0.001",
+                            "miss_at_fa_0.01", "miss_at_fa_0.001", "n_target", "n_nontarget"}
     assert found["eer"] == pytest.approx(100 / 3) and found["n_target"] == 3 and found["n_nontarget"] == 3
     more = compute_metrics(scores, labels, llr=scores).keys() - found.keys()
-    assert more == {"act_dcf_0.05", "act_dcf_0.01", "act_dcf_0.001", "cllr", "min_cllr"}
+    priors = 0.5, 0.05, 0.01, 0.001
+    assert more == {f"{name}_{prior}" for prior in priors for name in (
+        "act_dcf", "miss_at_prior", "false_accept_at_prior")} | {"cllr", "min_cllr"}
+    assert compute_metrics(scores, labels, llr=scores, prior=0.2).keys() - found.keys() - more == {
+        "act_dcf_0.2", "miss_at_prior_0.2", "false_accept_at_prior_0.2"}
+
+
+def test_misses_and_false_accepts_at_the_bayes_threshold():
+    """At prior 0.2 a ratio of log 4 is accepted, anything less is not."""
+    llr, labels = trials([np.log(4), 1.3, 5], [2, -1, 1.38])
+    found = compute_metrics(llr, labels, llr=llr, prior=0.2)
+    assert found["miss_at_prior_0.2"] == pytest.approx(100 / 3) == found["false_accept_at_prior_0.2"]
+    assert found["act_dcf_0.2"] == pytest.approx((0.2 / 3 + 0.8 / 3) / 0.2)

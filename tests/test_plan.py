@@ -478,17 +478,17 @@ def test_conditions_of_dev_and_of_the_test_sets(recipe):
     for part in due.parts:
         condition(recipe, part.name.rpartition("/")[2])
         plan.end(judged, part.name, 1.0, "run.sh")
-    assert stale(judged) == ["3", "4", *fives(PHASES, ["test_b_noise", "test_noise"]), "6", "7"]
+    assert stale(judged) == ["3", "4", *fives(PHASES, ["dev_reverb", "test_b_noise", "test_noise"]), "6", "7"]
     for stage in range(3, 8):
         make(judged, stage)
     assert stale(judged) == [] == stale(judged._replace(conditions=""))
     assert [part.name for part in parts(judged._replace(conditions=""), 2)] == [
         part.name for part in parts(judged, 2)]
-    assert stale(recipe) == ["3", "4", "7"]  # without dev's conditions training is another; nothing else is
+    assert stale(recipe) == ["3", "4", "6", "7"]  # without dev's conditions training and calibration are others
     for name, expected in (("data/dev/wav.scp", ["2/dev", "2/copy/dev_reverb"]),
                            ("data/test/utt2spk", ["2/copy/test_noise", "6"]),
                            ("data/test/trials", ["2/copy/test_noise", "6"]), ("fbank/dev_reverb.ark", ["3", "4"]),
-                           ("data/dev_reverb/trials", ["3", "4"])):
+                           ("data/dev_reverb/trials", ["3", "4", "6"])):
         before = (recipe.dir / name).read_text()
         (recipe.dir / name).write_text("other\n")
         assert [part for part in stale(judged) if part[0] != "5"] == expected, name

@@ -28,7 +28,7 @@ def test_rows_are_ordered_by_set_list_phase_and_backend(tmp_path):
     ("", "results.tsv:1: expected the names of columns, found none set, trials, phase, backend, eer, "),
     ("garbage\n", "results.tsv:1: expected the names of columns, found none set"),
     ("{header}", r"results.tsv: expected a row for each trial list, found none: make it again \(run.sh --stage 6\)"),
-    ("{header}test\ttrials\n", "results.tsv:2: expected 21 columns, found 2: make it again"),
+    ("{header}test\ttrials\n", "results.tsv:2: expected 25 columns, found 2: make it again"),
     ("{header}{row}{bad}", "results.tsv:3: eer: expected a number, found 'x': make it again")])
 def test_damaged_results(tmp_path, content, message):
     path = tmp_path / "results.tsv"
@@ -68,6 +68,7 @@ def test_rates_have_three_decimals_costs_four_and_what_is_missing_a_dash(tmp_pat
     assert [line.split("\t") for line in (tmp_path / "results.tsv").read_text().split("\n")] == [
         ["set", "trials", "phase", "backend", "eer", "min_dcf_0.01", "min_dcf_0.001", "n_target", "n_nontarget",
          "n_lost", "eer_low", "eer_high", "min_dcf_0.01_low", "min_dcf_0.01_high", "min_dcf_0.05", "miss_at_fa_0.01",
-         "act_dcf_0.01", "cllr", "min_cllr", "top_1", "top_5"],
+         "act_dcf_0.01", "cllr", "min_cllr", "top_1", "top_5", "min_dcf_0.5", "act_dcf_0.5", "act_dcf_0.01_low",
+         "act_dcf_0.01_high"],
         ["test", "trials", "softmax", "cosine", "1.235", "0.1235", "1.0000", "10", "90", "0", "-", "-", "-", "-", "-",
-         "7.778", "12.0000", "0.5000", "0.2500", "99.000", "-"], [""]]
+         "7.778", "12.0000", "0.5000", "0.2500", "99.000", *"-----"], [""]]

@@ -53,14 +53,14 @@ class Recording:
 
     embedding: np.ndarray  # (E,) float32 of unit length
     seconds: float  # length of the sound
-    quality: SoundQuality | None = None  # None: enrolled by an earlier version, which did not measure it
+    quality: SoundQuality | None = field(default=None, kw_only=True)  # None: not measured, as by earlier versions
 
 
 @dataclass(frozen=True, eq=False)
 class Heard(Recording):
     """A recording whose sound was just heard, and therefore judged; one from a database is a plain Recording."""
 
-    trust: Trust = field(kw_only=True)
+    trust: Trust
 
 
 class Trials(NamedTuple):
@@ -251,7 +251,7 @@ class Model:
             rate=audio.rate, upsampled=audio.rate < self.rate, mixed=audio.mixed)
         f = self.config.features
         quality = sound_quality(fbank, energy, voiced_frames(energy), f.sample_rate, f.low_freq, f.high_freq)
-        return Heard(self._embed(self._as_stored(fbank, energy)), len(audio.samples) / self.rate, quality, trust=trust)
+        return Heard(self._embed(self._as_stored(fbank, energy)), len(audio.samples) / self.rate, trust, quality=quality)
 
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""

@@ -108,7 +108,7 @@ def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Rec
             if len(embedding) != model.dimensions or not np.isfinite(embedding).all() or not isinstance(name, str):
                 raise ValueError(f"a recording of {name!r} is damaged")
             found.setdefault(name, []).append(
-                Recording(embedding, seconds, None if measured is None else SoundQuality.from_text(measured)))
+                Recording(embedding, seconds, quality=measured and SoundQuality.from_text(measured)))
     return found
 
 

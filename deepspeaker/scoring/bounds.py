@@ -16,8 +16,8 @@ def empirical_bounds(llr: np.ndarray, labels: np.ndarray, weights: np.ndarray, t
                      nontargets: float) -> tuple[float, float]:
     """The lowest and the highest natural-log likelihood ratio that trials (n,) with weights (n,) support.
 
-    targets, nontargets: how many independent trials there are of each kind; each is at least 1. With all that count
-    on the right side the bounds are -log(targets + 1) and log(nontargets + 1), whatever the ratios are.
+    targets, nontargets: how many independent trials there are of each kind, at least 1. Even where all trials are on
+    the right side the bounds lie within -log(targets + 1) and log(nontargets + 1).
     """
     at = np.arange(np.floor(-np.log(targets + 1) / STEP), np.ceil(np.log(nontargets + 1) / STEP) + 1) * STEP
     at[np.abs(at) < STEP / 2] = 0.0
