@@ -22,6 +22,7 @@ from deepspeaker.datadir.archive import open_matrix, open_vector
 from deepspeaker.datadir.sources import sources
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
+from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.extraction.make_features import Places, join_features, make_share
 
 
@@ -231,6 +232,8 @@ def test_tables_and_archives(tmp_path, directory, conf, monkeypatch):
         np.testing.assert_array_equal(open_matrix(feats[key], key).rows(), fbank)
         np.testing.assert_array_equal(open_vector(vad[key], key), voiced_frames(energy).float())
         assert read_table(folder / "utt2num_frames")[key] == str(len(fbank))
+        quality = sound_quality(fbank, energy, voiced_frames(energy), 16000, 100.0, 7000.0)
+        assert read_table(folder / "utt2quality")[key] == quality.as_text()
 
 
 def test_more_than_a_twentieth_of_bad_audio_stops_it(tmp_path, directory, conf):

@@ -8,11 +8,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, environment, hear_interrupts, noise, tiny_conf, write_wav
 
 RUN = ROOT / "egs/voxceleb/run.sh"
@@ -358,17 +360,37 @@ def test_every_backend_is_calibrated_on_dev(copy):
     assert not list(exp.glob("*/scores/dev/*.json"))
     kept = load(exp / "model.pt")["calibration"]
     trials = [line.split()[:2] for line in (copy / "data/test/trials").open()]
+    assert {path.suffix[1:] for path in (exp / "triplet/quality/test").iterdir()} == {
+        f"{name}_{side}" for name in ("log_duration", "cohort_mean") for side in ("smaller", "larger")}
     for backend in ("cosine", "asnorm", "plda"):
         calibration = read_calibration(exp / f"triplet/calibration/{backend}.json")
-        assert kept[backend] == calibration._asdict() and len(calibration.weights) == 5
-        columns = {path.suffix[1:]: path for path in (exp / "triplet/quality/test").iterdir()}
-        columns["score"] = exp / f"triplet/scores/test/trials.{backend}"
-        assert columns.keys() == calibration.weights.keys()
-        values = {name: [line.split() for line in path.open()] for name, path in columns.items()}
+        assert kept[backend] == calibration._asdict() and calibration.qualities == []  # dev has too few speakers
+        scores = [float(line.split()[2]) for line in (exp / f"triplet/scores/test/trials.{backend}").open()]
         for n, line in enumerate((exp / f"triplet/llr/test/trials.{backend}").open()):
-            expected = sum(weight * float(values[name][n][2]) for name, weight in calibration.weights.items())
+            expected = np.clip(calibration.offset + calibration.weights["score"] * scores[n], *calibration.bounds)
             assert line.split()[:2] == trials[n]
-            assert float(line.split()[2]) == pytest.approx(calibration.offset + expected, rel=1e-3, abs=1e-3)
+            assert float(line.split()[2]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.long
+def test_dev_chooses_the_back_end(copy):
+    """PLDA of more dimensions than speakers is left out; without enough speakers to compare, the first decides."""
+    from deepspeaker.checkpoint import load
+
+    conf = tiny_conf(copy.parent / "tiny.toml", {"scoring.backends": "auto", "scoring.plda_dim": 30})
+    done = recipe("--dir", copy, "--conf", conf, "--gpus", 0, "--stage", 5, "--stop-stage", 6)
+    assert done.returncode == 0, done.stderr
+    assert "plda is left out: PLDA after lda" in done.stderr
+    assert [row["backend"] for row in rows(copy / "exp/tiny/results.tsv")] == ["asnorm", "cosine"] * 3
+    for backend, cllr in (("cosine", 0.4), ("asnorm", 0.3)):
+        path = copy / f"exp/tiny/triplet/calibration/{backend}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"cllr": cllr}))
+    words = "--conf", conf, "--choose", copy / "exp/tiny", "--backends", "cosine", "asnorm"
+    done = subprocess.run([sys.executable, ROOT / "steps/collect_results.py", *words], env=environment(),
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "model.pt decides by asnorm: Cllr of development speakers held out, in bits: " \
+        "asnorm 0.300, cosine 0.400" in done.stdout, done.stderr
+    assert load(copy / "exp/tiny/model.pt")["config"]["scoring"]["backends"] == ["asnorm", "cosine"]
 
 
 def test_the_model_decides_as_stage_6_does(finished, call):
@@ -388,6 +410,40 @@ def test_the_model_decides_as_stage_6_does(finished, call):
         assert found.llr == pytest.approx(float(llr), abs=2e-3)
         np.testing.assert_allclose(model.listen(wavs[first]).embedding, read_vectors(
             exp / "triplet/embeddings/test/embedding.scp")[first], atol=1e-5)
+
+
+def test_evaluate_judges_a_model_by_its_own_decisions(finished, call, tmp_path):
+    """A model whose calibration needs the cohort and the signal-to-noise ratio decides as in Python."""
+    from deepspeaker import load
+    from deepspeaker.checkpoint import load as load_checkpoint
+    from deepspeaker.checkpoint import save
+    from deepspeaker.datadir import read_table
+
+    out = finished[0]
+    content = load_checkpoint(out / "exp/tiny/model.pt")
+    weights = {"score": 0.5, "snr_smaller": 0.02, "snr_larger": -0.01, "score*snr_smaller": 0.05, "score*snr_larger": 0}
+    content["config"]["scoring"] |= {"backends": ["asnorm"], "calibration_prior": 0.2, "qualities": ["snr"]}
+    content |= {"cohort": torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), "calibration": {"asnorm": {
+        "prior": 0.3, "offset": 0.5, "weights": weights, "bounds": (-3.0, 2.5),
+        "ranges": {"snr_smaller": (5.0, 30.0), "snr_larger": (5.0, 40.0)}}}}
+    save(tmp_path / "model.pt", content)
+    done = call(ROOT / "steps/evaluate.sh", "--nj", 2, tmp_path / "model.pt", out / "data/test", tmp_path / "res")
+    assert done.returncode == 0, done.stderr
+    assert "decides by asnorm, with snr" in done.stdout and "decisions at prior 0.2: " in done.stdout
+    metrics = json.loads((tmp_path / "res/metrics.json").read_text())
+    assert {"cllr", "act_dcf_0.2", "act_dcf_0.5", "miss_at_prior_0.2", "miss_at_prior_0.2_low",
+            "false_accept_at_prior_0.5_high"} <= metrics.keys()
+    model, wavs = load(tmp_path / "model.pt"), read_table(out / "data/test/wav.scp")
+    lines = [line.split() for line in (tmp_path / "res/llr").open()]
+    for first, second, llr in lines[:5]:
+        assert model.verify(wavs[first], wavs[second]).llr == pytest.approx(float(llr), abs=2e-3)
+    targets = [line.split()[2] == "target" for line in (out / "data/test/trials").open()]
+    missed = [float(line[2]) < np.log(4) for line, target in zip(lines, targets, strict=True) if target]
+    assert metrics["miss_at_prior_0.2"] == pytest.approx(100 * np.mean(missed))
+    done = call(ROOT / "steps/evaluate.sh", "--nj", 2, out / "exp/tiny/triplet/final.pt", out / "data/test",
+                tmp_path / "res")
+    assert done.returncode == 0 and "no calibration of cosine" in done.stdout, done.stderr
+    assert "cllr" not in json.loads((tmp_path / "res/metrics.json").read_text()) and not (tmp_path / "res/llr").exists()
 
 
 def test_evaluate_on_another_test_set(finished, call, tmp_path):

@@ -12,8 +12,9 @@ from browser import browser, missing
 from conftest import ROOT, environment, tiny_conf
 
 from deepspeaker.datadir.archive import write_vectors
-from deepspeaker.recipe.report import facts, make_report
+from deepspeaker.recipe.report import facts, figures, make_report
 from deepspeaker.recipe.report.systems import differences, scored_lists, worst_errors
+from deepspeaker.scoring.calibration import Calibration, write_calibration
 
 HOSTILE = '"><script>document.title="run"</script><img/src=x/onerror="document.title=1">'
 PHASES = {"untrained": 0.5, "softmax": 2.0, "triplet": 3.0}  # how far apart the classes are
@@ -68,6 +69,10 @@ def experiment(tmp_path_factory):
             found = describe(scores, data / "test/trials", llr, data / "test/utt2spk",
                              breakdowns=tables if phase == "triplet" else ())
             scores.with_name(f"{scores.name}.json").write_text(json.dumps(found))
+    (exp / "triplet/calibration").mkdir()
+    write_calibration(exp / "triplet/calibration/cosine.json", Calibration(
+        0.1, 0.0, {"score": 1.0, "snr_smaller": 0.1, "score*snr_smaller": 0.1}, {"snr_smaller": (0.0, 1.0)},
+        (-2.5, 3.0), 6, 0.25))
     for phase in ("softmax", "triplet"):
         (exp / phase / "train.jsonl").write_text("".join(
             json.dumps({"epoch": n, "step": 10 * n, "dev_eer": 9.0 - n, "seconds": 8, "note": HOSTILE,
@@ -121,7 +126,20 @@ def test_says_what_the_experiment_was(report, experiment):
                  "num_mel_bins", "matplotlib", "2026-01-02 00:10:00", "a new gauge", "effective rank",
                  "dev EER, %", HOSTILE):
         assert each in text, each
-    assert page.elements.count("svg") == 1 + 1 + 2 * 2 + 2 * (len(GAUGES) + 1)  # DET, map, histograms, gauges
+    # DET, map, costs, reliability, histograms, gauges
+    assert page.elements.count("svg") == 1 + 1 + 2 + 2 * 2 + 2 * (len(GAUGES) + 1)
+    assert "cosine60.250snr−2.503.00" in text  # the row of the calibration
+
+
+def test_ratios_that_mean_what_they_say_are_observed():
+    """Of Gaussian scores N(2, 1) and N(0, 1) the log-likelihood ratio is 2 s - 2; half of it claims too little."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200_000) % 10 == 0
+    llr = 2 * (rng.standard_normal(len(labels)) + 2 * labels) - 2
+    for scale in (1, 0.5):
+        stated, observed = figures.observed_ratios(scale * llr, labels)
+        assert len(stated) == figures.RELIABILITY_BINS and np.all(np.diff(stated) > 0)
+        np.testing.assert_allclose(observed[1:-1] * scale, stated[1:-1], atol=0.25)
 
 
 def test_dev_eers_of_several_conditions_share_a_figure(report):
@@ -207,7 +225,7 @@ def test_in_a_browser(report, width):
         assert window.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
         shown = window.run("return [...document.querySelectorAll('svg')].map(e => {"
                            "let box = e.getBoundingClientRect(); return [box.width, box.height, box.right]})")
-        assert len(shown) == 28 and all(w > 100 and h > 60 and right <= width for w, h, right in shown)
+        assert len(shown) == 30 and all(w > 100 and h > 60 and right <= width for w, h, right in shown)
         heights = window.run("return [...document.querySelectorAll('svg text')].map("
                              "e => e.getBoundingClientRect().height)")
         assert min(heights) > 7  # pixels: can be read

@@ -4,6 +4,7 @@ import sqlite3
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from deepspeaker.errors import UserError
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.model import Heard
 from deepspeaker.inference.speech_check import Trust
+from deepspeaker.scoring.quality import SoundQuality
 
 SMALL = SimpleNamespace(fingerprint="f" * 64, dimensions=2)
 
@@ -34,6 +36,24 @@ def test_a_database_holds_every_recording_as_it_was(tmp_path):
     with closing(sqlite3.connect(path)) as file, file:
         file.execute("UPDATE recording SET added = '2001-02-03 04:05:06' WHERE seconds = 4")
     assert database.speakers(path, model)[1].added == "2001-02-03 04:05:06"
+
+
+def test_what_was_measured_is_kept_and_files_of_earlier_versions_lack_it(tmp_path):
+    path, quality = tmp_path / "people.db", SoundQuality(2.5, -21.25, 33.5, 7800.0, 0.21)
+    with_quality = replace(heard(5.0, 3.0, 0.6, 0.8), quality=quality)
+    database.enroll(path, SMALL, "Ann", [with_quality, heard(4.0, 2.0, 1.0, 0.0)])
+    assert [r.quality for r in database.recordings(path, SMALL)["Ann"]] == [quality, None]
+    database.rename(path, SMALL, "Ann", "Bob")
+    assert [r.quality for r in database.recordings(path, SMALL)["Bob"]] == [quality, None]
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("ALTER TABLE recording DROP COLUMN quality")
+    assert [r.quality for r in database.recordings(path, SMALL)["Bob"]] == [None, None]
+    database.rename(path, SMALL, "Bob", "Ann")
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("ALTER TABLE recording DROP COLUMN quality")
+    database.enroll(path, SMALL, "Eve", [with_quality])
+    found = database.recordings(path, SMALL)
+    assert [r.quality for r in found["Ann"]] == [None, None] and found["Eve"][0].quality == quality
 
 
 def test_an_enrolment_that_fails_leaves_nothing(tmp_path):

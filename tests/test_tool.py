@@ -80,6 +80,43 @@ def test_prior_and_costs_decide(tool):
     assert tool("verify", "model.pt", "a.wav", "a.wav", "--prior", 1e-6)[0] == 1
 
 
+def test_what_the_development_set_cannot_support(tool, place, capsys):
+    """Ratios lie between -2 and 5: at prior 0.001 nothing is accepted, at 0.999 everything, and both are said."""
+    model_file(place / "bounded.pt", calibration={"cosine": {
+        "prior": 0.01, "offset": -1e6 + 10, "weights": {"score": 1e6}, "ranges": {}, "bounds": [-2.0, 5.0]}})
+    for prior, words, status in (("0.001", "nothing is accepted", 1), ("0.999", "everything is accepted", 0),
+                                 ("0.01", "", None)):
+        for other in ("a.flac", "b.wav"):
+            found = tool("verify", "bounded.pt", "a.wav", other, "--prior", prior)
+            assert found[1]["supported"] == (not words) and status in (None, found[0])
+            assert -2 <= found[1]["verdicts"][0]["llr"] <= 5
+        main(["verify", "bounded.pt", "a.wav", "a.flac", "--prior", prior])
+        said = f"cannot support a decision at prior {prior}: {words}; log-likelihood ratios lie between -2.00 and +5.00"
+        assert (said in capsys.readouterr().out) == bool(words)
+    tool("enroll", "bounded.pt", "bounded.db", "Ann", "a.wav")
+    status, found, _ = tool("identify", "bounded.pt", "bounded.db", "a.flac", "--prior", "0.001")
+    assert (status, found["speaker"], found["supported"]) == (1, None, False)
+    model = deepspeaker.load(place / "bounded.pt")
+    assert model.bounds == (-2, 5) and not model.verify(place / "a.wav", place / "a.flac", prior=0.001).supported
+    assert deepspeaker.load(place / "model.pt").supports(1e9)  # files of earlier versions have no bounds
+
+
+def test_speakers_enrolled_before_their_sound_was_measured(tool, place):
+    """A calibration that needs the signal-to-noise ratio asks for new recordings; one that does not, does not."""
+    weights = {"score": 5.0, "snr_smaller": 0.1, "snr_larger": 0.0, "score*snr_smaller": 0.1, "score*snr_larger": 0.0}
+    calibration = {"prior": 0.01, "offset": 0.0, "weights": weights,
+                   "ranges": {"snr_smaller": (0, 50), "snr_larger": (0, 50)}}
+    model_file(place / "snr.pt", calibration={"cosine": calibration})
+    tool("enroll", "snr.pt", "snr.db", "Ann", "a.wav")
+    status, found, _ = tool("identify", "snr.pt", "snr.db", "a.flac")
+    assert status == 0 and found["best"][0]["llr"] > np.log(99)
+    with closing(sqlite3.connect(place / "snr.db")) as file, file:
+        file.execute("UPDATE recording SET quality = NULL")
+    status, found, _ = tool("identify", "snr.pt", "snr.db", "a.flac")
+    assert status == 2 and "its calibration needs the snr of each recording" in found["error"]
+    assert tool("identify", "model.pt", "snr.db", "a.flac")[0] == 0
+
+
 def test_warnings_of_what_is_short_clipped_or_quiet(tool, place):
     write_wav(place / "short.wav", voice(1, seconds=1.2))
     write_wav(place / "clipped.wav", (8 * voice(1)).clip(-1, 1))

@@ -28,7 +28,7 @@ class Recalibrated(NamedTuple):
 
     calibration: Calibration
     prior: float  # of targets, at which decisions are made by default
-    before: Metrics  # of the model as it was
+    before: Metrics  # of the model as it was; empty if it had no calibration
     after: Metrics  # of the new calibration, each trial by one that has not seen a speaker of it
     trials: int
     failed: dict[str, str]  # utterance -> why it was left out
@@ -54,14 +54,17 @@ def calibrate(model: Model, data_dir: str | os.PathLike[str], output: str | os.P
     _refuse_few(data, spoken, failed)
     trials, evidence = _evidence(model, heard, spoken, _trials(data, heard, spoken, seed))
     learnt = learn(evidence, prior)
-    before = model.llrs(trials, evidence.columns[SCORE])
-    after = held_out_llr(evidence, learnt.calibration)
-    was, now = (compute_metrics(llr, evidence.labels, llr, evidence.speakers, prior) for llr in (before, after))
+
+    def measured(llr: np.ndarray) -> Metrics:
+        return compute_metrics(llr, evidence.labels, llr, evidence.speakers, prior)
+
+    before = measured(model.llrs(trials, evidence.columns[SCORE])) if model.calibration else {}
+    after = measured(held_out_llr(evidence, learnt.calibration))
     model.write(output, learnt.calibration, prior, {
         "date": datetime.now(UTC).date().isoformat(), "data": data.resolve().name, "speakers": evidence.n_speakers,
         "utterances": len(heard)})
-    return Recalibrated(learnt.calibration, prior, was, now, len(evidence.labels), failed, learnt.lines,
-                        _warning(now, evidence.n_speakers))
+    return Recalibrated(learnt.calibration, prior, before, after, len(evidence.labels), failed, learnt.lines,
+                        _warning(after, evidence.n_speakers))
 
 
 def _listen(model: Model, data: Path, utt2spk: Mapping[str, str],
@@ -84,8 +87,8 @@ def _listen(model: Model, data: Path, utt2spk: Mapping[str, str],
 def _refuse_few(data: Path, utt2spk: Mapping[str, str], failed: Mapping[str, str]) -> None:
     several = [speaker for speaker, utterances in spk2utt(utt2spk).items() if len(utterances) > 1]
     if len(several) < FEWEST:
-        lost = f" ({len(failed)} utterances cannot be used)" if failed else ""
-        raise UserError(f"{data}: {len(several)} speakers with two utterances or more{lost}; calibration needs "
+        lost = f" ({len(failed)} cannot be used)" if failed else ""
+        raise UserError(f"{data}: {len(several)} speakers with two recordings or more{lost}; calibration needs "
                         f"{FEWEST}, better {FEW}: add recordings")
 
 

@@ -134,7 +134,8 @@ def calibrate(args: Namespace) -> Answer:
              f"{'':24}{'before':>8}{'after':>8}"]
     for name, key in (("Cllr, bits", "cllr"), (f"actDCF, prior {p:g}", f"act_dcf_{p}"),
                       ("misses, %", f"miss_at_prior_{p}"), ("false accepts, %", f"false_accept_at_prior_{p}")):
-        lines.append(f"{name:24}{done.before[key]:8.3f}{done.after[key]:8.3f}")
+        was = f"{done.before[key]:8.3f}" if done.before else f"{'-':>8}"
+        lines.append(f"{name:24}{was}{done.after[key]:8.3f}")
     lines += ["after: each trial by a calibration that has not heard one of its speakers", *done.lines]
     lines += [f"left out: {utterance}: {why}" for utterance, why in done.failed.items()]
     lines += _unsupported(load(args.output, args.device), model.threshold(p), None)

@@ -1,6 +1,7 @@
 """What model.pt holds beside the network: back-end and calibration, which turn embeddings into decisions, and a summary
 of the training."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import torch
 
 from deepspeaker import __version__
-from deepspeaker.atomic import replacing
 from deepspeaker.config import ScoringConfig
 from deepspeaker.datadir import read_table
 from deepspeaker.datadir.archive import write_vectors
@@ -50,18 +50,19 @@ def unpack(path: Path, out_dir: Path) -> str:
     """Write what a model decides with as files: backend, qualities, calibration.json, cohort.{ark,scp}, plda/. Nothing
     for a checkpoint without a calibration of its back-end. Returns a line of counts; UserError for a damaged model."""
     model = load(path)
-    with replacing(out_dir) as new:
-        if not model.calibration:
-            return f"{path}: no calibration of {model.backend}: scores are cosines, and no decisions"
-        qualities = model.calibration.qualities
-        (new / "backend").write_text(f"{model.backend}\n")
-        (new / "qualities").write_text("".join(f"{name}\n" for name in qualities))
-        write_calibration(new / "calibration.json", model.calibration)
-        needs = needed([model.backend], qualities)
-        if "cohort" in needs and model.cohort is not None:
-            write_vectors(new / "cohort", {f"cohort-{n:07}": vector for n, vector in enumerate(model.cohort)})
-        if "plda" in needs and model.plda is not None:
-            write_plda(new / "plda", model.plda)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    out_dir.mkdir(parents=True)
+    if not model.calibration:
+        return f"{path}: no calibration of {model.backend}: scores are cosines, and no decisions"
+    qualities = model.calibration.qualities
+    (out_dir / "backend").write_text(f"{model.backend}\n")
+    (out_dir / "qualities").write_text("".join(f"{name}\n" for name in qualities))
+    needs = needed([model.backend], qualities)
+    if "cohort" in needs and model.cohort is not None:
+        write_vectors(out_dir / "cohort", {f"cohort-{n:07}": vector for n, vector in enumerate(model.cohort)})
+    if "plda" in needs and model.plda is not None:
+        write_plda(out_dir / "plda", model.plda)
+    write_calibration(out_dir / "calibration.json", model.calibration)
     return f"{path}: decides by {model.backend}, with {', '.join(qualities) or 'no qualities'}"
 
 

@@ -9,6 +9,7 @@ values stay within the bounds that the data support (bounds.py).
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from functools import reduce
 from typing import NamedTuple
@@ -75,7 +76,9 @@ def fit(columns: Mapping[str, np.ndarray], labels: np.ndarray, prior: float,
     mean, deviation = x.mean(0), x.std(0)
     deviation[deviation == 0] = 1  # a constant has no information: its weight becomes 0
     regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
-    regression.fit((x - mean) / deviation, labels, np.where(labels, prior, 1 - prior) * share)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Line search")  # it goes on with another solver
+        regression.fit((x - mean) / deviation, labels, np.where(labels, prior, 1 - prior) * share)
     slopes = regression.coef_[0] / deviation
     offset = float(regression.intercept_[0] - slopes @ mean) - logit(prior)
     return Calibration(prior, offset, dict(zip(terms, slopes.tolist(), strict=True)), ranges)
@@ -86,7 +89,7 @@ def apply(calibration: Calibration, columns: Mapping[str, np.ndarray]) -> np.nda
     if missing := [name for name in calibration.columns if name not in columns]:
         raise UserError(f"the calibration was fitted to {', '.join(calibration.columns)}; found {', '.join(columns)}, "
                         f"without {missing[0]}")
-    used = {name: columns[name] for name in calibration.columns}
+    used = {name: columns[name].astype(np.float64) for name in calibration.columns}
     terms = _terms(used, calibration.ranges)
     weighted: np.ndarray = reduce(np.add, (weight * terms[name] for name, weight in calibration.weights.items()))
     return np.clip(calibration.offset + weighted, *calibration.bounds)
