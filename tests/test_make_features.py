@@ -22,8 +22,8 @@ from deepspeaker.datadir.archive import open_matrix, open_vector
 from deepspeaker.datadir.sources import sources
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
-from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.extraction.make_features import Places, join_features, make_share
+from deepspeaker.extraction.sound_quality import sound_quality
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.make_embeddings import embed_share
 from deepspeaker.extraction.make_features import Places, join_features, make_share
-from deepspeaker.inference.model import Heard, Recording
 from deepspeaker.inference.model_file import gather
+from deepspeaker.inference.recordings import Heard, Recording
 from deepspeaker.inference.speech_check import Trust
 from deepspeaker.scoring.backends import make_scorer
 from deepspeaker.scoring.enrolment import Models

@@ -18,8 +18,8 @@ SPEECH = np.concatenate([voice(1, seconds=2.0), np.zeros(RATE // 2, np.float32),
 RNG = np.random.default_rng(0)
 
 
-def of(samples: np.ndarray) -> SoundQuality:
-    samples = samples + 1e-6 * RNG.standard_normal(len(samples))
+def of(samples: np.ndarray, floor: float = 1e-4) -> SoundQuality:
+    samples = samples + floor * RNG.standard_normal(len(samples))
     fbank, energy = compute_fbank(torch.from_numpy(samples.astype(np.float32)), RATE, 64, 20.0, 0.0, True)
     return sound_quality(fbank, energy, voiced_frames(energy), RATE, 20.0, 0.0)
 
@@ -30,12 +30,20 @@ def test_each_value_tells_what_was_done():
     quiet = of(0.1 * SPEECH)
     assert quiet.level == pytest.approx(clean.level - 20, abs=1.5)  # some quiet frames are no longer voiced
     power = 10 ** (clean.level / 10)
-    noises = [of(SPEECH + np.sqrt(power * 10 ** (-snr / 10)) * RNG.standard_normal(len(SPEECH))).snr for snr in (20, 10)]
+    deviation = {snr: np.sqrt(power * 10 ** (-snr / 10)) for snr in (20, 10)}
+    noises = [of(SPEECH + scale * RNG.standard_normal(len(SPEECH))).snr for scale in deviation.values()]
     assert noises == [pytest.approx(20, abs=2), pytest.approx(10, abs=2)]
     narrow = soxr.resample(soxr.resample(SPEECH, RATE, 8000), 8000, RATE)
-    assert of(narrow).bandwidth == pytest.approx(4000, rel=0.1)
-    tail = RNG.standard_normal(RATE // 2) * 10 ** (-3 * np.arange(RATE // 2) / (0.5 * RATE))  # 60 dB in half a second
-    assert of(np.convolve(SPEECH, tail / np.abs(tail).sum())).reverberation > 1.5 * clean.reverberation
+    assert of(narrow, 1e-6).bandwidth == pytest.approx(4000, rel=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 1.0])
+def test_reverberation_is_the_time_in_which_a_room_takes_60_decibels(seconds):
+    """Syllables of noise, five a second, in a room."""
+    dry = RNG.standard_normal(3 * RATE) * (np.arange(3 * RATE) % (RATE // 5) < RATE // 10)
+    assert of(dry).reverberation < 0.05
+    room = RNG.standard_normal(RATE) * 10 ** (-3 * np.arange(RATE) / (seconds * RATE))
+    assert of(np.convolve(dry, room)[:3 * RATE] / 100).reverberation == pytest.approx(seconds, rel=0.5)
 
 
 def test_the_level_is_that_of_the_voiced_samples():

@@ -12,7 +12,7 @@ import pytest
 
 from deepspeaker.errors import UserError
 from deepspeaker.inference import speaker_database as database
-from deepspeaker.inference.model import Heard
+from deepspeaker.inference.recordings import Heard
 from deepspeaker.inference.speech_check import Trust
 from deepspeaker.scoring.quality import SoundQuality
 

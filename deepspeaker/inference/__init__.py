@@ -2,6 +2,7 @@
 
 model            the Python interface: load a model, embed, compare, decide; `import deepspeaker` gives it
 model_file       collects what model.pt holds beside the network
+recordings       recordings as the model hears them, trials of them, verdicts
 forks            a process that forks after it has used a model
 sound_files      a user's sound files -> samples at the model's rate
 speech_check     refuses silence, noise and music; measures length, level and clipping

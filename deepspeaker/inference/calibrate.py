@@ -12,7 +12,8 @@ from deepspeaker.datadir import MAX_UNUSABLE_SHARE, read_table, spk2utt
 from deepspeaker.datadir.sources import sources
 from deepspeaker.datadir.trials import Trial, TrialList, make_trials, read_trials
 from deepspeaker.errors import UserError, examples, one_line
-from deepspeaker.inference.model import Heard, Model, Trials
+from deepspeaker.inference.model import Model
+from deepspeaker.inference.recordings import Heard, Trials
 from deepspeaker.metrics.describe import compute_metrics
 from deepspeaker.scoring.calibration import SCORE, Calibration
 from deepspeaker.scoring.calibration_trials import MOST, alike, draw

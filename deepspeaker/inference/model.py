@@ -13,9 +13,8 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +28,9 @@ from deepspeaker.extraction.embed import embed, embed_together
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.inference.forks import survive_forks
+from deepspeaker.inference.recordings import Heard, Recording, Trials, Verdict
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
-from deepspeaker.inference.speech_check import Trust, check_voice, judge, net_speech
+from deepspeaker.inference.speech_check import check_voice, judge, net_speech
 from deepspeaker.provenance import embedded_with
 from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibration_of
@@ -39,49 +39,12 @@ from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.plda import Plda
-from deepspeaker.scoring.quality import QUALITIES, TABLE, SoundQuality, measure
+from deepspeaker.scoring.quality import QUALITIES, TABLE, measure
 from deepspeaker.scoring.scorer import score_pairs
 
 File = str | os.PathLike[str]  # "-" is standard input
 Sound = File | tuple[np.ndarray, int]  # a file, or (samples (S,), sampling rate in Hz)
 survive_forks()
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """One utterance, reduced to what scoring needs."""
-
-    embedding: np.ndarray  # (E,) float32 of unit length
-    seconds: float  # length of the sound
-    quality: SoundQuality | None = field(default=None, kw_only=True)  # None: not measured, as by earlier versions
-
-
-@dataclass(frozen=True, eq=False)
-class Heard(Recording):
-    """A recording whose sound was just heard, and therefore judged; one from a database is a plain Recording."""
-
-    trust: Trust
-
-
-class Trials(NamedTuple):
-    """n trials of speaker models with recordings."""
-
-    recordings: Sequence[Recording]
-    models: Models  # which recordings each is made of
-    i: np.ndarray  # (n,) numbers of models
-    j: np.ndarray  # (n,) numbers of recordings
-
-
-class Verdict(NamedTuple):
-    """Whether two recordings are of one speaker."""
-
-    same: bool  # llr >= threshold
-    llr: float  # log-likelihood ratio, natural: log p(score | same speaker) - log p(score | different speakers)
-    threshold: float  # from here on accepting costs less than rejecting
-    supported: bool  # whether the calibration's data support decisions at this threshold; if not, all are the same
-    score: float  # the back-end's score, before calibration
-    first: Trust
-    second: Trust
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> "Model":
@@ -251,7 +214,8 @@ class Model:
             rate=audio.rate, upsampled=audio.rate < self.rate, mixed=audio.mixed)
         f = self.config.features
         quality = sound_quality(fbank, energy, voiced_frames(energy), f.sample_rate, f.low_freq, f.high_freq)
-        return Heard(self._embed(self._as_stored(fbank, energy)), len(audio.samples) / self.rate, trust, quality=quality)
+        seconds = len(audio.samples) / self.rate
+        return Heard(self._embed(self._as_stored(fbank, energy)), seconds, trust, quality=quality)
 
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deepspeaker.errors import UserError
-from deepspeaker.inference.model import Heard, Model, Recording
+from deepspeaker.inference.model import Model
+from deepspeaker.inference.recordings import Heard, Recording
 from deepspeaker.scoring.quality import SoundQuality
 
 APPLICATION = 0x44505350  # SQLite's application_id of these files
