@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.datadir import read_table
-from deepspeaker.errors import run
+from deepspeaker.errors import UserError, run
 from deepspeaker.scoring.asnorm import COHORT_TOP
 from deepspeaker.scoring.inputs import read_embeddings, read_task
+from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.quality import QUALITIES, TABLE, measure, read_qualities
 from deepspeaker.scoring.score_files import write_scores
 
@@ -37,6 +38,8 @@ def main() -> None:
 
     trials, _, compared = read_task(args.trials, args.embedding_scp, args.enroll)
     measured = args.trials.parent / TABLE
+    if not measured.exists() and any(TABLE in needs(QUALITIES[name]) for name in args.quality):
+        raise UserError(f"no {measured}, which has the qualities of recordings: make the features again (stage 2)")
     means = {"cohort": args.cohort and read_embeddings(args.cohort), "cohort_top": args.cohort_top,
              "utt2dur": read_table(args.trials.parent / "utt2dur"), TABLE: read_qualities(measured)}
     args.stem.parent.mkdir(parents=True, exist_ok=True)

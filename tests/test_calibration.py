@@ -97,6 +97,11 @@ def test_thresholds():
     assert score_threshold(calibration, 0.5) == 1 and score_threshold(Calibration(0.5, -2, {"score": 0.5}), 0.5) == 4
     assert apply(calibration, {"score": np.array([score_threshold(calibration, 0.01, 10)])}) == pytest.approx(
         threshold(0.01, 10))
+    bounded = calibration._replace(bounds=(-3.0, 4.0))
+    assert score_threshold(bounded, 0.5) == 1
+    for prior in (0.01, 0.99):
+        with pytest.raises(UserError, match=f"cannot support a decision at prior {prior}: .* between -3.00 and 4.00"):
+            score_threshold(bounded, prior)
     for weights in ({"score": -1}, {"score": 0}, {"score": 1, "q": 1}):
         with pytest.raises(UserError, match="no threshold on scores"):
             score_threshold(Calibration(0.5, -2, weights), 0.5)

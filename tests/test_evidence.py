@@ -212,7 +212,7 @@ def test_the_calibration_set(dev, call):
     done = call("steps/score_trials.py", dev / "set/trials", dev / "set/embedding.scp", dev / "scores")
     assert done.returncode == 0 and done.stdout.endswith(f"{len(trials)} trials scored, 0 lost\n"), done.stderr
     done = call("steps/train_calibration.py", dev / "set/trials", dev / "scores", dev / "c.json")
-    assert done.returncode == 0 and "supported by 6 speakers" in done.stdout, done.stderr
+    assert done.returncode == 0 and "6 speakers support decisions at target priors from 0." in done.stdout, done.stderr
     found = json.loads((dev / "c.json").read_text())
     assert found["speakers"] == 6 and found["prior"] == pytest.approx(halfway(0.01)) and 0 < found["cllr"] < 2
     assert -np.log(10) <= found["bounds"][0] <= 0 <= found["bounds"][1] <= np.log(16)
@@ -233,7 +233,7 @@ def test_the_calibration_set_with_speaker_models(dev, call):
     assert call("steps/score_trials.py", "--enroll", dev / "set/enroll", dev / "set/trials", dev / "set/embedding.scp",
                 dev / "scores").returncode == 0
     done = call("steps/train_calibration.py", dev / "set/trials", dev / "scores", dev / "c.json")
-    assert done.returncode == 0 and "supported by 6 speakers" in done.stdout, done.stderr
+    assert done.returncode == 0 and "6 speakers support decisions at target priors from 0." in done.stdout, done.stderr
 
 
 def test_a_copy_with_other_trials(dev, call):
@@ -252,6 +252,25 @@ def test_the_back_end_with_the_lowest_cllr_comes_first(tmp_path):
     assert names == ["asnorm", "cosine", "plda"] and why.endswith("in bits: asnorm 0.200, cosine 0.300")
     names, why = best_first(tmp_path / "none", ["cosine", "plda"])
     assert names == ["cosine", "plda"] and "too few speakers" in why
+
+
+def test_a_development_set_of_one_speaker(dev, call):
+    for name in ("dev", "dev_noise"):
+        for table in ("utt2spk", "trials"):
+            lines = (dev / f"data/{name}/{table}").read_text().splitlines(keepends=True)
+            (dev / f"data/{name}/{table}").write_text("".join(line for line in lines if line.count("s0") > 1))
+    done = make_set(call, dev)
+    assert done.returncode == 0 and "3 target and 0 nontarget trials of 1 speakers" in done.stdout, done.stderr
+    assert call("steps/score_trials.py", dev / "set/trials", dev / "set/embedding.scp", dev / "s").returncode == 0
+    done = call("steps/train_calibration.py", dev / "set/trials", dev / "s", dev / "c.json")
+    assert done.returncode == 1 and done.stderr.endswith("needs target and nontarget trials; found 3 and 0\n")
+
+
+def test_features_of_an_earlier_version_have_no_qualities(dev, call):
+    make_set(call, dev)
+    done = call("steps/measure_quality.py", dev / "set/trials", dev / "set/embedding.scp", dev / "q", "--quality", "snr")
+    assert done.returncode == 1 and f"no {dev}/set/utt2quality, which has the qualities of recordings: make the " in (
+        done.stderr)
 
 
 def test_evidence_without_targets():

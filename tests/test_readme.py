@@ -46,6 +46,13 @@ def sounds(tmp_path):
     for name, speaker, utterance in (("ann1", 1, 0), ("ann2", 1, 1), ("bob1", 2, 0)):
         write_wav(tmp_path / f"{name}.wav", voice(speaker, utterance))
     (tmp_path / "wav.scp").write_text("ann ann1.wav\nbob bob1.wav\n")
+    mine = tmp_path / "data/mine"
+    mine.mkdir(parents=True)
+    names = [f"s{speaker}-{n}" for speaker in range(5) for n in range(2)]
+    for name in names:
+        write_wav(mine / f"{name}.wav", voice(int(name[1]), int(name[3]), 2.5))
+    (mine / "wav.scp").write_text("".join(f"{name} {mine}/{name}.wav\n" for name in names))
+    (mine / "utt2spk").write_text("".join(f"{name} {name[:2]}\n" for name in names))
     return tmp_path
 
 
@@ -57,6 +64,13 @@ def test_python_examples_of_a_trained_model(paper, printed, sounds, call):
     assert len(done.stdout.splitlines()) == printed and done.stdout.startswith(("True ", "False "))
 
 
+def test_the_python_example_of_calibration(sounds, call):
+    program = f"import deepspeaker\nmodel = deepspeaker.load('model.pt')\n{example(PACKAGE, 'done = ')}"
+    (sounds / "examples.py").write_text(program)
+    done = call(sys.executable, "examples.py", cwd=sounds, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0 and "only 5 speakers" in done.stdout and (sounds / "mine.pt").exists(), done.stderr
+
+
 @pytest.mark.parametrize("paper", [README, PACKAGE])
 def test_commands_of_a_trained_model(paper, sounds, call):
     command = f'deepspeaker() {{ "{sys.executable}" -m deepspeaker "$@"; [ $? -lt 2 ] || exit 2; }}\n'
@@ -64,12 +78,12 @@ def test_commands_of_a_trained_model(paper, sounds, call):
     assert done.returncode == 0, done.stderr
     if paper == PACKAGE:
         assert "2 speakers" in done.stdout and "Bob O'Brien: 1 recordings" in done.stdout
-        assert all((sounds / name).exists() for name in ("all.scp", "all.npy", "embedding.scp"))
+        assert all((sounds / name).exists() for name in ("all.scp", "all.npy", "embedding.scp", "mine.pt"))
 
 
 def test_the_threshold_on_scores(tmp_path, call):
-    (tmp_path / "exp/small").mkdir(parents=True)
-    model_file(tmp_path / "exp/small/model.pt")
+    (tmp_path / "exp/demo").mkdir(parents=True)
+    model_file(tmp_path / "exp/demo/model.pt")
     (tmp_path / "examples.py").write_text(example(RECIPE, "from deepspeaker.checkpoint"))
     done = call(sys.executable, "examples.py", cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
@@ -93,7 +107,7 @@ def test_ten_lines_of_python(tmp_path, call):
 
 def test_every_example_is_run():
     """By the tests above: one that is added needs a test, too."""
-    assert [len(blocks(paper, "python")) for paper in GUIDES] == [2, 1, 1, 0]
+    assert [len(blocks(paper, "python")) for paper in GUIDES] == [2, 1, 2, 0]
     assert [len(blocks(paper, "bash")) for paper in GUIDES] == [1, 0, 1, 0]
 
 

@@ -2,6 +2,7 @@
 
 make_features.py    stage 2: archives of features and sound, the directory's tables, the 5 % rule for unreadable audio
 fbank.py            samples -> log mel filterbank energies, VAD, normalisation
+sound_quality.py    level, signal-to-noise ratio and the like, from the frames
 feature_set.py      features or sound of a data directory, by utterance
 gpu_archive.py      archives on a GPU: decompressing; training keeps whole archives there
 embed.py            features -> embeddings: whole utterances or crops, in padded batches

@@ -30,7 +30,7 @@ def alike(means: Mapping[str, np.ndarray], genders: Mapping[str, str]) -> set[tu
     for row, name in enumerate(names):
         others = [i for i, other in enumerate(names) if i != row]
         same = [i for i in others if genders.get(names[i], "") in (genders.get(name, ""), "") or name not in genders]
-        candidates = np.array(same or others)
+        candidates = np.array(same or others, np.int64)
         likest = candidates[np.argsort(-cosines[row, candidates], kind="stable")]
         for i in likest[:int(np.ceil(ALIKE * len(likest)))]:
             found |= {(name, names[i]), (names[i], name)}

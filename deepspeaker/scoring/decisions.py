@@ -18,11 +18,15 @@ def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1
                     cost_false_accept: float = 1.0) -> float:
     """The decision threshold on scores before calibration.
 
-    UserError where there is none: with qualities, or where the llr does not rise with the score.
+    UserError where there is none: with qualities, where the llr does not rise with the score, or beyond its bounds.
     """
+    limit, (low, high) = threshold(prior, cost_miss, cost_false_accept), calibration.bounds
+    if not low < limit <= high:
+        raise UserError(f"the development set cannot support a decision at prior {prior:g}: log-likelihood ratios lie "
+                        f"between {low:.2f} and {high:.2f}, the threshold is {limit:.2f}")
     slope = calibration.weights["score"]
     if len(calibration.weights) > 1 or slope <= 0:
         terms = " + ".join(f"{weight:g} {name}" for name, weight in calibration.weights.items())
         raise UserError(f"no threshold on scores corresponds to one on log-likelihood ratios: llr = "
                         f"{calibration.offset:g} + {terms}")
-    return (threshold(prior, cost_miss, cost_false_accept) - calibration.offset) / slope
+    return (limit - calibration.offset) / slope
