@@ -76,7 +76,8 @@ TINY = {"model.channels": [4, 8], "model.embedding_dim": 8,
         "softmax.max_frames": 60, "softmax.warmup_steps": 2,
         "triplet.epochs": 2, "triplet.steps_per_epoch": 3, "triplet.speakers": 4, "triplet.utterances": 2,
         "triplet.min_frames": 40, "triplet.max_frames": 60,
-        "augment.copies": ["speed"], "augment.speeds": [1.1], "scoring.cohort_top": 3, "scoring.plda_dim": 4}
+        "augment.copies": ["speed"], "augment.speeds": [1.1], "scoring.cohort_top": 3, "scoring.plda_dim": 4,
+        "scoring.calibration_prior": 0.01}
 
 
 def tiny_conf(path: Path, changes: dict[str, object] | None = None) -> Path:

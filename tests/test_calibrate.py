@@ -121,6 +121,7 @@ def test_what_cannot_be_heard_is_left_out(mine, run):
     (lambda folder: (folder / "utt2spk").unlink(), "no such file"),
     (lambda folder: (folder / "wav.scp").write_text("".join(f"s{n}-{k} /none.wav\n" for n in range(7)
                                                             for k in range(3))), "21 of 21 utterances cannot be used"),
+    (lambda folder: (folder / "trials").write_text("s0-0 s0-1 nontarget\n"), "1 trials contradict"),
     (lambda folder: (folder / "trials").write_text("s0-0 s0-1 target\n"), "needs target and nontarget trials")])
 def test_what_no_model_can_be_calibrated_on(mine, run, change, message):
     change(mine)
@@ -159,4 +160,6 @@ def test_a_model_that_was_not_calibrated(mine):
 def test_a_prior_that_is_none(mine):
     with pytest.raises(UserError, match="expected a prior between 0 and 1"):
         deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / "mine.pt", prior=1.0)
+    with pytest.raises(UserError, match="none/mine.pt: no such folder to write to"):
+        deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / "none/mine.pt")
     assert not (mine / "mine.pt").exists()

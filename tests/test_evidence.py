@@ -268,7 +268,8 @@ def test_a_development_set_of_one_speaker(dev, call):
 
 def test_features_of_an_earlier_version_have_no_qualities(dev, call):
     make_set(call, dev)
-    done = call("steps/measure_quality.py", dev / "set/trials", dev / "set/embedding.scp", dev / "q", "--quality", "snr")
+    words = dev / "set/trials", dev / "set/embedding.scp", dev / "q", "--quality", "snr"
+    done = call("steps/measure_quality.py", *words)
     assert done.returncode == 1 and f"no {dev}/set/utt2quality, which has the qualities of recordings: make the " in (
         done.stderr)
 

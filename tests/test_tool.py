@@ -349,7 +349,8 @@ def doctored(place) -> dict[str, tuple[dict, str]]:
             "odd2": (scores_with(score="x"), "string to float"),
             "odd3": ({"calibration": []}, "not of the expected kind"),
             "odd4": (back_ends(), "backends: expected a list of at least 1, found []"),
-            "odd5": (back_ends("asnorm"), "its back-end asnorm needs cohort")}
+            "odd5": (back_ends("asnorm"), "its back-end asnorm needs cohort"),
+            "odd6": (scores_with(score=1.0, nix_smaller=1.0), "no quality 'nix'")}
 
 
 def test_doctored_models(tool, place):

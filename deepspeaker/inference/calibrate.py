@@ -48,6 +48,8 @@ def calibrate(model: Model, data_dir: str | os.PathLike[str], output: str | os.P
     """
     data, prior = Path(data_dir), model.prior if prior is None else prior
     model.threshold(prior)  # refuses what is no prior
+    if not Path(output).absolute().parent.is_dir():
+        raise UserError(f"{os.fspath(output)}: no such folder to write to")
     utt2spk = read_table(data / "utt2spk")
     model.refuse_cohort(utt2spk.values())
     heard, failed = _listen(model, data, utt2spk, pipes)
@@ -101,6 +103,9 @@ def _trials(data: Path, heard: Mapping[str, Heard], utt2spk: Mapping[str, str], 
         if unknown := {name for trial in trials for name in trial[:2]} - known.keys():
             raise UserError(f"{data}/trials names {len(unknown)} utterances that {data}/utt2spk lacks: "
                             f"{examples(sorted(unknown))}")
+        if wrong := [f"{a} {b}" for a, b, target in trials if (known[a] == known[b]) != target]:
+            raise UserError(f"{len(wrong)} trials contradict {data}/utt2spk (targets of two speakers, nontargets of "
+                            f"one): {examples(wrong)}")
         return [trial for trial in trials if trial.first in heard and trial.second in heard]
     names = sorted(heard)
     position = {name: number for number, name in enumerate(names)}

@@ -37,7 +37,7 @@ from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibrati
 from deepspeaker.scoring.decisions import threshold
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
-from deepspeaker.scoring.needs import needs
+from deepspeaker.scoring.needs import look_up, needs
 from deepspeaker.scoring.plda import Plda
 from deepspeaker.scoring.quality import QUALITIES, TABLE, measure
 from deepspeaker.scoring.scorer import score_pairs
@@ -288,9 +288,9 @@ class Model:
         measured = {name: r.quality for name, r in zip(names, trials.recordings, strict=True) if r.quality}
         found = {SCORE: scores}
         for quality in qualities:
-            if TABLE in needs(QUALITIES[quality]) and len(measured) < len(names):
+            if TABLE in needs(look_up("quality", quality, QUALITIES)) and len(measured) < len(names):
                 raise UserError(f"{self._name}: its calibration needs the {quality} of each recording, which earlier "
-                                f"versions did not measure: enrol the speakers again")
+                                "versions did not measure: enrol the speakers again")
             found |= measure(quality, compared, trials.i, trials.j, utt2dur=durations, utt2quality=measured,
                              **self._means)
         return found

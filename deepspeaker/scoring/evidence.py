@@ -71,9 +71,9 @@ def learn(evidence: Evidence, prior: float) -> Learnt:
     names, cllr, lines = choose_qualities(evidence, prior)
     found = _fit(evidence, names, prior)
     bounds = widest_bounds(found, evidence)
-    lines.append(f"log-likelihood ratios lie between {bounds[0]:.2f} and {bounds[1]:.2f}: {evidence.n_speakers} speakers "
-                 f"support decisions at target priors from {1 / (1 + np.exp(bounds[1])):.2g} to "
-                 f"{1 / (1 + np.exp(bounds[0])):.2g}")
+    least, most = (1 / (1 + np.exp(end)) for end in reversed(bounds))
+    lines.append(f"log-likelihood ratios lie between {bounds[0]:.2f} and {bounds[1]:.2f}: {evidence.n_speakers} "
+                 f"speakers support decisions at target priors from {least:.2g} to {most:.2g}")
     return Learnt(found._replace(bounds=bounds, speakers=evidence.n_speakers, cllr=cllr), lines)
 
 
@@ -85,8 +85,8 @@ def halfway(prior: float) -> float:
 def widest_bounds(calibration: Calibration, evidence: Evidence) -> tuple[float, float]:
     """The bounds of the log-likelihood ratios: the widest of all pairs of conditions.
 
-    A condition in which hardly a trial reaches a ratio neither supports nor contradicts it. All pairs of speakers count,
-    though only those most alike are tried: the others would mislead less.
+    A condition in which hardly a trial reaches a ratio neither supports nor contradicts it. All pairs of speakers
+    count, though only those most alike are tried: the others would mislead less.
     """
     llr, weights, speakers = apply(calibration, evidence.columns), evidence.weights(), evidence.n_speakers
     found = []
