@@ -77,7 +77,7 @@ def fit(columns: Mapping[str, np.ndarray], labels: np.ndarray, prior: float,
     deviation[deviation == 0] = 1  # a constant has no information: its weight becomes 0
     regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Line search")  # it goes on with another solver
+        warnings.filterwarnings("ignore", "Line search|The inner solver")  # it goes on with another one
         regression.fit((x - mean) / deviation, labels, np.where(labels, prior, 1 - prior) * share)
     slopes = regression.coef_[0] / deviation
     offset = float(regression.intercept_[0] - slopes @ mean) - logit(prior)
