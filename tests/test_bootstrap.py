@@ -70,7 +70,7 @@ def test_every_metric_has_its_interval():
     scores = draw_scores(pairs, labels, np.random.default_rng(0))
     found = compute_metrics(scores, labels, llr=scores, speakers=pairs)
     names = [name for name in found if f"{name}_low" in found]
-    assert len(names) == 12
+    assert len(names) == 22
     for name in names:
         assert found[f"{name}_low"] <= found[f"{name}_high"]
     for name in ("eer", "cllr", "act_dcf_0.05"):
