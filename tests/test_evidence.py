@@ -172,6 +172,8 @@ def test_trials_across_conditions(monkeypatch):
     assert found == draw(listed, (who, who), {("b", "a"), ("a", "b")}, names, 0) == sorted(set(found))
     monkeypatch.setattr(calibration_trials, "MOST", 16)
     assert sum(not trial.target for trial in draw(listed, (who, who), {("a", "b"), ("b", "a")}, names, 0)) == 16
+    monkeypatch.setattr(calibration_trials, "MOST", 4)  # fewer than pairs of speakers in all combinations
+    assert sum(not trial.target for trial in draw(listed, (who, who), {("a", "b"), ("b", "a")}, names, 0)) == 4
 
 
 @pytest.fixture

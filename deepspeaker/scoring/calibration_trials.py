@@ -1,8 +1,8 @@
 """Nontarget trials as hard as they are elsewhere, for calibration.
 
 Nontargets drawn at random are mostly easy, and then their number decides the threshold. Here a speaker meets the
-third of the others, of the same gender where it is known, whose mean embeddings are the most alike. Each condition
-meets each, such as clean speech noisy speech.
+third of the others, of the same gender where it is known, whose mean embeddings are the most alike. Every condition is
+compared with every other and with itself: clean speech with clean, clean with noisy, and so on.
 """
 
 import itertools
@@ -54,7 +54,8 @@ def draw(trials: TrialList, speakers: Names, pairs: set[tuple[str, str]], condit
     for (firsts, _), (_, seconds) in combinations:
         rows = same[_some(len(same), most, rng)]
         found |= {Trial(firsts[i], seconds[j], True) for i, j in rows.tolist()}
-        for left, right in between:
+        for pair in _some(len(between), most, rng):
+            left, right = between[pair]
             picked = _some(len(left) * len(right), max(1, most // len(between)), rng)
             found |= {Trial(firsts[left[n // len(right)]], seconds[right[n % len(right)]], False)
                       for n in picked.tolist()}
