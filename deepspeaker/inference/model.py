@@ -37,7 +37,7 @@ from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibrati
 from deepspeaker.scoring.decisions import threshold
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
-from deepspeaker.scoring.needs import look_up, needs
+from deepspeaker.scoring.needs import needs
 from deepspeaker.scoring.plda import Plda
 from deepspeaker.scoring.quality import QUALITIES, TABLE, measure
 from deepspeaker.scoring.scorer import score_pairs
@@ -77,6 +77,8 @@ class Model:
         content = trained.content
         self._cohort_speakers: list[str] = content.get("cohort_speakers") or []
         self._calibrations = {key: calibration_of(**value) for key, value in content.get("calibration", {}).items()}
+        if unknown := {name for found in self._calibrations.values() for name in found.qualities} - QUALITIES.keys():
+            raise ValueError(f"no quality {min(unknown)!r}")
         cohort, plda = content.get("cohort"), content.get("plda")
         self.cohort: np.ndarray | None = None if cohort is None else cohort.numpy()  # (C, E)
         self.plda: Plda | None = plda and Plda(**{key: value.numpy() for key, value in plda.items()})
@@ -288,7 +290,7 @@ class Model:
         measured = {name: r.quality for name, r in zip(names, trials.recordings, strict=True) if r.quality}
         found = {SCORE: scores}
         for quality in qualities:
-            if TABLE in needs(look_up("quality", quality, QUALITIES)) and len(measured) < len(names):
+            if TABLE in needs(QUALITIES[quality]) and len(measured) < len(names):
                 raise UserError(f"{self._name}: its calibration needs the {quality} of each recording, which earlier "
                                 "versions did not measure: enrol the speakers again")
             found |= measure(quality, compared, trials.i, trials.j, utt2dur=durations, utt2quality=measured,
