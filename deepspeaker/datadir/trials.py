@@ -46,6 +46,11 @@ class TrialList(NamedTuple):
         """The ids of the trials that `which` picks, for a message."""
         return (f"{self.first_ids[self.first[n]]} {self.second_ids[self.second[n]]}" for n in which)
 
+    def one_by_one(self) -> list[Trial]:
+        """The trials in the file's order."""
+        return [Trial(self.first_ids[i], self.second_ids[j], target)
+                for i, j, target in zip(self.first.tolist(), self.second.tolist(), self.targets.tolist(), strict=True)]
+
     def subset(self, which: np.ndarray) -> "TrialList":
         """The trials that `which` picks; the ids stay."""
         return self._replace(first=self.first[which], second=self.second[which], targets=self.targets[which])
@@ -90,10 +95,7 @@ def _refuse_repeated(path: str | os.PathLike[str], trials: TrialList) -> None:
 
 def read_trials(path: str | os.PathLike[str]) -> list[Trial]:
     """The trials in the file's order; raises UserError as read_trial_list."""
-    trials = read_trial_list(path)
-    return [Trial(trials.first_ids[i], trials.second_ids[j], target)
-            for i, j, target in zip(trials.first.tolist(), trials.second.tolist(), trials.targets.tolist(),
-                                    strict=True)]
+    return read_trial_list(path).one_by_one()
 
 
 def write_trials(path: str | os.PathLike[str], trials: Iterable[Trial]) -> None:

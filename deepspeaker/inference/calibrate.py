@@ -10,13 +10,14 @@ import numpy as np
 
 from deepspeaker.datadir import MAX_UNUSABLE_SHARE, read_table, spk2utt
 from deepspeaker.datadir.sources import sources
-from deepspeaker.datadir.trials import Trial, TrialList, make_trials, read_trials
+from deepspeaker.datadir.trials import Trial, TrialList, make_trials, read_trial_list
 from deepspeaker.errors import UserError, examples, one_line
 from deepspeaker.inference.model import Model
 from deepspeaker.inference.recordings import Heard, Trials
 from deepspeaker.metrics.describe import compute_metrics
+from deepspeaker.metrics.sides import trial_sides
 from deepspeaker.scoring.calibration import SCORE, Calibration
-from deepspeaker.scoring.calibration_trials import MOST, alike, draw
+from deepspeaker.scoring.calibration_trials import MOST, alike, draw, speaker_means
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.evidence import Evidence, held_out_llr, learn
 
@@ -98,22 +99,18 @@ def _refuse_few(data: Path, utt2spk: Mapping[str, str], failed: Mapping[str, str
 def _trials(data: Path, heard: Mapping[str, Heard], utt2spk: Mapping[str, str], seed: int) -> list[Trial]:
     """The trials of a data directory whose utterances were heard, or made ones."""
     if (data / "trials").exists():
-        trials = read_trials(data / "trials")
-        known = read_table(data / "utt2spk")
-        if unknown := {name for trial in trials for name in trial[:2]} - known.keys():
+        listed = read_trial_list(data / "trials")
+        if unknown := {*listed.first_ids, *listed.second_ids} - read_table(data / "utt2spk").keys():
             raise UserError(f"{data}/trials names {len(unknown)} utterances that {data}/utt2spk lacks: "
                             f"{examples(sorted(unknown))}")
-        if wrong := [f"{a} {b}" for a, b, target in trials if (known[a] == known[b]) != target]:
-            raise UserError(f"{len(wrong)} trials contradict {data}/utt2spk (targets of two speakers, nontargets of "
-                            f"one): {examples(wrong)}")
-        return [trial for trial in trials if trial.first in heard and trial.second in heard]
+        trial_sides(listed, data / "utt2spk", None)  # refuses labels that contradict the speakers
+        return [trial for trial in listed.one_by_one() if trial.first in heard and trial.second in heard]
     names = sorted(heard)
     position = {name: number for number, name in enumerate(names)}
     same = make_trials(utt2spk, targets=MOST, nontargets=0, seed=seed)
     targets = TrialList(names, names, np.array([position[trial.first] for trial in same]),
                         np.array([position[trial.second] for trial in same]), np.ones(len(same), bool))
-    means = {speaker: np.mean([heard[name].embedding for name in several], axis=0)
-             for speaker, several in spk2utt(utt2spk).items()}
+    means = speaker_means({name: recording.embedding for name, recording in heard.items()}, utt2spk)
     genders = read_table(data / "spk2gender") if (data / "spk2gender").exists() else {}
     who = [utt2spk[name] for name in names]
     return draw(targets, (who, who), alike(means, genders), [(names, names)], seed)

@@ -12,6 +12,7 @@ from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.model import Model, load
 from deepspeaker.inference.sound_files import STDIN
 from deepspeaker.inference.speech_check import Trust
+from deepspeaker.scoring.decisions import supported
 
 YES, NO, FAILED = 0, 1, 2  # exit statuses
 
@@ -30,7 +31,7 @@ def verify(args: Namespace) -> Answer:
     verdicts = [(other, model.compare(enrolled, model.listen(other, args.channel), limit)) for other in others]
     lines = [f"{'same' if v.same else 'different'}: {first} and {other}: log-likelihood ratio {v.llr:+.2f}, "
              f"threshold {v.threshold:+.2f}" for other, v in verdicts]
-    lines += [*_unsupported(model, limit, args.prior),
+    lines += [*_unsupported(model.bounds, limit, args.prior or model.prior),
               *_trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})]
     return Answer("\n".join(lines), {
         "first": first, "threshold": limit, "supported": model.supports(limit), "trust": _trust(enrolled.trust),
@@ -79,7 +80,7 @@ def identify(args: Namespace) -> Answer:
     best, llr = ranked[0]
     answer = best if llr >= limit else None
     lines = [answer or "unknown", *(f"  {name}: log-likelihood ratio {llr:+.2f}" for name, llr in ranked[:args.top]),
-             f"  threshold {limit:+.2f}", *_unsupported(model, limit, args.prior),
+             f"  threshold {limit:+.2f}", *_unsupported(model.bounds, limit, args.prior or model.prior),
              *_trust_lines({args.wav: heard.trust})]
     return Answer("\n".join(lines), {
         "speaker": answer, "threshold": limit, "supported": model.supports(limit), "trust": _trust(heard.trust),
@@ -138,21 +139,21 @@ def calibrate(args: Namespace) -> Answer:
         lines.append(f"{name:24}{was}{done.after[key]:8.3f}")
     lines += ["after: each trial by a calibration that has not heard one of its speakers", *done.lines]
     lines += [f"left out: {utterance}: {why}" for utterance, why in done.failed.items()]
-    lines += _unsupported(load(args.output, args.device), model.threshold(p), None)
+    lines += _unsupported(done.calibration.bounds, model.threshold(p), p)
     if done.warning:
         lines.append(f"warning: {done.warning}")
     return Answer("\n".join(lines), {"output": str(args.output), **done._asdict(),
                                      "calibration": done.calibration._asdict()})
 
 
-def _unsupported(model: Model, threshold: float, prior: float | None) -> list[str]:
+def _unsupported(bounds: tuple[float, float], threshold: float, prior: float) -> list[str]:
     """A sentence where the development set supports no decision at this threshold."""
-    if model.supports(threshold):
+    if supported(bounds, threshold):
         return []
     what = "nothing is accepted" if threshold > 0 else "everything is accepted"
-    low, high = model.bounds
-    return [f"  the development set cannot support a decision at prior {model.prior if prior is None else prior:g}: "
-            f"{what}; log-likelihood ratios lie between {low:+.2f} and {high:+.2f}"]
+    low, high = bounds
+    return [f"  the development set cannot support a decision at prior {prior:g}: {what}; log-likelihood "
+            f"ratios lie between {low:+.2f} and {high:+.2f}"]
 
 
 def export(args: Namespace) -> Answer:

@@ -34,7 +34,7 @@ from deepspeaker.inference.speech_check import check_voice, judge, net_speech
 from deepspeaker.provenance import embedded_with
 from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibration_of
-from deepspeaker.scoring.decisions import threshold
+from deepspeaker.scoring.decisions import supported, threshold
 from deepspeaker.scoring.enrolment import Models
 from deepspeaker.scoring.inputs import Compared
 from deepspeaker.scoring.needs import needs
@@ -175,8 +175,7 @@ class Model:
 
     def supports(self, threshold: float) -> bool:
         """Whether a decision at this threshold is supported: outside the bounds all are rejected, or all accepted."""
-        low, high = self.bounds
-        return low < threshold <= high
+        return supported(self.bounds, threshold)
 
     def verify(self, first: Sound, second: Sound, prior: float | None = None, cost_miss: float = 1.0,
                cost_false_accept: float = 1.0, channel: int | None = None) -> Verdict:

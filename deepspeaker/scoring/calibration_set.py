@@ -1,17 +1,17 @@
 """The data directory whose trials calibration learns from: a development set in all its conditions, joined."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from deepspeaker.atomic import replacing
-from deepspeaker.datadir import read_table, spk2utt, write_table
+from deepspeaker.datadir import read_table, write_table
 from deepspeaker.datadir.archive import read_vectors
 from deepspeaker.datadir.trials import TrialList, read_trial_list, write_trials
 from deepspeaker.errors import UserError
-from deepspeaker.scoring.calibration_trials import alike, draw
+from deepspeaker.scoring.calibration_trials import alike, draw, speaker_means
 from deepspeaker.scoring.quality import TABLE
 
 CONDITION = "utt2condition"  # table: utterance -> its condition
@@ -41,7 +41,8 @@ def make_set(conditions: Mapping[str, Condition], out: Path, seed: int) -> str:
            for name, each in lists.items()]
     source = next(iter(conditions.values())).data
     genders = read_table(source / "spk2gender") if (source / "spk2gender").exists() else {}
-    means = _means(conditions.values(), tables["utt2spk"])
+    vectors = {u: vector for _, scp in conditions.values() for u, vector in read_vectors(scp).items()}
+    means = speaker_means(vectors, tables["utt2spk"])
     found = draw(next(iter(lists.values())), ([speaker_of[i] for i in ids[0][0]], [speaker_of[i] for i in ids[0][1]]),
                  alike(means, genders), ids, seed)
     with replacing(out) as new:
@@ -83,11 +84,3 @@ def _joined(conditions: Mapping[str, Condition]) -> dict[str, dict[str, str]]:
 def _model(condition: str, model: str) -> str:
     """What a speaker model is called that is enrolled in a condition."""
     return f"{condition}-{model}"
-
-
-def _means(conditions: Iterable[Condition], utt2spk: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Speaker -> mean of the embeddings (E,) in all conditions; of speakers that have any."""
-    vectors = {u: vector for condition in conditions for u, vector in read_vectors(condition.embedding_scp).items()}
-    speakers = {name: several for name, utterances in spk2utt(utt2spk).items()
-                if (several := [vectors[u] for u in utterances if u in vectors])}
-    return {name: np.stack(several).astype(np.float64).mean(0) for name, several in speakers.items()}

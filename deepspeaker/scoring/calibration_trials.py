@@ -10,12 +10,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from deepspeaker.datadir import spk2utt
 from deepspeaker.datadir.trials import Trial, TrialList
 from deepspeaker.scoring.enrolment import unit
 
 ALIKE = 1 / 3  # of the other speakers, those most alike
 MOST = 60_000  # trials of each kind
 Names = tuple[Sequence[str], Sequence[str]]  # of a list's first ids and second ids
+
+
+def speaker_means(vectors: Mapping[str, np.ndarray], utt2spk: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Speaker -> mean of the vectors (E,) of the utterances that have one; of speakers that have any."""
+    speakers = {name: several for name, utterances in spk2utt(utt2spk).items()
+                if (several := [vectors[u] for u in utterances if u in vectors])}
+    return {name: np.stack(several).astype(np.float64).mean(0) for name, several in speakers.items()}
 
 
 def alike(means: Mapping[str, np.ndarray], genders: Mapping[str, str]) -> set[tuple[str, str]]:

@@ -14,6 +14,13 @@ def threshold(prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1
     return math.log(cost_false_accept) - math.log(cost_miss) - logit(prior)
 
 
+def supported(bounds: tuple[float, float], limit: float) -> bool:
+    """Whether log-likelihood ratios within these bounds lie on both sides of a threshold; else all are decided alike.
+    """
+    low, high = bounds
+    return low < limit <= high
+
+
 def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1.0,
                     cost_false_accept: float = 1.0) -> float:
     """The decision threshold on scores before calibration.
@@ -21,7 +28,7 @@ def score_threshold(calibration: Calibration, prior: float, cost_miss: float = 1
     UserError where there is none: with qualities, where the llr does not rise with the score, or beyond its bounds.
     """
     limit, (low, high) = threshold(prior, cost_miss, cost_false_accept), calibration.bounds
-    if not low < limit <= high:
+    if not supported(calibration.bounds, limit):
         raise UserError(f"the development set cannot support a decision at prior {prior:g}: log-likelihood ratios lie "
                         f"between {low:.2f} and {high:.2f}, the threshold is {limit:.2f}")
     slope = calibration.weights["score"]
