@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deepspeaker.atomic import atomic
-from deepspeaker.audio.frames import RATES
+from deepspeaker.audio.frames import FLOOR, RATES
 from deepspeaker.conf_files import Tables, read_tables
 from deepspeaker.config_checks import (
     Table,
@@ -48,6 +48,7 @@ CountOrNone = Annotated[int, Field(ge=0)]  # 0 switches it off
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+FILTERBANK = ("sample_rate", "num_mel_bins", "low_freq", "high_freq", "window", "mel_floor")
 RAREST = 1e-6  # rarer speeds have no weight beside 1
 Decibels = Annotated[list[Annotated[float, Field(ge=-50, le=100)]], AfterValidator(rising_pair)]
 
@@ -61,6 +62,13 @@ class FeatureConfig(Table):
     compress: bool
     vad: bool
     normalize: Literal["mean", "mean_variance", "none"]
+    window: Literal["povey", "hamming"] = "povey"  # defaults for older checkpoints and files, which lack these two keys
+    mel_floor: Annotated[float, Field(ge=FLOOR)] = FLOOR
+
+    @property
+    def filterbank(self) -> dict[str, Any]:
+        """The keyword arguments of fbank_of_frames (extraction/fbank.py)."""
+        return self.model_dump(include=set(FILTERBANK))
 
     @model_validator(mode="after")
     def _band_rises(self) -> Self:

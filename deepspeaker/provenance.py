@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from deepspeaker.audio.frames import FLOOR, POVEY
+
+LATER = {"window": POVEY, "mel_floor": FLOOR}  # [features] keys that older files lack, and what they mean there
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 SAMPLED = ("sample_rate", "snip_edges")  # [features] keys that sound and its voice activity depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0
@@ -14,9 +17,14 @@ WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own
 
 
+def front_end(features: Mapping[str, object]) -> dict[str, object]:
+    """The keys of [features] that what a network sees depends on."""
+    return {key: value for key, value in features.items() if key not in LATER or value != LATER[key]}
+
+
 def stored(features: Mapping[str, object]) -> dict[str, object]:
     """The keys of [features] that archives depend on."""
-    return {key: value for key, value in features.items() if key not in WHEN_READ}
+    return {key: value for key, value in front_end(features).items() if key not in WHEN_READ}
 
 
 def sampled(features: Mapping[str, object]) -> dict[str, object]:
@@ -45,7 +53,8 @@ def trained_with(tables: Mapping[str, Mapping[str, object]], phase: str) -> dict
     found: dict[str, Mapping[str, object]] = {
         name: {key: value for key, value in tables.get(name, {}).items() if key != WHEN_KEPT}
         for name in (*TRAINED_WITH, phase)}
-    return found | {"embedding": embedded_with(found["embedding"]), "augment": augmented_with(found["augment"])}
+    return found | {"features": front_end(found["features"]), "embedding": embedded_with(found["embedding"]),
+                    "augment": augmented_with(found["augment"])}
 
 
 class Change(NamedTuple):

@@ -23,16 +23,17 @@ SIGNALS = {
 }
 
 
-def reference(samples, rate, bins, snip_edges, low_freq=20, high_freq=0):
+def reference(samples, rate, bins, snip_edges, low_freq=20, high_freq=0, window="povey", scale=32768):
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
+    options.frame_opts.window_type = window
     options.frame_opts.samp_freq = rate
     options.frame_opts.snip_edges = snip_edges
     options.mel_opts.num_bins = bins
     options.mel_opts.low_freq = low_freq
     options.mel_opts.high_freq = high_freq
     fbank = kaldi_native_fbank.OnlineFbank(options)
-    fbank.accept_waveform(rate, (samples * 32768).tolist())
+    fbank.accept_waveform(rate, (samples * scale).tolist())
     fbank.input_finished()
     return np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
 
@@ -49,6 +50,30 @@ def test_fbank_is_kaldis(name, rate, bins, snip_edges):
     near = expected > expected.max(1, keepdims=True) - np.log(1e6)  # within 60 dB of the frame's strongest
     difference = np.abs(fbank.numpy() - expected)[near]
     assert difference.max() <= 0.01 and difference.mean() <= 1e-3
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("snip_edges", [True, False])
+def test_hamming_windows_are_kaldis(name, rate, snip_edges):
+    samples = SIGNALS[name].astype(np.float32)
+    expected = reference(samples, rate, 40, snip_edges, window="hamming")
+    fbank, energy = compute_fbank(torch.from_numpy(samples), rate, 40, 20.0, 0.0, snip_edges, window="hamming")
+    near = expected > expected.max(1, keepdims=True) - np.log(1e6)
+    difference = np.abs(fbank.numpy() - expected)[near]
+    assert difference.max() <= 0.01 and difference.mean() <= 1e-3
+    povey, same = compute_fbank(torch.from_numpy(samples), rate, 40, 20.0, 0.0, snip_edges)
+    assert torch.equal(energy, same) and torch.equal(fbank, povey) == (np.ptp(samples) == 0)
+
+
+@pytest.mark.parametrize("name", ["gated noise", "silence", "one bit"])
+def test_a_floor_of_128_is_that_of_samples_within_one(name):
+    """On Kaldi's scale they have the energies of the others times 2^30, and epsilon times 2^30 is 128."""
+    samples = (SIGNALS[name] * 0.05).astype(np.float32)
+    expected = reference(samples, RATE, 80, True, scale=1) + 30 * np.log(2)
+    fbank, _ = compute_fbank(torch.from_numpy(samples), RATE, 80, 20.0, 0.0, True, mel_floor=128.0)
+    assert np.abs(fbank.numpy() - expected).max() <= 0.01
+    assert (fbank == np.float32(np.log(128))).any() and fbank.min() >= np.float32(np.log(128)) - 1e-6
 
 
 RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000]

@@ -194,13 +194,12 @@ class SoundWindows:
         return changed
 
     def _features(self, samples: Tensor, starts: np.ndarray | None) -> Tensor:
-        config = self._config
         if starts is None:
             frames = samples.unfold(-1, self._length, self._shift)
         else:
             rows = torch.arange(len(samples), device=samples.device).unsqueeze(1)
             frames = samples.unfold(-1, self._length, 1)[rows, self._up(starts)[0]]
-        return fbank_of_frames(frames, config.sample_rate, config.num_mel_bins, config.low_freq, config.high_freq)[0]
+        return fbank_of_frames(frames, **self._config.filterbank)[0]
 
     def _up(self, *arrays: np.ndarray) -> list[Tensor]:
         return upload_arrays(arrays, self._device)

@@ -2,6 +2,7 @@
 
 Shapes everywhere: B batch, T frames, F mel bins, S samples. Sources: Kaldi's feature-window.cc, mel-computations.cc
 and voice-activity-detection.cc for the formulas; no dither, so that the same audio always gives the same numbers.
+window: "povey" or "hamming". mel_floor: energies of mel bins, of 16-bit samples, count as at least this.
 """
 
 import math
@@ -11,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepspeaker.audio.frames import fft_size, frame_sizes
+from deepspeaker.audio.frames import FLOOR, POVEY, fft_size, frame_sizes
 
 PREEMPHASIS = 0.97
 FULL_SCALE = 32768.0  # Kaldi's samples are 16-bit integers, ours lie within -1..1
-LOG_FLOOR = torch.finfo(torch.float32).eps
 VAD_THRESHOLD, VAD_MEAN_SCALE = 5.5, 0.5  # energy threshold = 5.5 + 0.5 * mean log energy
 VAD_CONTEXT = 2  # voiced: 12 % of the frames t-2..t+2 above the threshold, which is any one of them
 FRAMES_AT_ONCE = {"cpu": 512, "cuda": 1 << 14}  # bounds memory; on a CPU the block stays in the processor's cache
@@ -30,27 +30,26 @@ def num_frames(num_samples: int, sample_rate: int, snip_edges: bool) -> int:
 
 
 def compute_fbank(samples: Tensor, sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float,
-                  snip_edges: bool) -> tuple[Tensor, Tensor]:
+                  snip_edges: bool, window: str = POVEY, mel_floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """Log mel filterbank energies and log frame energies.
 
     samples: (S,) or (B, S) float32 within -1..1; low_freq, high_freq in Hz, high_freq 0 means half the rate.
-    Returns fbank (T, F) or (B, T, F), natural logarithm floored at float32's epsilon, and log energy (T,) or
-    (B, T): of the frame's samples after removing their mean, before preemphasis and window. T is
-    num_frames(S, ...) and may be 0.
+    Returns fbank (T, F) or (B, T, F), natural logarithms, and log energy (T,) or (B, T): of the frame's samples after
+    removing their mean, before preemphasis and window. T is num_frames(S, ...) and may be 0.
     """
     length, shift = frame_sizes(sample_rate)
     frames = _frames(samples, length, shift, sample_rate, snip_edges)
-    return fbank_of_frames(frames, sample_rate, num_mel_bins, low_freq, high_freq)
+    return fbank_of_frames(frames, sample_rate, num_mel_bins, low_freq, high_freq, window, mel_floor)
 
 
-def fbank_of_frames(frames: Tensor, sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float
-                    ) -> tuple[Tensor, Tensor]:
+def fbank_of_frames(frames: Tensor, sample_rate: int, num_mel_bins: int, low_freq: float, high_freq: float,
+                    window: str = POVEY, mel_floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """As compute_fbank, of frames of samples (T, length) or (B, T, length), which may overlap in memory."""
     if frames.shape[-2] == 0:
         return frames.new_zeros(*frames.shape[:-1], num_mel_bins), frames.new_zeros(frames.shape[:-1])
-    window = _window(frames.shape[-1], frames.device)
+    weights = _window(window, frames.shape[-1], frames.device)
     mel = mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, frames.device)
-    blocks = [_fbank_block(piece, window, mel) for piece in _pieces(frames)]
+    blocks = [_fbank_block(piece, weights, mel, mel_floor) for piece in _pieces(frames)]
     if len(blocks) == 1:
         return blocks[0]
     fbank, energy = zip(*blocks, strict=True)
@@ -67,19 +66,19 @@ def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
     return torch.split(frames, size, dim)
 
 
-def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor, mel_floor: float) -> tuple[Tensor, Tensor]:
     """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory."""
     length = window.numel()
     frames = frames - frames.mean(-1, keepdim=True)
-    energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(LOG_FLOOR).log_()
+    energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(FLOOR).log_()
     emphasised = frames.new_empty(*frames.shape[:-1], fft_size(length))
-    # From the second sample on: the window takes away the first, and power does not depend on where a frame begins.
-    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., :length - 1])
-    emphasised[..., :length - 1].mul_(window[1:])
-    emphasised[..., length - 1:] = 0.0
+    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1:length])
+    emphasised[..., 0] = frames[..., 0] * (1 - PREEMPHASIS)  # the first sample is its own predecessor
+    emphasised[..., :length].mul_(window)
+    emphasised[..., length:] = 0.0
     squares = torch.view_as_real(torch.fft.rfft(emphasised)).square_()[..., :-1, :]
     power = squares[..., 0] + squares[..., 1]  # four times as fast as a sum over the last dimension
-    return (power @ mel).clamp_min_(LOG_FLOOR).log_(), energy
+    return (power @ mel).clamp_min_(mel_floor).log_(), energy
 
 
 def _frames(samples: Tensor, length: int, shift: int, sample_rate: int, snip_edges: bool) -> Tensor:
@@ -97,10 +96,12 @@ def _frames(samples: Tensor, length: int, shift: int, sample_rate: int, snip_edg
 
 
 @lru_cache
-def _window(length: int, device: torch.device) -> Tensor:
-    """The Povey window, a Hann window raised to 0.85, that also brings samples to Kaldi's scale. (length,)"""
-    phase = torch.arange(length, dtype=torch.float64) * (2 * math.pi / (length - 1))
-    return FULL_SCALE * (0.5 - 0.5 * phase.cos()).pow(0.85).float().to(device)
+def _window(name: str, length: int, device: torch.device) -> Tensor:
+    """A window (length,) that also brings samples to Kaldi's scale. The Povey window is a Hann window raised to 0.85.
+    """
+    cosine = (torch.arange(length, dtype=torch.float64) * (2 * math.pi / (length - 1))).cos()
+    window = (0.5 - 0.5 * cosine).pow(0.85) if name == POVEY else 0.54 - 0.46 * cosine
+    return FULL_SCALE * window.float().to(device)
 
 
 @lru_cache

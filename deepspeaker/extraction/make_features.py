@@ -149,8 +149,7 @@ def _features(source: Source, config: FeatureConfig,
               pipe_timeout: float) -> tuple[Audio, np.ndarray, np.ndarray, str]:
     """(audio, fbank (T, F) float32, voiced (T,) float32 of 0 and 1, the sound's quality as utt2quality has it)"""
     audio = source.read(config.sample_rate, pipe_timeout)
-    fbank, energy = compute_fbank(torch.from_numpy(audio.samples), config.sample_rate, config.num_mel_bins,
-                                  config.low_freq, config.high_freq, config.snip_edges)
+    fbank, energy = compute_fbank(torch.from_numpy(audio.samples), snip_edges=config.snip_edges, **config.filterbank)
     if len(fbank) == 0:
         raise UserError(f"shorter than one frame: {len(audio.samples)} samples at {config.sample_rate} Hz")
     voiced = voiced_frames(energy)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepspeaker.audio.frames import FLOOR, POVEY
 from deepspeaker.config import Config
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import as_seen
@@ -57,7 +58,7 @@ class FromSamples(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         f = self.features
-        fbank, energy = compute_fbank(samples, f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq, f.snip_edges)
+        fbank, energy = compute_fbank(samples, snip_edges=f.snip_edges, **f.filterbank)
         if f.vad:
             voiced = voiced_frames(energy)
             fbank = fbank[voiced | ~voiced.any()]
@@ -123,8 +124,8 @@ def _inputs(config: Config, front_end: bool) -> Iterator[Tensor]:
         time = np.arange(round(seconds * f.sample_rate)) / f.sample_rate
         bursts = 0.1 * rng.standard_normal(time.size) * (np.sin(2 * np.pi * 3 * time) > -0.5)
         samples = torch.from_numpy(bursts.astype(np.float32))
-        yield samples if front_end else compute_fbank(samples, f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq,
-                                                      f.snip_edges)[0].unsqueeze(0)
+        fbank, _ = compute_fbank(samples, snip_edges=f.snip_edges, **f.filterbank)
+        yield samples if front_end else fbank.unsqueeze(0)
 
 
 @torch.no_grad()
@@ -140,7 +141,8 @@ def _difference(path: Path, graph: nn.Module, name: str, inputs: list[Tensor]) -
 def _unlike_sherpa(config: Config) -> str:
     """How the front-end differs from that of sherpa-onnx; "" if it does not."""
     f = config.features
-    wanted = {"num_mel_bins": (f.num_mel_bins, 80), "low_freq": (f.low_freq, 20.0),
+    wanted = {"num_mel_bins": (f.num_mel_bins, 80), "window": (f.window, POVEY), "mel_floor": (f.mel_floor, FLOOR),
+              "low_freq": (f.low_freq, 20.0),
               "high_freq": (f.high_freq or f.sample_rate / 2, f.sample_rate / 2 - 400),
               "snip_edges": (f.snip_edges, False), "vad": (f.vad, False), "normalize": (f.normalize, "mean")}
     return "; ".join(f"[features] {key} is {found}, sherpa-onnx has {own}"

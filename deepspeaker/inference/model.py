@@ -31,7 +31,7 @@ from deepspeaker.inference.forks import survive_forks
 from deepspeaker.inference.recordings import Heard, Recording, Trials, Verdict
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
 from deepspeaker.inference.speech_check import check_voice, judge, net_speech
-from deepspeaker.provenance import embedded_with
+from deepspeaker.provenance import embedded_with, front_end
 from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibration_of
 from deepspeaker.scoring.decisions import supported, threshold
@@ -109,7 +109,7 @@ class Model:
     def fingerprint(self) -> str:
         """SHA-256 of everything that embeddings depend on: the weights, [features], [model] and [embedding]."""
         tables = self.config.as_tables()
-        parts = [tables["features"], tables["model"], embedded_with(tables["embedding"])]
+        parts = [front_end(tables["features"]), tables["model"], embedded_with(tables["embedding"])]
         found = hashlib.sha256(repr(parts).encode())
         for key, value in sorted(self.network.state_dict().items()):
             found.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
@@ -221,8 +221,7 @@ class Model:
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
         f = self.config.features
-        found = compute_fbank(torch.from_numpy(samples), f.sample_rate, f.num_mel_bins, f.low_freq, f.high_freq,
-                              f.snip_edges)
+        found = compute_fbank(torch.from_numpy(samples), snip_edges=f.snip_edges, **f.filterbank)
         if len(found[0]) == 0:
             raise UserError(f"shorter than one frame: {len(samples)} samples at {self.rate} Hz")
         return found
