@@ -34,6 +34,15 @@ def save(path: str | os.PathLike[str], content: Content) -> None:
 
 def load(path: str | os.PathLike[str]) -> Content:
     """Read a checkpoint onto the CPU; UserError when it is missing, damaged, or no checkpoint of this project."""
+    content = read(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
+        raise UserError(f"{path} is not a checkpoint of this project: it lacks a configuration or weights")
+    return content
+
+
+def read(path: str | os.PathLike[str]) -> Any:
+    """What torch.save wrote, on the CPU; UserError when it is missing, damaged, or holds other objects than tensors and
+    plain values."""
     if not Path(path).is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:
@@ -50,8 +59,6 @@ def load(path: str | os.PathLike[str]) -> Content:
     except Exception as error:  # a malicious file can make torch.load raise anything
         reason = first_line(error).split(". ", 1)[0] or type(error).__name__
         raise UserError(f"{path} is damaged, or not a checkpoint: {reason}") from None
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
-        raise UserError(f"{path} is not a checkpoint of this project: it lacks a configuration or weights")
     return content
 
 

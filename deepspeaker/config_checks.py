@@ -49,16 +49,18 @@ def checked(kind: type[Kind], tables: Mapping[str, Any], where: str) -> Kind:
 
 
 def network_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The checked keys of [model] without `name`: the keyword-only arguments of the network."""
+    """The checked keys of [model] without `name`: the keyword-only arguments of the network, without those at their
+    defaults, which older files lack."""
     name = table.get("name")
     if not isinstance(name, str) or name not in NETWORKS:
         raise UserError(f"{where}: [model] name: no network {name!r}; there are: {', '.join(NETWORKS)}")
     arguments = inspect.signature(NETWORKS[name]).parameters.values()
-    keys: dict[str, Any] = {a.name: (a.annotation, ...) for a in arguments if a.kind is a.KEYWORD_ONLY}
+    keys: dict[str, Any] = {a.name: (a.annotation, ... if a.default is a.empty else a.default)
+                            for a in arguments if a.kind is a.KEYWORD_ONLY}
     section = create_model("Section", __base__=Table, name=(str, ...), **keys)
     tables = checked(create_model("Tables", __base__=Table, model=(section, ...)), {"model": table}, where)
-    options: dict[str, Any] = tables.model_dump()["model"]
-    return {key: options[key] for key in keys}
+    options: dict[str, Any] = tables.model_dump(exclude_defaults=True)["model"]
+    return {key: options[key] for key in keys if key in options}
 
 
 def try_to_build(num_mel_bins: int, name: str, options: Mapping[str, Any], where: str) -> None:

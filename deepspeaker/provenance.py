@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from deepspeaker.audio.frames import FLOOR, POVEY
-
-LATER = {"window": POVEY, "mel_floor": FLOOR}  # [features] keys that older files lack, and what they mean there
+LATER = {"window": "povey", "mel_floor": 2.0 ** -23}  # [features] keys that older files lack, and what they mean there
 WHEN_READ = ("vad", "normalize")  # [features] keys that archives do not depend on
 SAMPLED = ("sample_rate", "snip_edges")  # [features] keys that sound and its voice activity depend on
 CROPPED = ("crops", "crop_frames")  # [embedding] keys that matter only if crops is above 0

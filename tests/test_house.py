@@ -10,7 +10,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "deepspeaker"
 ORDER = ("errors", "gpu", "atomic", "provenance", "conf_files", "audio", "datadir", "corpus", "scoring", "metrics",
          "models", "losses", "config_checks", "config", "checkpoint", "engines", "extraction", "batches", "training",
-         "inference", "recipe")
+         "importing", "inference", "recipe")
 DOORS = ("", "__main__")  # import deepspeaker, python -m deepspeaker
 
 

@@ -13,7 +13,14 @@ from deepspeaker.models.base import Network
 from deepspeaker.models.ecapa import Res2
 from deepspeaker.models.networks import NETWORKS, build_network
 from deepspeaker.models.padding import Ends, padded_length
-from deepspeaker.models.pooling import POOLING, Attentive, mean, statistics
+from deepspeaker.models.pooling import (
+    POOLING,
+    Attentive,
+    mean,
+    speaker3d_statistics,
+    statistics,
+    wespeaker_statistics,
+)
 from deepspeaker.models.rescnn import ChannelFrequencyNorm
 
 PAPER = {"channels": [64, 128, 256, 512], "blocks": 3, "pooling": "mean", "embedding_dim": 512}
@@ -23,7 +30,11 @@ NARROW_GRU = {"channels": 3, "hidden": 5, "layers": 2, "batch_norm": "channel_fr
 NARROW_RESNET = {"channels": [4, 8], "blocks": [1, 2], "pooling": "statistics", "embedding_dim": 6}
 NARROW_ECAPA = {"channels": 8, "scale": 4, "dilations": [2, 3], "bottleneck": 4, "aggregation": 6,
                 "pooling": "attentive", "embedding_dim": 6}
-BODIES = {"rescnn": NARROW, "gru": NARROW_GRU, "resnet": NARROW_RESNET, "ecapa": NARROW_ECAPA}
+NARROW_CAMPPLUS = {"head_channels": 4, "channels": 8, "growth": 4, "bottleneck": 6, "layers": [2, 3],
+                   "dilations": [1, 2], "pooling": "statistics", "embedding_dim": 6}
+BODIES = {"rescnn": NARROW, "gru": NARROW_GRU, "resnet": NARROW_RESNET, "ecapa": NARROW_ECAPA,
+          "campplus": NARROW_CAMPPLUS}
+VARIANTS = [("resnet", {"block": "bottleneck"}), ("ecapa", {"block_input": "previous", "last_norm": False})]
 
 
 @pytest.mark.parametrize("norm, parameters", [("channel", 24_165_568), ("channel_frequency", 24_266_816)])
@@ -51,6 +62,15 @@ def test_published_sizes(conf, changes, parameters, wespeaker, paper):
     assert sum(p.numel() for p in network.parameters()) == parameters
     last = sum(p.numel() for p in network.norm.parameters()) if conf == "ecapa" else 0
     assert (parameters - last) // 10_000 == round(100 * wespeaker) and round(parameters / 1e6, 1) == paper
+
+
+@pytest.mark.parametrize("embedding_dim, pooling, parameters", [
+    (192, "statistics_3dspeaker", 6_848_544), (512, "statistics_wespeaker", 7_176_224)])
+def test_the_sizes_of_public_campplus_networks(embedding_dim, pooling, parameters):
+    network = build_network(80, "campplus", {
+        "head_channels": 32, "channels": 128, "growth": 32, "bottleneck": 128, "layers": [12, 24, 16],
+        "dilations": [1, 2, 2], "pooling": pooling, "embedding_dim": embedding_dim})
+    assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 def constant(network):
@@ -93,14 +113,13 @@ def test_every_network_is_checked():
     assert list(BODIES) == list(NETWORKS)
 
 
-@pytest.mark.parametrize("pooling", POOLING)
-@pytest.mark.parametrize("name", NETWORKS)
-def test_what_a_network_promises(name, pooling):
+@pytest.mark.parametrize("name, options", [*((name, {"pooling": p}) for name in NETWORKS for p in POOLING), *VARIANTS])
+def test_what_a_network_promises(name, options):
     """As written in deepspeaker/models/__init__.py."""
     first, *others = inspect.signature(NETWORKS[name]).parameters.values()
     assert first.name == "num_mel_bins" and all(a.kind is a.KEYWORD_ONLY for a in others)
-    assert {a.name for a in others} == set(BODIES[name])
-    network = build_network(16, name, {**BODIES[name], "pooling": pooling})
+    assert {a.name for a in others if a.default is a.empty} == set(BODIES[name])
+    network = build_network(16, name, {**BODIES[name], **options})
     assert isinstance(network, Network) and network.embedding_dim == BODIES[name]["embedding_dim"] == 6
     for _ in range(3):  # so that normalisation moves zeros away from zero
         batch, drawn = torch.randn(6, 50, 16) + 1, torch.get_rng_state()
@@ -191,6 +210,21 @@ def test_pooling():
     assert torch.isfinite(statistics(torch.ones(2, 1, 3))).all()
 
 
+@pytest.mark.parametrize("pool, least", [(wespeaker_statistics, 1e-7 ** 0.5), (speaker3d_statistics, 1e-6)])
+def test_statistics_of_other_projects(pool, least):
+    """Over T - 1; one frame, and values that do not change, have the least deviation, and a gradient."""
+    x = torch.randn(2, 9, 3, dtype=torch.float64)
+    expected = torch.cat([x.mean(1), (x.var(1) + (1e-7 if pool is wespeaker_statistics else 0)).sqrt()], 1)
+    torch.testing.assert_close(pool(x), expected)
+    for still in (x[:, :1], torch.ones(2, 9, 3, dtype=torch.float64)):
+        still.requires_grad_()
+        found = pool(still)
+        torch.testing.assert_close(found, torch.cat([still[:, 0], torch.full((2, 3), least).double()], 1))
+        found.sum().backward()
+        assert still.grad.isfinite().all()
+        still.requires_grad_(False)
+
+
 def test_attentive_pooling_is_that_of_one_layer_over_frame_mean_and_deviation():
     torch.manual_seed(0)
     x, pool = torch.randn(2, 9, 3, dtype=torch.float64), Attentive(3).double()
@@ -221,7 +255,11 @@ def test_unknown_names_list_the_valid_ones():
     ("resnet", {"channels": [], "blocks": []}, r"for every stage, found \[\] and \[\]"),
     ("ecapa", {"scale": 3}, "scale: expected at least 2 and a divisor of channels, found 3 and 8 channels"),
     ("ecapa", {"scale": 1}, "found 1 and 8 channels"),
-    ("ecapa", {"dilations": []}, "dilations: expected one number for each block, found none")])
+    ("ecapa", {"dilations": []}, "dilations: expected one number for each block, found none"),
+    ("ecapa", {"block_input": "all"}, "block_input: expected one of: sum, previous, found 'all'"),
+    ("resnet", {"block": "wide"}, "block: no block 'wide'; there are: basic, bottleneck"),
+    ("campplus", {"dilations": [1]}, r"layers, dilations: .* every block, found \[2, 3\] and \[1\]"),
+    ("campplus", {"layers": [], "dilations": []}, r"every block, found \[\] and \[\]")])
 def test_sizes_that_do_not_fit_are_refused(name, changes, message):
     with pytest.raises(UserError, match=message):
         build_network(40, name, {**BODIES[name], **changes})

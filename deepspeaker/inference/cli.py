@@ -88,10 +88,11 @@ def _check_encoding(words: Sequence[str]) -> None:
 
 def parser() -> _Parser:
     common = _Parser(add_help=False)
-    common.add_argument("model", type=Path, metavar="MODEL", help="model file, exp/NAME/model.pt of the recipe")
     common.add_argument("--json", action="store_true", help="print the result as JSON")
     common.add_argument("--debug", action="store_true", help="print a traceback when an error occurs")
-    device = _Parser(add_help=False)
+    model = _Parser(add_help=False)
+    model.add_argument("model", type=Path, metavar="MODEL", help="model file, exp/NAME/model.pt of the recipe")
+    device = _Parser(add_help=False, parents=[model])
     device.add_argument("--device", default="cpu", help="device that runs the network, such as cuda (default: cpu)")
     listening = _Parser(add_help=False, parents=[device])
     listening.add_argument("--channel", type=int, metavar="N", help="channel to take of a file with several, 0: the "
@@ -158,8 +159,17 @@ def parser() -> _Parser:
     calibrate.add_argument("--no-pipes", action="store_true",
                            help="refuse a wav.scp with commands instead of running them")
     export = command("export", "export", "Write the network as an ONNX graph and compare their embeddings for ten "
-                                         "lengths of input. Needs onnx, onnxscript and onnxruntime.")
+                                         "lengths of input. Needs onnx, onnxscript and onnxruntime.", model)
     export.add_argument("output", type=Path, metavar="OUT.onnx")
     export.add_argument("--front-end", action="store_true",
                         help="input of the graph: samples (S,) instead of features (B, T, F)")
+    taken = command("import", "import_network", "Take over the network of another project: CAM++ of 3D-Speaker, and "
+                    "ResNet, ECAPA-TDNN and CAM++ of WeSpeaker. The output embeds and scores by cosine; run.sh --init "
+                    "calibrates it or trains it further.")
+    taken.add_argument("file", type=Path, metavar="FILE", help="its weights, such as campplus_cn_common.pt, avg_model.pt")
+    taken.add_argument("--config", type=Path, metavar="YAML", help="WeSpeaker's config.yaml, which belongs to the "
+                       "weights; without it, a CAM++ counts as 3D-Speaker's")
+    taken.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.pt", help="checkpoint to write")
+    taken.add_argument("--source", default="", metavar="TEXT", help="where the weights come from, kept in the output")
+    taken.add_argument("--licence", default="", metavar="TEXT", help="their licence, kept in the output")
     return top

@@ -16,6 +16,7 @@ rescnn.py   "rescnn": the residual network of the Deep Speaker paper
 gru.py      "gru": the recurrent network of the same paper
 resnet.py   "resnet": ResNet34 and the like
 ecapa.py    "ecapa": ECAPA-TDNN
+campplus.py "campplus": CAM++
 pooling.py  pooling over time
 padding.py  utterances of different lengths in one batch
 

@@ -9,6 +9,8 @@ from deepspeaker.models.base import Network
 from deepspeaker.models.padding import Ends, clear
 from deepspeaker.models.pooling import build_pooling, mean
 
+BLOCK_INPUTS = ("sum", "previous")
+
 
 def layer(before: int, after: int, size: int = 1, dilation: int = 1) -> nn.Sequential:
     """Convolution over `size` frames, ReLU, batch normalisation; (B, C, T) -> (B, C', T)."""
@@ -64,14 +66,17 @@ class ECAPA(Network):
 
     num_mel_bins: F; channels: of every block; scale: parts in a block's Res2 layer; dilations: one number for each
     block; bottleneck: width of squeeze and excitation; aggregation: values in each frame before pooling; pooling: a
-    name of POOLING; embedding_dim: E. The input of a block is the sum of all outputs before it.
+    name of POOLING; embedding_dim: E; block_input: "sum", of all outputs before it, or the "previous" one alone;
+    last_norm: whether a batch normalisation follows the affine layer.
     The paper has: channels 512 or 1024, scale 8, dilations 2, 3, 4, bottleneck 128, aggregation 1536, attentive, E 192,
-    F 80.
+    sum, true, F 80.
     """
 
     def __init__(self, num_mel_bins: int, *, channels: int, scale: int, dilations: list[int], bottleneck: int,
-                 aggregation: int, pooling: str, embedding_dim: int):
+                 aggregation: int, pooling: str, embedding_dim: int, block_input: str = "sum", last_norm: bool = True):
         super().__init__()
+        if block_input not in BLOCK_INPUTS:
+            raise UserError(f"[model] block_input: expected one of: {', '.join(BLOCK_INPUTS)}, found {block_input!r}")
         if scale < 2 or channels % scale:
             raise UserError(f"[model] scale: expected at least 2 and a divisor of channels, found {scale} and "
                             f"{channels} channels")
@@ -83,18 +88,19 @@ class ECAPA(Network):
         self.pool, pooled = build_pooling(pooling, aggregation)
         self.pooled_norm = nn.BatchNorm1d(pooled)
         self.embedding_dim, self.affine = embedding_dim, nn.Linear(pooled, embedding_dim)
-        self.norm = nn.BatchNorm1d(embedding_dim)
+        self.norm = nn.BatchNorm1d(embedding_dim) if last_norm else nn.Identity()
+        self.sums = block_input == "sum"
 
     def frames(self, features: Tensor, ends: Ends | None) -> Tensor:
         """features (B, T, F) -> (B, T', D), as Network says."""
-        before = self.front(features.transpose(1, 2))  # the sum of all outputs so far
+        before = self.front(features.transpose(1, 2))
         outputs = []
         for block in self.blocks:
             outputs.append(before + block(before, ends))
-            before = before + outputs[-1]
+            before = before + outputs[-1] if self.sums else outputs[-1]
         return F.relu(self.aggregate(torch.cat(outputs, dim=1))).transpose(1, 2)
 
     def head(self, pooled: Tensor) -> Tensor:
-        """As Network says, between two batch normalisations."""
+        """As Network says, behind a batch normalisation and, with last_norm, between two."""
         found: Tensor = self.norm(self.affine(self.pooled_norm(pooled)))
         return found

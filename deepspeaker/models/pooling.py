@@ -21,12 +21,41 @@ def mean(x: Tensor, ends: Ends | None = None) -> Tensor:
 def statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
     """Mean and standard deviation over time, (B, T, D) -> (B, 2 D) (Snyder et al. 2018, x-vectors). Behind the ends, x
     becomes 0."""
+    average, variance = _moments(x, ends)
+    return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
+
+
+def wespeaker_statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
+    """The same as WeSpeaker computes them (its TSTP): the variance over T - 1, plus 1e-7. One frame has no variance."""
+    average, variance = _moments(x, ends)
+    return torch.cat([average, (_unbiased(variance, x, ends) + 1e-7).sqrt()], dim=1)
+
+
+def speaker3d_statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
+    """The same as 3D-Speaker computes them in CAM++: the variance over T - 1; here at least 1e-12, so that values
+    that do not change have a gradient. One frame has no variance."""
+    average, variance = _moments(x, ends)
+    return torch.cat([average, _unbiased(variance, x, ends).clamp_min(1e-12).sqrt()], dim=1)
+
+
+def _moments(x: Tensor, ends: Ends | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance over time, each (B, D)."""
     if ends is None:
         variance, average = torch.var_mean(x, dim=1, correction=0)
     else:
         average = mean(x, ends)
         variance = mean((x - average.unsqueeze(1)).square_(), ends)
-    return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
+    return average, variance
+
+
+def _unbiased(variance: Tensor, x: Tensor, ends: Ends | None) -> Tensor:
+    """The variance over T frames -> that over T - 1."""
+    frames = x.shape[1]
+    if ends is None:
+        found: Tensor = variance * (frames / torch.sym_max(frames - 1, 1))
+        return found
+    lengths = ends.at(frames).lengths.unsqueeze(1)
+    return variance * (lengths / (lengths - 1).clamp_min(1))
 
 
 class Attentive(nn.Module):
@@ -37,6 +66,8 @@ class Attentive(nn.Module):
     deviation is the same for all frames and computed once.
     """
 
+    statistics = staticmethod(statistics)  # of all frames
+
     def __init__(self, size: int):
         super().__init__()
         self.frame = nn.Linear(size, ATTENTION)
@@ -44,7 +75,7 @@ class Attentive(nn.Module):
         self.score = nn.Linear(ATTENTION, size)
 
     def forward(self, x: Tensor, ends: Ends | None = None) -> Tensor:
-        hidden = torch.tanh(self.frame(x) + self.context(statistics(x, ends)).unsqueeze(1))
+        hidden = torch.tanh(self.frame(x) + self.context(self.statistics(x, ends)).unsqueeze(1))
         score = full(self.score(hidden))
         if ends is not None:  # weight 0 behind the ends
             level = ends.at(x.shape[1])
@@ -52,12 +83,29 @@ class Attentive(nn.Module):
         weight = score.softmax(1)
         average = (weight * x).sum(1)
         variance = (weight * (x - average.unsqueeze(1)).square()).sum(1)
-        return torch.cat([average, (variance + 1e-5).sqrt()], dim=1)
+        return torch.cat([average, self.deviation(variance)], dim=1)
+
+    @staticmethod
+    def deviation(variance: Tensor) -> Tensor:
+        """The standard deviation of the weighted frames, from their variance."""
+        return (variance + 1e-5).sqrt()
+
+
+class WeSpeakerAttentive(Attentive):
+    """The same as WeSpeaker computes it (its ASTP)."""
+
+    statistics = staticmethod(wespeaker_statistics)
+
+    @staticmethod
+    def deviation(variance: Tensor) -> Tensor:
+        return variance.clamp_min(1e-7).sqrt()
 
 
 Pool = Callable[[Tensor, Ends | None], Tensor]
 POOLING: dict[str, tuple[Callable[[int], Pool], int]] = {  # name -> (its maker for D values per frame, D' / D)
-    "mean": (lambda size: mean, 1), "statistics": (lambda size: statistics, 2), "attentive": (Attentive, 2)}
+    "mean": (lambda size: mean, 1), "statistics": (lambda size: statistics, 2), "attentive": (Attentive, 2),
+    "statistics_wespeaker": (lambda size: wespeaker_statistics, 2), "attentive_wespeaker": (WeSpeakerAttentive, 2),
+    "statistics_3dspeaker": (lambda size: speaker3d_statistics, 2)}
 
 
 def build_pooling(name: str, size: int) -> tuple[Pool, int]:
