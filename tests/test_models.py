@@ -116,6 +116,7 @@ def test_every_network_is_checked():
 @pytest.mark.parametrize("name, options", [*((name, {"pooling": p}) for name in NETWORKS for p in POOLING), *VARIANTS])
 def test_what_a_network_promises(name, options):
     """As written in deepspeaker/models/__init__.py."""
+    torch.manual_seed(0)  # of few weights, some hardly notice padding
     first, *others = inspect.signature(NETWORKS[name]).parameters.values()
     assert first.name == "num_mel_bins" and all(a.kind is a.KEYWORD_ONLY for a in others)
     assert {a.name for a in others if a.default is a.empty} == set(BODIES[name])
@@ -210,7 +211,7 @@ def test_pooling():
     assert torch.isfinite(statistics(torch.ones(2, 1, 3))).all()
 
 
-@pytest.mark.parametrize("pool, least", [(wespeaker_statistics, 1e-7 ** 0.5), (speaker3d_statistics, 1e-6)])
+@pytest.mark.parametrize("pool, least", [(wespeaker_statistics, 1e-7 ** 0.5), (speaker3d_statistics, 1e-10)])
 def test_statistics_of_other_projects(pool, least):
     """Over T - 1; one frame, and values that do not change, have the least deviation, and a gradient."""
     x = torch.randn(2, 9, 3, dtype=torch.float64)

@@ -7,9 +7,10 @@ from deepspeaker.importing.settings import Settings, needed
 from deepspeaker.importing.weights import Weights, shape
 
 SIGNATURE = "seg_1.weight"
-BLOCKS = {  # model -> of each stage
-    "ResNet18": [2, 2, 2, 2], "ResNet34": [3, 4, 6, 3], "ResNet50": [3, 4, 6, 3], "ResNet101": [3, 4, 23, 3],
-    "ResNet152": [3, 8, 36, 3], "ResNet221": [6, 16, 48, 3], "ResNet293": [10, 20, 64, 3]}
+BLOCKS = {  # model -> their kind, and how many each stage has
+    "ResNet18": ("basic", [2, 2, 2, 2]), "ResNet34": ("basic", [3, 4, 6, 3]), "ResNet50": ("bottleneck", [3, 4, 6, 3]),
+    "ResNet101": ("bottleneck", [3, 4, 23, 3]), "ResNet152": ("bottleneck", [3, 8, 36, 3]),
+    "ResNet221": ("bottleneck", [6, 16, 48, 3]), "ResNet293": ("bottleneck", [10, 20, 64, 3])}
 RULES = ((r"front\.0\.", "conv1."), (r"front\.1\.", "bn1."), (r"affine\.", "seg_1."))
 IN_BLOCK = ((r"conv", "conv"), (r"norm", "bn"), (r"around\.", "shortcut."))
 
@@ -18,12 +19,12 @@ def translate(theirs: Weights, settings: Settings | None, path: str) -> Translat
     """settings: of config.yaml, which they need."""
     settings = needed(settings, path, "a ResNet of WeSpeaker")
     blocks = [_count(theirs, stage) for stage in range(1, 5)]
-    if blocks != BLOCKS.get(settings.model):
-        raise settings.contradiction("model", settings.model, f"{blocks} blocks in the stages", path)
-    deep = "layer1.0.conv3.weight" in theirs
+    block = "bottleneck" if "layer1.0.conv3.weight" in theirs else "basic"
+    if (block, blocks) != BLOCKS.get(settings.model):
+        raise settings.contradiction("model", settings.model, f"{blocks} {block} blocks", path)
     channels = [shape(theirs, f"layer{stage}.0.conv1.weight", 4, path)[0] for stage in range(1, 5)]
     options = {"channels": channels, "blocks": blocks, "pooling": "statistics_wespeaker",
-               "embedding_dim": shape(theirs, SIGNATURE, 2, path)[0], **({"block": "bottleneck"} if deep else {})}
+               "embedding_dim": shape(theirs, SIGNATURE, 2, path)[0], "block": block}
     places = [f"layer{stage}.{n}." for stage, count in enumerate(blocks, 1) for n in range(count)]
 
     def name_there(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from deepspeaker.audio.frames import LENGTH_MS, SHIFT_MS
 from deepspeaker.errors import UserError, first_line
 
+SHOWN = 60  # characters of a value in a message
 LARGEST = 1 << 20  # bytes; theirs have 2,000
 FRONT_END = {"window": "hamming"}  # config.yaml does not say; samples as 16-bit integers, as Kaldi's
 POOLING = ("TSTP", "ASTP")
@@ -75,7 +76,7 @@ class _Section:
         self.path, self.name, self.content = path, name, content
 
     def _wrong(self, key: str, expected: str) -> UserError:
-        found = reprlib.repr(self.content[key]) if key in self.content else "nothing"
+        found = _short(self.content[key]) if key in self.content else "nothing"
         return UserError(f"{self.path}: {self.name}{key}: expected {expected}, found {found}")
 
     def section(self, key: str, optional: bool = False) -> "_Section":
@@ -101,6 +102,12 @@ class _Section:
             raise self._wrong(key, f"{' or '.join(map(str, supported))}, which is all that is supported")
 
 
+def _short(value: object) -> str:
+    """A value for a message; aliases can make it larger than memory."""
+    text = reprlib.repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
         import yaml
@@ -111,6 +118,7 @@ def _read(path: str) -> dict[str, Any]:
         def flatten_mapping(self, node: Any) -> None:
             """Merges ("<<"), which could grow without bounds, stay what they are: keys like others."""
 
+    Loader.add_constructor("tag:yaml.org,2002:merge", Loader.construct_yaml_str)
     if not os.path.isfile(path):
         raise UserError(f"no such file: {path}")
     if (size := os.path.getsize(path)) > LARGEST:
@@ -121,5 +129,5 @@ def _read(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {first_line(error)}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected the sections of WeSpeaker's config.yaml, found {reprlib.repr(content)}")
+        raise UserError(f"{path}: expected the sections of WeSpeaker's config.yaml, found {_short(content)}")
     return content

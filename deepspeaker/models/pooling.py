@@ -32,10 +32,10 @@ def wespeaker_statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
 
 
 def speaker3d_statistics(x: Tensor, ends: Ends | None = None) -> Tensor:
-    """The same as 3D-Speaker computes them in CAM++: the variance over T - 1; here at least 1e-12, so that values
+    """The same as 3D-Speaker computes them in CAM++: the variance over T - 1; here at least 1e-20, so that values
     that do not change have a gradient. One frame has no variance."""
     average, variance = _moments(x, ends)
-    return torch.cat([average, _unbiased(variance, x, ends).clamp_min(1e-12).sqrt()], dim=1)
+    return torch.cat([average, _unbiased(variance, x, ends).clamp_min(1e-20).sqrt()], dim=1)
 
 
 def _moments(x: Tensor, ends: Ends | None) -> tuple[Tensor, Tensor]:
