@@ -221,7 +221,8 @@ CONTRADICTIONS = {  # config.yaml for a ResNet34 of 6 dimensions -> what is said
     "no front-end": (settings("ResNet34", 6, dataset_args=None), "feature_args: expected a section"),
     "no size": (settings("ResNet34", 6, model_args__embed_dim=None), r"model_args\.embed_dim: expected a whole number"),
     "list": ([1, 2], r"expected the sections of WeSpeaker's config.yaml, found \[1, 2\]"),
-    "no yaml": ("{a: [", "not YAML"), "deep": ("[" * 5000, "not YAML"), "object": ("!!python/object:os.x {}", "not YAML"),
+    "no yaml": ("{a: [", "not YAML"), "deep": ("[" * 5000, "not YAML"),
+    "object": ("!!python/object:os.x {}", "not YAML"),
     "large": ("a: 1\n" * 300_000, "found 1500000 bytes"), "binary": (b"\xff\xfe\x00", "not YAML"),
     "bomb": (BOMB, "model: expected a name"), "merges": (MERGES, "model: expected a name"),
     "bombed": (BOMB + "model: *u\n", r"model: expected a name, found \[\[\[")}
