@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import finish, same, train_command, weights
+from conftest import ROOT, finish, same, train_command, weights
 from test_distributed import torchrun
 from test_training import fit
 
@@ -119,6 +119,16 @@ def test_a_training_of_before_there_were_classifiers_goes_on(ready, tmp_path):
     again, last = (load(out / name) for name in ("final.pt", "epoch-00002.pt"))
     assert same(again["model"], whole["model"])
     assert torch.equal(again["classifier"]["weight"], last["classifier"]["weight"])
+
+
+@pytest.mark.parametrize("name", ["resnet34", "ecapa"])
+def test_the_published_fine_tuning_may_start_from_the_published_training(name):
+    first, second, other = (load_config(ROOT / f"egs/voxceleb/conf/{conf}.toml")
+                            for conf in (name, f"{name}_lm", "resnet34_lm"))
+    assert (first.features, first.model) == (second.features, second.model)
+    assert (first.augment.speed, second.augment.speed) == (0.667, 0.0)
+    assert (second.softmax, second.training, second.augment) == (other.softmax, other.training, other.augment)
+    assert second.softmax.loss_arguments(0).margin == 0.5
 
 
 @pytest.mark.parametrize("damage, message", [
