@@ -93,11 +93,13 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def write_model(path: str | os.PathLike[str], trained: str | os.PathLike[str], config: Config, learnt: Content) -> None:
-    """Write model.pt, which users take away: the checkpoint `trained` with [embedding] and [scoring] of `config`.
+    """Write model.pt, which users take away: the checkpoint `trained` with [embedding] and [scoring] of `config`, and
+    without a classifier, which only training needs.
 
     learnt: back-end, calibration and summary, as deepspeaker.inference.model_file.gather returns them.
     """
     content = load(trained)
+    content.pop("classifier", None)
     latest = config.as_tables()
     content["config"] |= {section: latest[section] for section in ("embedding", "scoring")}
     save(path, {**content, **learnt})

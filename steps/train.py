@@ -2,9 +2,10 @@
 """Train one phase: softmax pre-training, or the triplet loss on cosine.
 
 Reads TRAIN_DIR and DEV_DIR (feats.scp, vad.scp, utt2spk; trials of DEV_DIR; with [augment] online TRAIN_DIR's
-sound.scp in place of feats.scp), and with --init the network of a checkpoint. Writes OUT_DIR/final.pt (the epoch with
-the best dev EER, or the mean of the last [training] average epochs), initial.pt, best.pt, the last checkpoints,
-train.log and train.jsonl (one line per epoch). Resumes from the last checkpoint in OUT_DIR. Prints one line per epoch.
+sound.scp in place of feats.scp), and with --init the network of a checkpoint and, in the softmax phase, its
+classifier's rows of the speakers that TRAIN_DIR has, too. Writes OUT_DIR/final.pt (the epoch with the best dev EER, or
+the mean of the last [training] average epochs), initial.pt, best.pt, the last checkpoints, train.log and train.jsonl
+(one line per epoch). Resumes from the last checkpoint in OUT_DIR. Prints one line per epoch.
 steps/torchrun.py starts it in several processes, which share each batch.
 
     steps/train.py --phase triplet --conf conf/small.toml --init exp/small/softmax/final.pt \\
@@ -29,7 +30,8 @@ def main() -> int:
     parser.add_argument("--phase", choices=TRAINED, required=True, help="training phase")
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT",
-                        help="checkpoint whose network to start from (default: random weights)")
+                        help="checkpoint whose network, and classifier's rows of the same speakers, to start from "
+                             "(default: random weights)")
     parser.add_argument("--sounds", type=Path, metavar="FOLDER",
                         help="sounds and rooms that [augment] online changes windows with, made by make_sounds.py")
     parser.add_argument("--replace", choices=["changed", "always"],

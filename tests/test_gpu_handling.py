@@ -147,7 +147,7 @@ def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu(ready, tmp_path, optimizer):
 @pytest.mark.parametrize("name", BODIES)
 def test_a_rehearsal_leaves_no_trace(conf, monkeypatch, name):
     config, frames = load_config(conf({"model": {"name": name, **BODIES[name]}})), []
-    learner = build_learner(config, "softmax", 4, None, CPU).train()
+    learner = build_learner(config, "softmax", "abcd", None, CPU).train()
     before = {key: value.clone() for key, value in learner.state_dict().items()}
 
     def compiled(forward, options):
@@ -163,7 +163,7 @@ def test_a_rehearsal_leaves_no_trace(conf, monkeypatch, name):
 
 def test_a_compiler_that_gives_up_later_is_told(conf, caplog, monkeypatch):
     config = load_config(conf())
-    learner = build_learner(config, "softmax", 4, None, CPU)
+    learner = build_learner(config, "softmax", "abcd", None, CPU)
     weight = learner.network.affine.weight
     learner.network.forward = lambda features: weight.sum() * len(features)
     real = torch.compile

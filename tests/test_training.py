@@ -523,7 +523,7 @@ def test_the_mean_of_the_last_epochs(ready, tmp_path):
     load_network(out / "final.pt")
 
 
-def test_fine_tuning_on_other_speakers_says_what_it_replaces(ready, data_dir, tmp_path, caplog):
+def test_fine_tuning_on_more_speakers_says_what_it_keeps(ready, data_dir, tmp_path, caplog):
     conf, train, dev = ready()
     out = tmp_path / "out"
     fit(conf, train, dev, out)
@@ -531,8 +531,8 @@ def test_fine_tuning_on_other_speakers_says_what_it_replaces(ready, data_dir, tm
     make_features(mine, load_config(conf), tmp_path)
     caplog.set_level("INFO")
     fit(conf, mine, dev, tmp_path / "new", init=out / "final.pt")
-    assert (f"from {out}/final.pt (trained on 4 speakers): its network is kept; its classifier is replaced by a new "
-            f"one of 6 speakers") in caplog.text
+    assert (f"from {out}/final.pt (trained on 4 speakers): its network is kept; its classifier keeps 4 speakers, drops "
+            "0 and gets 2 new ones") in caplog.text
     assert same(weights(tmp_path / "new/initial.pt"), weights(out / "final.pt"))
 
 

@@ -1,13 +1,13 @@
 """Network and loss, ready to be trained on one device or on several."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.checkpoint import load_network
+from deepspeaker.checkpoint import Content, load_network
 from deepspeaker.config import Config, TrainingConfig
 from deepspeaker.errors import UserError
 from deepspeaker.losses import LOSSES, LossArguments
@@ -16,17 +16,21 @@ from deepspeaker.models.base import Network
 from deepspeaker.models.networks import build_network
 from deepspeaker.provenance import differences
 from deepspeaker.training import distributed
+from deepspeaker.training.classifier import take_rows
 from deepspeaker.training.gauges import spread
 
 log = logging.getLogger(__name__)
 
 
 class Learner(nn.Module):
-    """Network and loss as one module, so that the gradients of both are averaged over the processes."""
+    """Network and loss as one module, so that the gradients of both are averaged over the processes.
 
-    def __init__(self, network: Network, loss: nn.Module):
+    speakers: the names of the training speakers, in the order of their labels.
+    """
+
+    def __init__(self, network: Network, loss: nn.Module, speakers: Sequence[str]):
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.speakers = network, loss, speakers
         self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see rehearsal.py
         self.mixed = True  # mixed precision where the device gains from it
 
@@ -51,15 +55,19 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
-def build_learner(config: Config, phase: str, num_speakers: int, init: Path | None, device: torch.device) -> Learner:
-    """A learner on the device; its network starts from the checkpoint `init` or at random."""
+def build_learner(config: Config, phase: str, speakers: Sequence[str], init: Path | None, device: torch.device
+                  ) -> Learner:
+    """A learner on the device. Its network starts from the checkpoint `init` or at random, and so does a classifier's
+    row of each speaker whom the checkpoint knows by name."""
     network = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
+    trained = _take_weights(network, init, config) if init else {}
+    loss = LOSSES[phase](len(speakers), network.embedding_dim)
     if init:
-        _take_weights(network, init, config, phase, num_speakers)
-    loss = LOSSES[phase](num_speakers, network.embedding_dim)
+        log.info("from %s (trained on %s speakers): its network is kept; %s", init,
+                 trained.get("identity", {}).get("speakers", "unknown"), take_rows(loss, speakers, trained, init))
     if device.type == "cuda" and distributed.size() > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return Learner(network, loss).to(device)
+    return Learner(network, loss, speakers).to(device)
 
 
 def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -73,14 +81,12 @@ def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Opt
                              fused=on_gpu)
 
 
-def _take_weights(network: Network, init: Path, config: Config, phase: str, num_speakers: int) -> None:
+def _take_weights(network: Network, init: Path, config: Config) -> Content:
+    """Give the network the weights of the checkpoint; returns what else is in that."""
     trained = load_network(init)
     old, new = ({key: c.as_tables()[key] for key in ("features", "model")} for c in (trained.config, config))
     if different := differences(old, new):
         raise UserError(f"{init} was trained with another configuration ({'; '.join(different)}): take its [features] "
                         f"and [model], or start without it")
     network.load_state_dict(trained.network.state_dict())
-    speakers = trained.content.get("identity", {}).get("speakers", "unknown")
-    log.info("from %s (trained on %s speakers): its network is kept; %s", init, speakers,
-             f"its classifier is replaced by a new one of {num_speakers} speakers" if phase == "softmax" else
-             "its classifier is left behind")
+    return trained.content

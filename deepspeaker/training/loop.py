@@ -50,9 +50,10 @@ def fit(config: Config, phase: str, train_dir: Path, dev_dir: Path, out_dir: Pat
     Resumes from the last checkpoint in out_dir; does nothing where final.pt exists. UserError where out_dir holds a
     training with other data or settings, or another process trains into it. replace: "changed" moves a training with
     other data or settings aside, "always" a finished one, too (state.set_aside). init: a checkpoint whose network to
-    start from. sounds: the folder of what [augment] online adds. out_dir/initial.pt is the network before the first
-    step. On SIGTERM or SIGINT the step is finished, a checkpoint written, and the process exits with status 143 or
-    130. Of several processes, all call fit().
+    start from; the softmax phase also takes the classifier's rows of speakers whom both know. sounds: the folder of
+    what [augment] online adds. out_dir/initial.pt is the network before the first step. On SIGTERM or SIGINT the step
+    is finished, a checkpoint written, and the process exits with status 143 or 130. Of several processes, all call
+    fit().
     """
     cure, kept = f"lower [{phase}] speakers, utterances or max_frames", f"{out_dir} keeps what was trained"
     with _alone(out_dir), explained(cure, kept):
@@ -127,7 +128,7 @@ def _start(config: Config, phase: str, data: TrainingSet, out_dir: Path, identit
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(_number(seed, phase))
-    learner = build_learner(config, phase, len(data.speakers), init, device)
+    learner = build_learner(config, phase, data.speakers, init, device)
     rehearse(learner, config.features.num_mel_bins, settings, config.training.compile)
     run = Run(config, phase, out_dir, seed, device, identity, learner, parallel=distributed.parallel(learner),
               optimizer=build_optimizer(learner, config.training), alarm=CollapseAlarm(settings.margin))

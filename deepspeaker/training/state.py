@@ -17,6 +17,7 @@ from deepspeaker.config import Config, PhaseConfig
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import differences
 from deepspeaker.training import distributed
+from deepspeaker.training.classifier import as_content
 from deepspeaker.training.gauges import CollapseAlarm
 from deepspeaker.training.learner import Learner
 
@@ -63,8 +64,8 @@ class Run:
         self._delete_all_but("step-*.pt", KEPT)
 
     def save_network(self, name: str, **facts: object) -> None:
-        """Write the network alone."""
-        self._write(name, {"version": __version__, **facts})
+        """Write the network and, in the softmax phase, the classifier: what a training may start from."""
+        self._write(name, {"version": __version__, **facts, **as_content(self.learner.loss, self.learner.speakers)})
 
     def restore(self) -> None:
         """Resume from the last checkpoint in out_dir, if there is one; UserError where it has another identity."""
@@ -94,9 +95,12 @@ class Run:
         distributed.wait()
 
     def average(self) -> list[int]:
-        """Set the network to the mean of the last epochs' networks, which `keep` wrote; returns the epochs' numbers."""
+        """Set network and classifier to the mean of those of the last epochs, which `keep` wrote; returns the epochs'
+        numbers."""
         kept = [load(path) for path in sorted(self.out_dir.glob("epoch-*.pt"))]
         self.learner.network.load_state_dict(mean([content["model"] for content in kept]))
+        if rows := [{"weight": content["classifier"]["weight"]} for content in kept if "classifier" in content]:
+            self.learner.loss.load_state_dict(mean(rows))
         return [content["epoch"] for content in kept]
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ def random_batch(config: Config, windows: int, frames: int, device: torch.device
 def begin(config: Config, phase: str, device: torch.device) -> Run:
     """A run without data, as fit() begins one."""
     torch.manual_seed(0)
-    learner = build_learner(config, phase, SPEAKERS, None, device)
+    learner = build_learner(config, phase, [str(n) for n in range(SPEAKERS)], None, device)
     settings = getattr(config, phase)
     if config.training.compile:
         rehearse(learner, config.features.num_mel_bins, settings, compiled=True)
