@@ -56,8 +56,8 @@ Augmentation and commands in wav.scp
 Training and scoring
   --gpus N               GPUs of each machine; 0: CPU (all there are)
   --phases NAMES         phases to train, of '$phases', in this order; '' for none, only scoring (both)
-  --init CHECKPOINT      network that the first of the phases starts from, or is scored without any; its [features] and
-                         [model] replace the conf's; with --stage 4 it starts the triplet phase (random weights)
+  --init CHECKPOINT      trained network to start from, or only to score; [features] and [model] are then its own; with
+                         --stage 4 it starts the triplet phase (random weights)
   --seed N               seed of the dev split, the copies, the initial weights and all draws ($seed)
   --backend NAMES        back-ends, of 'cosine asnorm plda', the first of which decides, or auto: the one that dev
                          chooses ([scoring] backends of the conf)
