@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import run
+from deepspeaker.recipe.phases import ALL, networks
 
 
 def main() -> None:
@@ -20,13 +21,18 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("exp_dir", type=Path, metavar="EXP_DIR")
     parser.add_argument("--conf", type=Path, required=True, metavar="FILE", help="configuration to show")
+    parser.add_argument("--phases", default=ALL, metavar="NAMES",
+                        help="phases that were trained (default: %(default)s)")
+    parser.add_argument("--init", default="", metavar="CHECKPOINT",
+                        help="network that the first of them started from (default: random weights)")
     args = parser.parse_args()
 
     from deepspeaker.atomic import atomic
     from deepspeaker.config import load_config
     from deepspeaker.recipe.report import make_report
 
-    page = make_report(args.data, args.exp_dir.resolve(), load_config(args.conf))
+    phases = [*networks(args.exp_dir, args.phases, args.init)]
+    page = make_report(args.data, args.exp_dir.resolve(), load_config(args.conf), phases)
     report = args.exp_dir / "report.html"
     with atomic(report) as file:
         file.write(page)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Resolve run.sh's options: print shell assignments for it, or one sentence that says what cannot work (status 1).
 
-Reads the configuration and, of other files that options name, whether they are there. With --set, writes the changed
-configuration to a temporary file.
+Reads the configuration, the checkpoint of --init and, of other files that options name, whether they are there. With
+--set or --init, writes the changed configuration to a temporary file.
 
     steps/resolve_options.py --caller "$PWD" --root=/db --stop-stage=7 --nj=4 --nnodes=1 --node-rank=0 --seed=0
 """

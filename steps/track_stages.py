@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepspeaker.errors import UserError, run
 from deepspeaker.recipe import plan
+from deepspeaker.recipe.phases import ALL
 from deepspeaker.recipe.stages import STAGES, Recipe, read_recipe
 
 PATHS = {
@@ -34,7 +35,7 @@ TEXTS = {
     "augment": "kinds of copies of the training set",
     "musan": "folder of MUSAN",
     "rirs": "folder of RIRS_NOISES",
-    "init": "checkpoint that stage 3 starts from",
+    "init": "checkpoint that the first of the phases starts from",
     "backends": "scoring back-ends",
     "conditions": "conditions that the test sets are scored in, too",
     "learnt-from": "data set whose embeddings back-ends learn from",
@@ -48,6 +49,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=what)
     for name, what in TEXTS.items():
         parser.add_argument(f"--{name}", default="", metavar="TEXT", help=what)
+    parser.add_argument("--phases", default=ALL, metavar="NAMES",
+                        help="phases that are trained (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random (default %(default)s)")
     parser.add_argument("--processes", type=int, default=1,
                         help="number of processes that share each batch of training (default %(default)s)")

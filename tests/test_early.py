@@ -100,6 +100,9 @@ def test_only_stages_that_run_matter(tmp_path, monkeypatch):
         3, 1, 1, 2, 0]
     monkeypatch.setattr(early, "why", lambda part, strict: None if part.name == "4" else "due")
     assert [len([*early.sizes(made, 2, 5, force)]) for force in (False, True)] == [1, 2]
+    for phases, expected in (("triplet", 1), ("", 0)):  # of phases that are not chosen nothing is said
+        assert [len([*early.sizes(made._replace(phases=phases), 2, 5, force)]) for force in (False, True)] == [
+            0, expected]
     (tmp_path / "data/train/utt2spk").unlink()
     assert [*early.sizes(made, 2, 7)] == []
 

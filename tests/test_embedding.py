@@ -171,7 +171,7 @@ def test_stages_are_not_stale_for_crop_keys_without_crops(tmp_path):
 
     def settings(**embedding):
         recipe = Recipe(**dict.fromkeys(Recipe._fields, "") | {
-            "dir": tmp_path, "exp": tmp_path / "exp", "start": tmp_path / "init.pt",
+            "dir": tmp_path, "exp": tmp_path / "exp", "start": tmp_path / "init.pt", "phases": "softmax triplet",
             "tables": tables | {"embedding": {"min_frames": 160, **embedding}}})
         return [[part.settings for part in parts(recipe, stage)] for stage in (3, 4, 5, 7)]
 

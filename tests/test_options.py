@@ -1,6 +1,7 @@
 """run.sh's options: what each becomes, what follows from it, and what is refused."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,14 +9,14 @@ import pytest
 from conftest import ROOT, tiny_conf
 
 from deepspeaker import gpu
-from deepspeaker.config import load_config
+from deepspeaker.config import load_config, set_values
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import options
 from deepspeaker.recipe.options import NUMBERS, OPTIONS, resolve
 
 RECIPE = ROOT / "egs/voxceleb"
 DEFAULTS = dict.fromkeys(OPTIONS, "") | {"stop_stage": "7", "strict": "false", "dry_run": "false", "nj": "2",
-                                         "nnodes": "1", "node_rank": "0", "seed": "0"}
+                                         "nnodes": "1", "node_rank": "0", "seed": "0", "phases": "softmax triplet"}
 
 
 @pytest.fixture
@@ -70,22 +71,104 @@ def test_changes_make_a_configuration_of_their_own(found):
     assert (got["backend"], got["needs"], got["augment"]) == ("plda", "plda", "speed")
 
 
-def test_a_network_to_start_from(found, tmp_path):
-    (tmp_path / "a.pt").touch()
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    """Make a checkpoint, by default of the configuration of the synthetic corpus. What resolve writes lies in scratch.
+    """
+    from deepspeaker.checkpoint import save
+    from deepspeaker.models.networks import build_network
+
+    def make(name="a.pt", changes=None):
+        config = set_values(load_config(RECIPE / "conf/demo.toml"), changes or [])
+        model = build_network(config.features.num_mel_bins, config.model.name, config.model.options)
+        save(tmp_path / name, {"config": config.as_tables(), "model": model.state_dict()})
+        return str(tmp_path / name)
+
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    return make
+
+
+def test_a_network_to_start_from(found, network):
+    path = network()
     first, fourth = found(init="a.pt"), found(init="a.pt", stage="4")
-    assert first["init"] == str(tmp_path / "a.pt") and first["start"].endswith("softmax/final.pt")
-    assert fourth["start"] == str(tmp_path / "a.pt") and fourth["init"] == ""
-    assert tracked(fourth, "start") == [str(tmp_path / "a.pt")] and tracked(fourth, "init") == [""]
+    assert first["init"] == path and first["start"].endswith("softmax/final.pt")
+    assert fourth["start"] == path == fourth["init"] and (fourth["phases"], fourth["skipped"]) == ("triplet", "3")
+    assert tracked(fourth, "start") == [path] == tracked(fourth, "init") and tracked(fourth, "phases") == ["triplet"]
     assert found(stage="3", stop_stage="3")["exp"] == first["exp"]
     assert "--force" in fourth["tracked"] and "--strict" in found(strict="true")["tracked"]
 
 
-def test_leading_zeros_and_blanks_do_not_matter(found, tmp_path):
-    (tmp_path / "a.pt").touch()
+@pytest.mark.parametrize("asked, phases, skipped, starts", [
+    ("softmax triplet", "softmax triplet", "", "softmax/final.pt"),
+    (" triplet\tsoftmax ", "softmax triplet", "", "softmax/final.pt"),
+    ("softmax", "softmax", "4", "softmax/final.pt"), ("triplet", "triplet", "3", "a.pt"), ("", "", "3 4", "a.pt")])
+def test_phases_that_are_chosen(found, network, asked, phases, skipped, starts):
+    network()
+    got = found(phases=asked, init="a.pt")
+    assert (got["phases"], got["skipped"]) == (phases, skipped) and got["start"].endswith(starts)
+    assert tracked(got, "phases") == [phases]
+    if "softmax" in asked:
+        assert found(phases=asked)["phases"] == phases
+        return
+    with pytest.raises(UserError, match=f"^--phases '{phases}' needs --init, the network to start from$"):
+        found(phases=asked)
+
+
+def test_without_training_there_are_no_copies(found, network, tmp_path):
+    """And no sounds: what only training needs is not asked for either."""
+    network()
+    conf = tiny_conf(tmp_path / "tiny.toml", {"augment.online": True, "augment.music": 0.5, "augment.noise": 0.5})
+    with pytest.raises(UserError, match="music needs --musan"):
+        found(conf=str(conf), init="a.pt")
+    got = found(conf=str(conf), init="a.pt", phases="", augment="noise")
+    assert (got["augment"], got["read"]) == ("", "feats.scp") and got["train"].endswith("data/train")
+
+
+def test_features_and_model_are_those_of_the_network(found, network, tmp_path):
+    """And what --set says comes after them; the name of the experiment is the configuration's."""
+    network("b.pt", ["features.num_mel_bins=40", "model.embedding_dim=24", "softmax.epochs=99"])
+    network()
+    own = load_config(RECIPE / "conf/demo.toml")
+    for init, changes, taken in (("a.pt", "", "false"), ("b.pt", "", "true"), ("b.pt", "softmax.margin=0.5", "true")):
+        got = found(init=init, set=changes, name="x" if changes else "")
+        config = load_config(got["conf"])
+        assert got["conf"] == got["temporary"] and got["conf"].startswith(str(tmp_path)) and got["taken"] == taken
+        assert got["exp"].endswith("exp/x" if changes else "exp/demo") and config.softmax.epochs == own.softmax.epochs
+        assert (config.features.num_mel_bins, config.model.options["embedding_dim"]) == (
+            (40, 24) if init == "b.pt" else (64, own.model.options["embedding_dim"]))
+        assert config.softmax.margin == (0.5 if changes else own.softmax.margin)
+    got = found(init="b.pt", set="features.num_mel_bins=48", name="x")
+    assert load_config(got["conf"]).features.num_mel_bins == 48
+    assert found()["temporary"] == ""
+
+
+def test_a_network_that_is_none_or_that_the_run_would_replace(found, network, tmp_path):
+    (tmp_path / "no.pt").write_text("none")
+    with pytest.raises(UserError, match=f"^{tmp_path}/no.pt is damaged, or not a checkpoint: "):
+        found(init="no.pt")
+    for name, phases in (("model.pt", ""), ("triplet/final.pt", "triplet"), ("softmax/final.pt", "softmax")):
+        (tmp_path / "out/exp/demo" / name).parent.mkdir(parents=True, exist_ok=True)
+        network(f"out/exp/demo/{name}")
+        with pytest.raises(UserError, match=f"^--init .*/{name}: this run would replace it: give the new "):
+            found(init=f"out/exp/demo/{name}", dir="out", phases=phases)
+        assert found(init=f"out/exp/demo/{name}", dir="out", phases=phases, name="other")["phases"] == phases
+    assert found(init="out/exp/demo/softmax/final.pt", dir="out", phases="triplet")["phases"] == "triplet"
+
+
+def test_without_a_network_or_changes_torch_is_not_imported():
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in DEFAULTS.items()]
+    done = subprocess.run([sys.executable, "-X", "importtime", ROOT / "steps/resolve_options.py", "--caller", RECIPE,
+                           *words, "--gpus=0"], cwd=RECIPE, capture_output=True, text=True)
+    assert done.returncode == 0 and not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+def test_leading_zeros_and_blanks_do_not_matter(found, network, tmp_path):
+    network()
     got = found(init="a.pt", stage="04", stop_stage="07", nj="08", nnodes="01", node_rank="00", seed="09", gpus="010",
                 cuda_cmd="c")
     assert [got[name] for name in NUMBERS] == ["4", "7", "8", "1", "0", "9", "10"]
-    assert got["start"] == str(tmp_path / "a.pt") and got["init"] == ""
+    assert got["start"] == str(tmp_path / "a.pt") and got["phases"] == "triplet"
     assert found()["stage"] == "" == found(cuda_cmd=" ")["cuda_cmd"]
     assert found(cuda_cmd=" slurm.pl --gpu 1 ", gpus="1")["cuda_cmd"] == "slurm.pl --gpu 1"
     got = found(augment=" speed\n", backend="\tplda  cosine ")
@@ -213,6 +296,7 @@ def test_several_machines(found):
     (MACHINES | {"node_rank": "2"}, "--node-rank 2: expected 0 to 1"),
     (MACHINES | {"stage": "2"}, "--nnodes 2 is for stages 3 and 4"),
     (MACHINES | {"stop_stage": "5"}, "--nnodes 2 is for stages 3 and 4"),
+    ({"phases": "softmax lda"}, "--phases: no 'lda'; there are: softmax triplet"),
     ({"set": "softmax.margin=1"}, "--set makes another experiment: it needs --name"),
     ({"backend": "cosine nix"}, "no back-end 'nix'; there are: cosine, asnorm, plda"),
     ({"corpus": "folder"}, "--corpus folder needs --root"),

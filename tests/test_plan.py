@@ -6,7 +6,6 @@ import pytest
 
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import plan, records
-from deepspeaker.recipe.phases import networks
 from deepspeaker.recipe.records import Kind, why
 from deepspeaker.recipe.stages import FEATURES, Recipe, parts, read_recipe
 
@@ -169,7 +168,8 @@ def test_the_options_that_each_part_depends_on(recipe):
     for options, expected in [
             ({"corpus": "other"}, ["1"]), ({"corpus_opts": "--x"}, ["1"]), ({"musan": "/m"}, ["2/copies"]),
             ({"rirs": "/r"}, ["2/copies"]), ({"augment": "noise"}, ["2/copies"]),
-            ({"seed": 1}, ["1", "2/copies", "3", "4"]), ({"init": str(other)}, ["3"]), ({"start": other}, ["4"]),
+            ({"seed": 1}, ["1", "2/copies", "3", "4"]), ({"start": other}, ["4"]),
+            ({"init": str(other)}, ["3", *fives(["init"], SETS[1:]), "6", "7"]),
             ({"augment": ""}, ["3", "4"]), ({"backends": "plda"}, ["6"]),
             ({"learnt_from": "train"}, fives(PHASES, ["train"]))]:
         assert stale(recipe._replace(**options)) == expected, options
@@ -201,11 +201,68 @@ def test_the_synthetic_corpus_depends_on_no_folder(recipe):
 def test_the_sets_and_models_there_are(recipe):
     assert recipe.sets("train", "nix") == ["train", "test", "test_b"]
     (recipe.data / "test_file").touch()
-    assert recipe.sets() == ["test", "test_b"] and list(networks(recipe.exp)) == list(PHASES)
-    (recipe.exp / "triplet/final.pt").unlink()
-    assert list(networks(recipe.exp)) == ["untrained", "softmax"]
-    assert list(networks(recipe.dir / "none")) == list(PHASES)
+    assert recipe.sets() == ["test", "test_b"]
+    files = [recipe.exp / f"{name}.pt" for name in ("softmax/initial", "softmax/final", "triplet/final")]
+    assert recipe.networks == dict(zip(PHASES, files, strict=True))
+    assert [*recipe._replace(phases="softmax").networks] == ["untrained", "softmax"]
+    other = recipe.dir / "raw/speakers"
+    assert recipe._replace(init=str(other)).networks == {"init": other, "softmax": files[1], "triplet": files[2]}
+    assert recipe._replace(init=str(other), phases="").networks == {"init": other}
+    files[0].unlink()
+    files[1].unlink()
+    assert [*recipe.networks] == ["triplet"]  # as --stage 4 --init leaves it
+    files[2].unlink()
+    assert [*recipe.networks] == [*PHASES] and [*recipe._replace(init=str(other)).networks] == ["init", *PHASES[1:]]
     assert recipe.train.name == "train_augmented" and recipe._replace(augment="").train.name == "train"
+
+
+def started(recipe, phases, **options):
+    """The recipe with these phases alone, which start from a network of its own."""
+    start = recipe.dir / "other.pt"
+    start.write_text("other.pt\n")
+    return recipe._replace(phases=phases, init=str(start), start=start, **options)
+
+
+def test_a_phase_that_is_not_chosen_has_no_parts(recipe):
+    for phases, stage, rows in (("triplet", 4, ["init", "triplet"]), ("softmax", 3, ["init", "softmax"]),
+                                ("", None, ["init"])):
+        other = started(recipe, phases)
+        found = [part for n in range(3, 8) for part in parts(other, n)]
+        assert [part.name for part in found] == [*([str(stage)] if stage else []), *fives(rows, SETS[1:]), "6", "7"]
+        assert found[-2].paths == tuple(recipe.exp / phase for phase in rows)
+        assert [part.paths[0] for part in found if part.name == "5/init/dev"] == [recipe.dir / "other.pt"]
+        if stage:
+            assert recipe.dir / "other.pt" in found[0].inputs
+        for part in found[-2:]:  # what the other phases left is not read
+            names = {path.relative_to(recipe.exp).parts[0] for path in part.inputs if path.is_relative_to(recipe.exp)}
+            assert names <= {*rows, "results.tsv"}, names
+    assert lines(started(recipe, "triplet"), 3, 5) == [
+        "stage 3: softmax is not in --phases",
+        "stage 4 again: exp/tiny/softmax/final.pt is gone, other.pt is new",
+        "stage 5: not run yet (init/dev init/test init/test_b)",
+        "stage 5: follows stage 4 (triplet/dev triplet/test triplet/test_b)"]
+    assert lines(started(recipe, ""), 3, 4) == [f"stage {stage}: {phase} is not in --phases"
+                                                for stage, phase in ((3, "softmax"), (4, "triplet"))]
+
+
+def test_phases_that_change_in_one_experiment(recipe):
+    """What the earlier phases left stays up to date; results are made again."""
+    other = started(recipe, "")
+    assert [make(other, stage) for stage in (5, 6, 7)] == [fives(["init"], SETS[1:]), ["6"], ["7"]]
+    assert stale(other) == [] and stale(recipe) == ["6", "7"]
+    first = recipe._replace(phases="softmax")
+    assert stale(first) == ["6", "7"] and [make(first, stage) for stage in (6, 7)] == [["6"], ["7"]]
+
+
+def test_without_training_nothing_is_made_for_it(recipe):
+    """No copies, sounds or features of train, unless a back-end learns from it: then plain features."""
+    only = out_of_sound(started(recipe, ""))
+    assert [part.name for part in parts(only, 2)] == ["2/dev", "2/test", "2/test_b"] and not only.online_kinds
+    (part, *_) = parts(only._replace(learnt_from="train"), 2)
+    assert (part.name, part.paths) == ("2/train", (recipe.data / "train", "feats vad"))
+    judged = only._replace(tables=TABLES | {"augment": {"dev_conditions": ["noise"]}}, conditions="reverb")
+    assert [part.name for part in parts(judged, 2)] == [
+        "2/dev", "2/test", "2/test_b", "2/copy/dev_noise", "2/copy/test_reverb", "2/copy/test_b_reverb"]
 
 
 def test_what_follows_in_the_plan(recipe):

@@ -164,14 +164,57 @@ def test_what_is_trained_anew_takes_the_place_of_the_old(copy):
     assert "# Ended (code 0)" in (copy / "exp/tiny/triplet/log/train.log").read_text()
 
 
-def test_a_triplet_phase_from_another_network_is_known_as_such(copy):
-    shutil.rmtree(copy / "exp/tiny/triplet")
+def test_phases_change_in_one_experiment(copy):
+    """Results, model and report are those of the last run's phases; what another run of them left stays, unread."""
+    from deepspeaker import load
+    from deepspeaker.checkpoint import load as content
+
+    exp = copy / "exp/tiny"
+    shutil.rmtree(exp / "triplet")
     options = ["--corpus-opts", TINY_CORPUS, "--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0]
-    other = copy / "exp/tiny/softmax/initial.pt"
-    done = recipe(*options, "--stage", 4, "--stop-stage", 4, "--init", other)
-    assert done.returncode == 0 and "final.pt is new" not in done.stdout, done.stderr
+    other = exp / "softmax/initial.pt"
+    for words, phases, network in (
+            (["--stage", 4, "--init", other], ["init", "triplet"], "triplet/final.pt"),  # means --phases triplet
+            (["--stage", 5, "--phases", "softmax"], ["untrained", "softmax"], "softmax/final.pt")):
+        done = recipe(*options, *words)
+        assert done.returncode == 0 and "final.pt is new" not in done.stdout, done.stdout + done.stderr
+        assert [row["phase"] for row in rows(exp / "results.tsv")] == phases
+        page, trained = (exp / "report.html").read_text(), content(exp / network)["model"]
+        others = {"init", "untrained", "softmax", "triplet"} - {*phases}
+        assert not [phase for phase in others if f'<td class="text">{phase}</td>' in page]
+        assert all(torch.equal(weight, trained[name]) for name, weight in content(exp / "model.pt")["model"].items())
+        assert [row["phase"] for row in load(exp / "model.pt").summary["results"]] == phases[1:]
+    assert (exp / "triplet/final.pt").exists() and (exp / "init/scores/test/trials.cosine").exists()
     done = recipe(*options, "--dry-run", "true")
     assert "stage 4 again: exp/tiny/softmax/final.pt is new, exp/tiny/softmax/initial.pt is gone" in done.stdout
+
+
+def test_a_network_is_scored_without_training(finished, tmp_path):
+    """From nothing but a network, with a configuration of another one; then the model decides."""
+    from deepspeaker import load
+
+    init = finished[0] / "exp/tiny/triplet/final.pt"
+    tiny_conf(tmp_path / "tiny.toml", {"model.embedding_dim": 16, "augment.copies": ["noise"]})
+    words = ["--corpus-opts", TINY_CORPUS, "--conf", tmp_path / "tiny.toml", "--dir", tmp_path / "out", "--gpus", 0,
+             "--phases", "", "--init", init]
+    done = recipe(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    exp, data = tmp_path / "out/exp/tiny", tmp_path / "out/data"
+    assert done.stdout.startswith(f"== [features] and [model] are those of {init}\n")
+    assert [f"== stage {n}: not in --phases" in done.stdout for n in range(1, 8)] == [n in (3, 4) for n in range(1, 8)]
+    (row,), expected = rows(exp / "results.tsv"), rows(finished[0] / "exp/tiny/results.tsv")[2]
+    assert row["phase"] == "init" and row == expected | {"phase": "init"}
+    assert {path.name for path in exp.iterdir() if path.name[0] != "."} == {
+        "init", "conf.toml", "results.tsv", "model.pt", "report.html"}
+    assert not [*data.glob("train/feats.scp"), *data.glob("train_*")] and not (tmp_path / "out/sounds").exists()
+    model = load(exp / "model.pt")
+    assert model.summary["training"] is None and [row["phase"] for row in model.summary["results"]] == ["init"]
+    command = done.stdout.splitlines()[-1].removeprefix("try")
+    tried = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, text=True)
+    assert tried.returncode in (0, 1) and tried.stdout.startswith(("same: ", "different: ")), tried.stderr
+    told = recipe(*words).stdout.splitlines()
+    assert told == [done.stdout.splitlines()[0], *(
+        f"== stage {n}: {'not in --phases' if n in (3, 4) else 'up to date'}" for n in range(1, 8))]
 
 
 def test_a_mistake_in_the_configuration_costs_no_record(copy):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -160,7 +161,7 @@ def test_runs_nothing_and_fetches_nothing(report):
 
 def test_differences_and_worst_errors(experiment):
     data, exp = experiment
-    (scored,) = scored_lists(exp, data)
+    (scored,) = scored_lists(exp, data, PHASES)
     system = scored.systems[-1]
     assert (system.phase, system.backend) == ("triplet", "plda")
     rows = differences(scored)
@@ -201,17 +202,34 @@ def test_without_what_is_optional(experiment, tmp_path, conf):
     (exp / "triplet/llr/test/trials.cosine").unlink()
     (exp / "triplet/scores/test/trials.cosine.json").write_text(json.dumps({
         "eer": 12.5, "min_dcf_0.01": 0.5, "min_dcf_0.001": 0.75, "miss_at_fa_0.01": 3.0, "n_lost": 7}))
-    page = Page(make_report(data, exp, load_config(conf())))
+    page = Page(make_report(data, exp, load_config(conf()), [*PHASES]))
     text = re.sub(r"\s+", " ", page.text)
     assert "12.50" in text and "7 trials lost" in text and "No train.jsonl" in text and "Not recorded" in text
     assert page.elements.count("svg") == 2
+
+
+def test_what_other_phases_left_is_not_reported(experiment, tmp_path, conf):
+    """An earlier run of this experiment trained the softmax phase; this one starts the triplet phase from elsewhere."""
+    from deepspeaker.config import load_config
+
+    data, exp = experiment
+    shutil.copytree(exp, tmp_path / "exp")
+    (tmp_path / "exp/untrained").rename(tmp_path / "exp/init")
+    record = json.loads((exp / ".stages/6.a.json").read_text())
+    for part, command in (("3", "softmax"), ("4", "triplet"), ("5.softmax.test", "softmax"), ("5.init.test", "init")):
+        (tmp_path / f"exp/.stages/{part}.json").write_text(json.dumps(record | {"command": f"run.sh of {command}"}))
+    text = Page(make_report(data, tmp_path / "exp", load_config(conf()), ["init", "triplet"])).text
+    assert "initcosine" in text and "run.sh of triplet" in text and "run.sh of init" in text
+    assert "softmaxcosine" not in text and "run.sh of softmax" not in text
+    assert [*facts.training_logs(tmp_path / "exp", ["init", "triplet"])] == ["triplet"]
+    assert len({*figures.PHASE_COLOURS.values()}) == 4
 
 
 def test_a_damaged_train_jsonl_is_named(tmp_path):
     (tmp_path / "softmax").mkdir()
     (tmp_path / "softmax/train.jsonl").write_text('{"epoch": 1}\n{"epo')
     with pytest.raises(Exception, match="train.jsonl:2: expected an epoch's numbers as JSON"):
-        facts.training_logs(tmp_path)
+        facts.training_logs(tmp_path, PHASES)
 
 
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()} is not installed")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from deepspeaker.errors import UserError
+from deepspeaker.recipe.phases import PHASES
 from deepspeaker.recipe.results import as_text, collect, read_results, write_results
 
 
@@ -12,16 +13,18 @@ def test_rows_are_ordered_by_set_list_phase_and_backend(tmp_path):
     files = ["triplet/scores/test/trials.plda", "triplet/scores/test/trials.cosine",
              "softmax/scores/test/trials.hard.plda", "softmax/scores/test/trials.cosine",
              "untrained/scores/test/trials.cosine",
-             "untrained/scores/test_2/trials.cosine"]
+             "untrained/scores/test_2/trials.cosine", "init/scores/test/trials.cosine"]
     for n, name in enumerate(files):
         path = tmp_path / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"eer": n}))
         (tmp_path / name).touch()
-    assert [tuple(row.values()) for row in collect(tmp_path)] == [
-        ("test", "trials", "untrained", "cosine", 4), ("test", "trials", "softmax", "cosine", 3),
+    assert [tuple(row.values()) for row in collect(tmp_path, PHASES)] == [
+        ("test", "trials", "init", "cosine", 6), ("test", "trials", "untrained", "cosine", 4),
+        ("test", "trials", "softmax", "cosine", 3),
         ("test", "trials", "triplet", "cosine", 1), ("test", "trials", "triplet", "plda", 0),
         ("test", "trials.hard", "softmax", "plda", 2), ("test_2", "trials", "untrained", "cosine", 5)]
+    assert [row["phase"] for row in collect(tmp_path, ["init", "triplet"])] == ["init", "triplet", "triplet"]
 
 
 @pytest.mark.parametrize("content, message", [
@@ -49,15 +52,15 @@ def test_damaged_metrics_are_an_error_and_folders_of_others_are_left_alone(tmp_p
     (tmp_path / "softmax/scores/test/notes.json").write_text(content)
     good = tmp_path / "softmax/scores/test/trials.cosine.json"
     good.write_text('{"eer": 1}')
-    assert [row["phase"] for row in collect(tmp_path)] == ["softmax"]
+    assert [row["phase"] for row in collect(tmp_path, PHASES)] == ["softmax"]
     good.write_text(content)
     with pytest.raises(UserError, match=r"softmax/scores/test/trials.cosine.json: expected metrics in JSON.*stage 6"):
-        collect(tmp_path)
+        collect(tmp_path, PHASES)
 
 
 def test_no_metrics_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no metrics under .*stage 6"):
-        collect(tmp_path)
+        collect(tmp_path, PHASES)
 
 
 def test_rates_have_three_decimals_costs_four_and_what_is_missing_a_dash(tmp_path):

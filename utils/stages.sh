@@ -7,6 +7,7 @@
 #   announce LINE...        print what the stage does, and start its clock
 #   check_sizes N           fail if one of the stages from N on would refuse the training set's size
 #   need N FILE...          fail unless these files, which stage N writes, are there
+#   need_network            fail unless the network of the last of --phases is there
 #   part_done PART          write the record by which the next run knows that the part is up to date
 #   stage_done WHERE        print how long the stage took, and where its results lie
 # Before the first stage: resolve_options checks all options and fills in those that were not given, claim_dir locks
@@ -16,7 +17,7 @@ now=0     # the stage that was announced last
 parts=()  # parts of the stage that is due
 replace=  # train.py --replace: empty, "changed" or "always"
 checked=  # "true" once the configuration is known to be good
-temporary= # configuration made by --set, before --dir is claimed
+temporary= # configuration made by --set or --init, before --dir is claimed
 
 fail() {
   echo "run.sh: $*" >&2
@@ -32,12 +33,13 @@ leave() { # why has been said
 resolve_options() {
   local option words=() assignments
   for option in corpus corpus_opts root conf set stage stop_stage strict dry_run dir name nj gpus nnodes node_rank \
-    rdzv_endpoint augment musan rirs conditions seed init backend cuda_cmd; do
+    rdzv_endpoint augment musan rirs conditions seed phases init backend cuda_cmd; do
     words+=("--${option//_/-}=${!option}")
   done
   assignments=$(steps/resolve_options.py --caller "$caller" "${words[@]}") || exit 1
   eval "$assignments"
-  if [ -n "$set" ]; then temporary=$conf checked=true; fi # written and checked by resolve_options.py
+  if [ -n "$temporary" ]; then checked=true; fi # by resolve_options.py
+  if $taken; then echo "== [features] and [model] are those of $init"; fi
   trap _on_exit EXIT
 }
 
@@ -69,6 +71,10 @@ show_plan() {
 stage_due() {
   local commands lacks_inputs=false
   if [ "$1" -lt "${stage:-1}" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
+  if [[ $skipped == *$1* ]]; then
+    echo "== stage $1: not in --phases"
+    return 1
+  fi
   parts=("$1")
   if [ "$node_rank" -gt 0 ]; then return 0; fi # machine 0 keeps the records
   commands=$(_track begin --stage "$1" --last "$stop_stage" ${checked:+--checked}) || leave
@@ -102,6 +108,13 @@ need() {
   for file; do
     if [ ! -s "$file" ]; then fail "no $file: run stage $from first (--stage $from)"; fi
   done
+}
+
+need_network() {
+  case $phases in
+    *triplet) need 4 "$exp/triplet/final.pt" ;;
+    softmax) need 3 "$exp/softmax/final.pt" ;;
+  esac
 }
 
 part_done() {

@@ -22,14 +22,13 @@ from deepspeaker.scoring.backends import AUTO, BACKENDS, needed
 from deepspeaker.scoring.plda import check_counts
 
 SCORED = 6  # stage
-PHASE_OF = dict(enumerate(TRAINED, 3))  # stage -> the phase that it trains
 
 
 def sizes(recipe: Recipe, first: int, last: int, force: bool = False) -> Iterator[str]:
     """Sentences about what in the configuration, which is good, the training set is too small for. force: a phase that
     is up to date will be trained again, too."""
-    phases = [phase for stage, phase in PHASE_OF.items() if first <= stage <= last
-              and (force or any(why(part, strict=False) for part in parts(recipe, stage)))]
+    phases = [phase for phase in recipe.phases.split() if first <= TRAINED[phase] <= last
+              and (force or any(why(part, strict=False) for part in parts(recipe, TRAINED[phase])))]
     learnt = recipe.learnt_from and first <= SCORED <= last
     if not (phases or learnt) or not (recipe.data / "train/utt2spk").exists():
         return
@@ -75,7 +74,8 @@ def utterances_of_speakers(recipe: Recipe, first: int) -> list[int]:
 
 def trials(recipe: Recipe, first: int, last: int) -> Iterator[str]:
     """Sentences about trial lists that are missing or wrong: dev's, and those of the test sets that will be scored."""
-    if first > SCORED or last < min(PHASE_OF):
+    stages = [*(TRAINED[phase] for phase in recipe.phases.split()), SCORED]  # that need trials
+    if first > SCORED or last < min(stages):
         return
     for name in recipe.sets("dev"):
         directory = recipe.data / name

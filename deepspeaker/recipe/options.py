@@ -1,6 +1,6 @@
 """run.sh's options, resolved once: defaults are filled in, and options that cannot work are refused.
 
-run.sh assigns the result to its variables of the same names. Does not import torch, unless --set is given.
+run.sh assigns the result to its variables of the same names. Does not import torch, unless --set or --init is given.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from deepspeaker.conf_files import Tables, names, read_tables, value
 from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, MADE, training_set
 from deepspeaker.errors import UserError, one_line
+from deepspeaker.recipe.phases import ALL, TRAINED, skipped
 from deepspeaker.scoring.backends import AUTO, BACKENDS, needed
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("corpus", "corpus_opts", "root", "conf", "set", "stage", "stop_stage", "strict", "dry_run", "dir", "name",
            "nj", "gpus", "nnodes", "node_rank", "rdzv_endpoint", "augment", "musan", "rirs", "conditions", "seed",
-           "init", "backend", "cuda_cmd")
+           "phases", "init", "backend", "cuda_cmd")
 NUMBERS = ("stage", "stop_stage", "nj", "nnodes", "node_rank", "seed", "gpus")  # stage and gpus may be empty
 TRAINED_OR_EMBEDDED = range(3, 6)  # the stages that use GPUs
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # there with NVIDIA's driver, within WSL, with AMD's driver
@@ -41,36 +42,38 @@ def resolve(given: Given, caller: Path, recipe: Path) -> dict[str, str | list[st
     folder = _absolute(given["dir"], caller) or recipe
     root = _root(given, corpus, caller, folder)
     conf = _conf(given, corpus, caller, recipe)
-    changed = _changed(conf, given["set"]) if given["set"] else None
+    exp = _experiment(folder, given["name"] or conf.stem)
+    init = _file(given, "init", caller)
+    phases = _phases(given, exp, init)
+    changed, taken = _changed(conf, init, given["set"]) if init or given["set"] else (None, False)
     tables = changed.as_tables() if changed else read_tables(conf)
     backends = _words(given["backend"]) or " ".join(_backends(tables, conf))
     needs = needed(BACKENDS if backends == AUTO else backends.split(), names(tables, conf, "scoring", "qualities"))
     copies = names(tables, conf, "augment", "copies")
-    augment = _words(given["augment"]) or " ".join(copies)
-    online = tables["augment"] if tables["augment"].get("online") else {}
+    augment = (_words(given["augment"]) or " ".join(copies)) if phases else ""
+    online = tables["augment"] if phases and tables["augment"].get("online") else {}
     musan, rirs = _sounds(given, augment, online, caller)
-    init = _file(given, "init", caller)
     gpus = _gpus(given)
     _check_machines(given)
-    exp = _experiment(folder, given["name"] or conf.stem)
-    by_hand = init if given["stage"] == "4" else None  # with --stage 4, --init starts the triplet phase
-    start, init = by_hand or exp / "softmax/final.pt", None if by_hand else init
-    if changed:
-        conf = _temporary_file(changed)
+    start = init if init and "softmax" not in phases else exp / "softmax/final.pt"
     recipe_options = {
         "dir": folder, "exp": exp, "corpus": corpus, "corpus-opts": given["corpus_opts"], "root": root,
         "augment": augment, "musan": musan or "", "rirs": rirs or "", "conditions": _conditions(given),
-        "seed": given["seed"], "init": init or "", "start": start, "backends": backends,
+        "seed": given["seed"], "phases": phases, "init": init or "", "start": start, "backends": backends,
         "learnt-from": "train" if needs & LEARNING else "",
         "processes": max(1, gpus) * int(given["nnodes"])}
     tracked = [f"--{name}={value}" for name, value in recipe_options.items()]
     tracked += ["--force"] * bool(given["stage"]) + ["--strict"] * (given["strict"] == "true")
+    if changed:
+        conf = _temporary_file(changed)
     return {
         **{name: given[name] for name in (*NUMBERS, "cuda_cmd")},
         "corpus": corpus, "corpus_program": str(program), "root": str(root), "conf": str(conf), "dir": str(folder),
+        "temporary": str(conf) if changed else "", "taken": "true" if taken else "false",
         "data": str(folder / "data"), "train": str(training_set(folder / "data/train", augment)),
         "exp": str(exp), "gpus": str(gpus), "use_gpu": "true" if gpus else "false",
         "augment": augment, "musan": str(musan or ""), "rirs": str(rirs or ""), "init": str(init or ""),
+        "phases": phases, "skipped": " ".join(map(str, skipped(phases))),
         "sounds": str(folder / "sounds/train"), "read": "sound.scp" if online else "feats.scp",
         "start": str(start), "backend": backends, "needs": " ".join(sorted(needs)), "tracked": tracked}
 
@@ -95,6 +98,23 @@ def _numbers(given: Given) -> dict[str, str]:
         if int(numbers[name]) < 1:
             raise UserError(f"--{name}: expected at least 1 {what}, found {given[name]}")
     return numbers
+
+
+def _phases(given: Given, exp: Path, init: Path | None) -> str:
+    """The phases to train, in their order."""
+    asked = given["phases"].split()
+    for name in asked:
+        if name not in TRAINED:
+            raise UserError(f"--phases: no '{name}'; there are: {ALL}")
+    phases = " ".join(phase for phase in TRAINED if phase in asked)
+    if "softmax" not in asked and not init:
+        raise UserError(f"--phases '{phases}' needs --init, the network to start from")
+    if init and given["stage"] == "4" and phases == ALL:
+        phases = "triplet"  # --stage 4 alone makes --init the start of it
+    written = [exp / "model.pt", *(exp / phase for phase in phases.split())]
+    if init and any(init.resolve().is_relative_to(path.resolve()) for path in written):
+        raise UserError(f"--init {init}: this run would replace it: give the new experiment another --name")
+    return phases
 
 
 def _backends(tables: Tables, conf: Path) -> list[str]:
@@ -153,11 +173,17 @@ def _conf(given: Given, corpus: str, caller: Path, recipe: Path) -> Path:
     raise UserError(f"--conf {name}: no such file in {caller} or {recipe}")
 
 
-def _changed(conf: Path, changes: str) -> "Config":
-    """The configuration with the changes of --set."""
+def _changed(conf: Path, init: Path | None, changes: str) -> tuple["Config", bool]:
+    """The configuration with [features] and [model] of --init, then the changes of --set; and whether --init changed
+    any."""
+    from deepspeaker.checkpoint import load_network
     from deepspeaker.config import load_config, set_values
 
-    return set_values(load_config(conf), changes.split())
+    config = own = load_config(conf)
+    if init:
+        trained = load_network(init).config
+        config = own.model_copy(update={"features": trained.features, "model": trained.model})
+    return set_values(config, changes.split()) if changes else config, config != own
 
 
 def _temporary_file(config: "Config") -> Path:

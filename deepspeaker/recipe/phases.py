@@ -1,18 +1,22 @@
-"""The phases of an experiment in order, and the network that each leaves."""
+"""The phases of an experiment: which there are, and the network of each."""
 
 from pathlib import Path
 
-FILES = {  # phase -> its network's file below exp/NAME
-    "untrained": "softmax/initial.pt",  # before the first step: random, or the weights given by --init
-    "softmax": "softmax/final.pt",
-    "triplet": "triplet/final.pt",
-}
-PHASES = tuple(FILES)
-TRAINED = PHASES[1:]  # by train.py
-LAST = PHASES[-1]  # its network goes into model.pt
+TRAINED = {"softmax": 3, "triplet": 4}  # phase -> the stage that trains it
+PHASES = ("init", "untrained", *TRAINED)  # in the order of results.tsv; an experiment has one of the first two
+ALL = " ".join(TRAINED)
 
 
-def networks(exp: Path) -> dict[str, Path]:
-    """Phase -> its network in an experiment's folder: those that exist or, before there is any, all of them."""
-    every = {phase: exp / name for phase, name in FILES.items()}
-    return {phase: path for phase, path in every.items() if path.exists()} or every
+def networks(exp: Path, phases: str, init: str) -> dict[str, Path]:
+    """Phase -> its network: the one that training starts from, then the one that each of `phases` leaves in an
+    experiment's folder. init: checkpoint to start from, "" for random weights. Where the last one, which goes into
+    model.pt, is there without others, as --stage 4 --init leaves it, these are left out."""
+    first = {"init": Path(init)} if init else {"untrained": exp / "softmax/initial.pt"}
+    every = first | {phase: exp / phase / "final.pt" for phase in phases.split()}
+    finished = [*every.values()][-1].exists()
+    return {phase: path for phase, path in every.items() if path.exists() or not finished}
+
+
+def skipped(phases: str) -> dict[int, str]:
+    """Stage -> the phase that it would train, for those that are not among `phases`."""
+    return {stage: phase for phase, stage in TRAINED.items() if phase not in phases.split()}

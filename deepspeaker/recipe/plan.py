@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from deepspeaker.errors import UserError
 from deepspeaker.recipe import records
+from deepspeaker.recipe.phases import skipped
 from deepspeaker.recipe.records import FORCED, NOT_RUN, Kind, Part, Reason
 from deepspeaker.recipe.stages import STAGES, Recipe, parts
 
@@ -27,6 +28,9 @@ def plan(recipe: Recipe, first: int, last: int, force: bool, strict: bool) -> It
     made: set[Path] = set()  # files that these stages would make
     ahead = 0  # the latest stage that would make something
     for stage in range(first, last + 1):
+        if phase := skipped(recipe.phases).get(stage):
+            yield f"stage {stage}: {phase} is not in --phases"
+            continue
         follows = Reason(Kind.FOLLOWS, f"follows stage {ahead}")
         reasons = [(part, reason or (follows if made & set(part.inputs) else None))
                    for part, reason in _reasons(recipe, stage, force, strict)]

@@ -126,9 +126,9 @@ def end(part: Part, seconds: float, command: str) -> None:
 
 
 def read_all(home: Path) -> list[tuple[str, Record]]:
-    """(stage, record) of every readable record of the folder `home`, data/ or exp/NAME/."""
-    found = [(path.name.split(".")[0], _read(path)) for path in sorted((home / FOLDER).glob("*.json"))]
-    return [(stage, record) for stage, record in found if record is not None]
+    """(part, record) of every readable record of the folder `home`, data/ or exp/NAME/; part: "5.triplet.test"."""
+    found = [(path.stem, _read(path)) for path in sorted((home / FOLDER).glob("*.json"))]
+    return [(part, record) for part, record in found if record is not None]
 
 
 def made_by_another_program(part: Part) -> str | None:

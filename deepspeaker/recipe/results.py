@@ -23,10 +23,10 @@ SHOWN = ("eer", "min_dcf_0.01", "eer_low", "eer_high")  # figures on the termina
 HEADER = ("test set", "phase", "back-end", "EER, %", "95 % interval", "minDCF (prior 0.01)")
 
 
-def collect(exp_dir: Path) -> list[dict[str, Any]]:
-    """A row of metrics for each score file under EXP_DIR, sorted by set, trials, phase and back-end."""
+def collect(exp_dir: Path, phases: Iterable[str]) -> list[dict[str, Any]]:
+    """A row of metrics for each score file of these phases, sorted by set, trials, phase and back-end."""
     rows: list[dict[str, Any]] = []
-    for path in (path for phase in PHASES for path in exp_dir.glob(f"{phase}/scores/*/*.*.json")):
+    for path in (path for phase in phases for path in exp_dir.glob(f"{phase}/scores/*/*.*.json")):
         phase, _, name, file = path.relative_to(exp_dir).parts
         trials, backend = file.removesuffix(".json").rsplit(".", 1)
         rows.append({"set": name, "trials": trials, "phase": phase, "backend": backend, **_metrics(path)})

@@ -9,7 +9,7 @@ from deepspeaker.corpus.augmented_copies import CONDITIONS, KINDS, MADE, SCPS, t
 from deepspeaker.datadir import archives, read_table
 from deepspeaker.errors import UserError
 from deepspeaker.provenance import augmented_with, embedded_with, sampled, scored_with, stored, trained_with
-from deepspeaker.recipe.phases import networks
+from deepspeaker.recipe.phases import ALL, TRAINED, networks
 from deepspeaker.recipe.records import FOLDER, Part, relative
 
 AUDIO = ("wav.scp", "segments", "reco2file_and_channel", "augment")
@@ -36,12 +36,13 @@ class Recipe(NamedTuple):
     musan: str
     rirs: str
     seed: int
-    init: str  # network that the softmax phase starts from; "": random weights
+    init: str  # network that the first of the phases starts from; "": random weights
     start: Path  # network that the triplet phase starts from
     backends: str
     learnt_from: str  # "train" if a back-end learns from the training set's embeddings, else ""
     conditions: str = ""  # the test sets are scored in these, too
     processes: int = 1  # that share each batch
+    phases: str = ALL  # that are trained
 
     @property
     def data(self) -> Path:
@@ -54,7 +55,12 @@ class Recipe(NamedTuple):
     @property
     def online(self) -> bool:
         """Whether training cuts its windows out of sound."""
-        return bool(self.tables["augment"].get("online"))
+        return bool(self.phases and self.tables["augment"].get("online"))
+
+    @property
+    def networks(self) -> dict[str, Path]:
+        """Phase -> its network."""
+        return networks(self.exp, self.phases, self.init)
 
     @property
     def sounds(self) -> Path:
@@ -144,6 +150,8 @@ def _features(recipe: Recipe) -> Iterator[Part]:
                               {"features": sampled(recipe.tables["features"])}, _with_archives(folder, *SOUND), folder,
                               "sound vad")
             makes = "feats" if recipe.learnt_from else ""
+        elif name == "train" and not recipe.phases and not recipe.learnt_from:
+            makes = ""
         if makes and name not in copies:
             lists = [f"{kind}.scp" for kind in makes.split()]
             yield recipe.part(f"2/{name}", _there(folder, *AUDIO), settings,
@@ -188,29 +196,31 @@ def _made_before(recipe: Recipe, name: str) -> bool:
     return not any(folder.glob("[!.]*"))
 
 
-def _training(recipe: Recipe, stage: int, phase: str, init: list[Path]) -> Iterator[Part]:
+def _training(recipe: Recipe, phase: str, init: list[Path]) -> Iterator[Part]:
+    if phase not in recipe.phases.split():
+        return
     read = [*_with_archives(recipe.train, *(SOUND[:2] if recipe.online else FEATURES[:2]), "utt2spk")]
     for name in recipe.dev_sets:
         read += _with_archives(recipe.data / name, "feats.scp", "vad.scp", "utt2spk", "trials")
     read += recipe.archived(recipe.online_kinds)
     settings = trained_with(recipe.tables, phase) | {"seed": recipe.seed, "train": recipe.train.name}
-    yield recipe.part(str(stage), [*read, *init], settings,
+    yield recipe.part(str(TRAINED[phase]), [*read, *init], settings,
                       _there(recipe.exp / phase, "initial.pt", "final.pt", "train.jsonl"))
 
 
 def _softmax(recipe: Recipe) -> Iterator[Part]:
-    yield from _training(recipe, 3, "softmax", [Path(recipe.init)] if recipe.init else [])
+    yield from _training(recipe, "softmax", [Path(recipe.init)] if recipe.init else [])
 
 
 def _triplet(recipe: Recipe) -> Iterator[Part]:
-    yield from _training(recipe, 4, "triplet", [recipe.start])
+    yield from _training(recipe, "triplet", [recipe.start])
 
 
 def _embeddings(recipe: Recipe) -> Iterator[Part]:
     settings = {"embedding": embedded_with(recipe.tables["embedding"])}
     for name in recipe.sets(*recipe.learnt_from.split(), *recipe.dev_sets):
         read = list(_with_archives(recipe.data / name, "feats.scp", "vad.scp", "spk2utt"))
-        for phase, network in networks(recipe.exp).items():
+        for phase, network in recipe.networks.items():
             out = recipe.exp / phase / "embeddings" / name
             yield recipe.part(f"5/{phase}/{name}", [network, *read], settings,
                               _there(out, *EMBEDDINGS), network, recipe.data / name, out)
@@ -218,19 +228,20 @@ def _embeddings(recipe: Recipe) -> Iterator[Part]:
 
 def _scores(recipe: Recipe) -> Iterator[Part]:
     names = recipe.sets(*recipe.learnt_from.split(), *recipe.dev_sets)
-    phases = networks(recipe.exp)
+    phases = recipe.networks
     read = [path for phase in phases for name in names
             for path in _there(recipe.exp / phase / "embeddings" / name, *EMBEDDINGS)]
     read += [path for name in recipe.sets("train", *recipe.dev_sets)
              for path in _there(recipe.data / name, "trials*", "enroll", "spk2gender", "utt2*")]
-    made = [*_there(recipe.exp, "results.tsv", "model.pt"), *_there(recipe.exp, "*/scores/*/*.json")]
+    made = _there(recipe.exp, "results.tsv", "model.pt", *(f"{phase}/scores/*/*.json" for phase in phases))
     yield recipe.part("6", [*read, *phases.values()],
                       {"scoring": scored_with(recipe.tables["scoring"]), "backends": recipe.backends}, made,
                       *(recipe.exp / phase for phase in phases))
 
 
 def _report(recipe: Recipe) -> Iterator[Part]:
-    read = _there(recipe.exp, "results.tsv", "*/train.jsonl", "*/scores/*/*", "*/llr/*/*")
+    kinds = ("train.jsonl", "scores/*/*", "llr/*/*")
+    read = _there(recipe.exp, "results.tsv", *(f"{phase}/{kind}" for phase in recipe.networks for kind in kinds))
     conf = recipe.tables | {"augment": augmented_with(recipe.tables["augment"]),
                             "embedding": embedded_with(recipe.tables["embedding"]),
                             "scoring": scored_with(recipe.tables["scoring"])}

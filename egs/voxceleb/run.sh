@@ -26,6 +26,7 @@ rirs=
 conditions=
 no_pipes=false
 seed=0
+phases="softmax triplet"
 init=
 backend=
 
@@ -54,7 +55,9 @@ Augmentation and commands in wav.scp
   --no-pipes true|false  refuse a wav.scp with commands instead of running them ($no_pipes)
 Training and scoring
   --gpus N               GPUs of each machine; 0: CPU (all there are)
-  --init CHECKPOINT      network that stage 3 starts from, or stage 4 with --stage 4: fine-tuning (none)
+  --phases NAMES         phases to train, of '$phases', in this order; '' for none, only scoring (both)
+  --init CHECKPOINT      trained network to start from, or only to score; [features] and [model] are then its own; with
+                         --stage 4 it starts the triplet phase (random weights)
   --seed N               seed of the dev split, the copies, the initial weights and all draws ($seed)
   --backend NAMES        back-ends, of 'cosine asnorm plda', the first of which decides, or auto: the one that dev
                          chooses ([scoring] backends of the conf)
@@ -181,12 +184,12 @@ if stage_due 4; then
 fi
 
 if stage_due 5; then
-  need 4 "$exp/triplet/final.pt"
+  need_network
   need 1 "$data"/test*/spk2utt
   need 2 "$data"/test*/feats.scp
   announce "5: embeddings, $nj jobs" \
-    "One unit-length embedding per utterance of dev and the test sets, from the untrained network and from each phase's" \
-    "best epoch; also of train where a back-end learns from it."
+    "One unit-length embedding per utterance of dev and the test sets, from the network that training starts from and" \
+    "from each phase's best epoch; also of train where a back-end learns from it."
   for part in "${parts[@]}"; do
     IFS=$'\t' read -r part network each out <<<"$part"
     run steps/extract_embeddings.sh --conf "$conf" --nj "$nj" --cmd "$train_cmd" --use-gpu "$use_gpu" \
@@ -197,19 +200,19 @@ if stage_due 5; then
 fi
 
 if stage_due 6; then
-  need 4 "$exp/triplet/final.pt"
-  need 5 "$exp"/triplet/embeddings/test*/embedding.scp
+  need_network
+  IFS=$'\t' read -r -a folders <<<"${parts[0]}" # the phases'
+  need 5 "${folders[-1]}"/embeddings/test*/embedding.scp
   announce "6: scores and error rates, back-ends: $backend" \
     "Scores every trial list of every test set, and turns scores into log-likelihood ratios, calibrated on dev: across" \
     "its conditions, against the speakers most alike." \
     "The EER is where misses and false accepts are equally frequent."
-  IFS=$'\t' read -r -a phases <<<"${parts[0]}"
-  choose=()
+  collecting=(--conf "$conf" --phases "$phases" --init "$init")
   if [ "$backend" = auto ]; then
     backend=$(steps/list_backends.py "$conf" "$data/train")
-    choose=(--choose)
+    collecting+=(--choose)
   fi
-  for phase in "${phases[@]:1}"; do
+  for phase in "${folders[@]:1}"; do
     rm -rf "$phase"/{plda,scores,calibration,quality,llr}
     scoring=(--conf "$conf" --backends "$backend")
     if [[ $needs == *cohort* || $needs == *plda* ]]; then need 5 "$phase/embeddings/train/embedding.scp"; fi
@@ -228,10 +231,9 @@ if stage_due 6; then
     fi
     for each in "$data"/test*; do run steps/score_set.sh "${scoring[@]}" "$each" "$phase"; done
   done
-  trained_on=()
-  if [ -f "$data/train/utt2dur" ]; then trained_on=(--train "$data/train"); fi
+  if [ -n "$phases" ] && [ -f "$data/train/utt2dur" ]; then collecting+=(--train "$data/train"); fi
   # shellcheck disable=SC2086  # back-ends are words
-  run steps/collect_results.py --conf "$conf" "${trained_on[@]}" "${choose[@]}" "$exp" --backends $backend
+  run steps/collect_results.py "${collecting[@]}" "$exp" --backends $backend
   part_done 6
   stage_done "$exp/results.tsv, $exp/model.pt"
 fi
@@ -240,7 +242,7 @@ if stage_due 7; then
   need 6 "$exp/results.tsv"
   announce "7: report" \
     "One page: results with intervals, DET curves, training curves, and the worst errors to listen to."
-  run steps/make_report.py --conf "$conf" "$data" "$exp"
+  run steps/make_report.py --conf "$conf" --phases "$phases" --init "$init" "$data" "$exp"
   part_done 7
   stage_done "$exp/report.html"
 fi

@@ -24,15 +24,17 @@ from deepspeaker.recipe.report import facts, figures
 from deepspeaker.recipe.report.systems import ScoredList, System, differences, scored_lists, worst_errors
 
 
-def make_report(data: Path, exp: Path, config: Config) -> str:
-    """The HTML page on what stages 1 to 6 left in `data` and `exp`. All text from files is escaped."""
-    lists = scored_lists(exp, data)
+def make_report(data: Path, exp: Path, config: Config, phases: Sequence[str]) -> str:
+    """The HTML page on what stages 1 to 6 left in `data` and, of these phases, in `exp`. All text from files is
+    escaped."""
+    lists = scored_lists(exp, data, phases)
     page = _environment().get_template("page.html")
     return page.render(
         name=exp.name, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", lists=[_section(each, exp) for each in lists],
         training={phase: [Markup(svg) for svg in figures.training(phase, epochs)]
-                  for phase, epochs in facts.training_logs(exp).items()},
-        calibrations=facts.calibrations(exp), data=facts.data_sets(data), stages=facts.stages(data, exp),
+                  for phase, epochs in facts.training_logs(exp, phases).items()},
+        calibrations=facts.calibrations(exp / phases[-1]), data=facts.data_sets(data),
+        stages=facts.stages(data, exp, phases),
         config=config.as_tables(), versions=facts.versions())
 
 

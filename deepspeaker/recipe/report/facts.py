@@ -4,13 +4,14 @@ import json
 import os
 import platform
 import re
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from deepspeaker.datadir import lines, read_table
 from deepspeaker.errors import UserError
-from deepspeaker.recipe.phases import LAST, PHASES
+from deepspeaker.recipe.phases import PHASES, TRAINED
 from deepspeaker.recipe.records import read_all
 from deepspeaker.scoring.calibration import read_calibration
 
@@ -30,29 +31,34 @@ def data_sets(data: Path) -> list[dict[str, object]]:
     return found
 
 
-def training_logs(exp: Path) -> dict[str, list[dict[str, Any]]]:
+def training_logs(exp: Path, phases: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Phase -> the entries of its train.jsonl, one per epoch. UserError for a line that is not such an entry."""
     found = {}
-    for phase in PHASES:
+    for phase in phases:
         path = exp / phase / "train.jsonl"
         if path.exists():
             found[phase] = [_entry(path, number, line) for number, line in lines(path)]
     return {phase: entries for phase, entries in found.items() if entries}
 
 
-def calibrations(exp: Path) -> list[dict[str, Any]]:
-    """The calibrations of the last phase: back-end, speakers, Cllr of speakers held out, qualities, bounds."""
+def calibrations(phase_dir: Path) -> list[dict[str, Any]]:
+    """The calibrations of a phase: back-end, speakers, Cllr of speakers held out, qualities, bounds."""
     found = []
-    for path in sorted((exp / LAST / "calibration").glob("*.json")):
+    for path in sorted((phase_dir / "calibration").glob("*.json")):
         calibration = read_calibration(path)
         found.append({"backend": path.stem, "qualities": calibration.qualities, **calibration._asdict()})
     return found
 
 
-def stages(*homes: Path) -> list[dict[str, Any]]:
-    """From the records of data and experiment, for each stage: seconds over all parts, date and command of the last."""
+def stages(data: Path, exp: Path, phases: Iterable[str]) -> list[dict[str, Any]]:
+    """From the records of data and experiment, for each stage: seconds over all parts, date and command of the last.
+    Parts of phases other than these are left out: an earlier run made them."""
+    others = {name for phase in {*PHASES} - {*phases} for name in (f"5.{phase}", str(TRAINED.get(phase)))}
     found: dict[str, dict[str, Any]] = {}
-    for stage, record in (item for home in homes for item in read_all(home)):
+    for part, record in (item for home in (data, exp) for item in read_all(home)):
+        if ".".join(part.split(".")[:2]) in others:
+            continue
+        stage = part.split(".")[0]
         entry = found.setdefault(stage, {"stage": stage, "seconds": 0, "date": "", "command": ""})
         entry["seconds"] += record["seconds"]
         if record["date"] >= entry["date"]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType  # no such name at run time in older matplotlib
 
 INK, FAINT, TARGET, NONTARGET = "#222222", "#bbb5a8", "#1f6f8b", "#b4552d"
-PHASE_COLOURS = dict(zip(PHASES, ("#9a948a", "#1f6f8b", "#8c1c13"), strict=True))
+PHASE_COLOURS = dict(zip(PHASES, ("#6b7f3a", "#9a948a", "#1f6f8b", "#8c1c13"), strict=True))
 LINES = ("-", "--", ":", "-.")  # line styles of back-ends
 STYLE: "dict[RcKeyType, Any]" = {
     "font.family": "sans-serif", "font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False,

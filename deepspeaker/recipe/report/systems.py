@@ -1,6 +1,6 @@
 """What the report compares: the scored trial lists of an experiment, and the systems that scored them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -58,10 +58,10 @@ class ScoredList:
         return [system for system in self.systems if system.phase == self.systems[-1].phase]
 
 
-def scored_lists(exp: Path, data: Path) -> list[ScoredList]:
-    """All trial lists that stage 6 scored, with the scores of every phase and back-end."""
+def scored_lists(exp: Path, data: Path, phases: Iterable[str]) -> list[ScoredList]:
+    """All trial lists that stage 6 scored, with the scores of these phases and of every back-end."""
     return [_scored_list(exp, data / name, trials, list(rows))
-            for (name, trials), rows in groupby(collect(exp), key=lambda row: (row["set"], row["trials"]))]
+            for (name, trials), rows in groupby(collect(exp, phases), key=lambda row: (row["set"], row["trials"]))]
 
 
 def _scored_list(exp: Path, directory: Path, trials: str, rows: list[dict[str, Any]]) -> ScoredList:
