@@ -20,7 +20,8 @@ def test_pip_install(tmp_path):
         shutil.copy(ROOT / name, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", target]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, source], check=True)
-    assert (target / "deepspeaker/recipe/report/page.html").exists()
+    for name in ("recipe/report/page.html", "importing/deep_speaker.toml"):
+        assert (target / "deepspeaker" / name).exists()
     there = environment(PYTHONPATH=str(target))
 
     def run(*words):

@@ -72,6 +72,7 @@ class Model:
 
     def __init__(self, trained: Trained, device: str, name: str) -> None:
         self.config, self.summary, self._name = trained.config, trained.content.get("summary", {}), name
+        self.origin: dict[str, str] = trained.content.get("origin", {})  # of a network taken over from another project
         self.network, self._device = trained.network.to(device), torch.device(device)
         self.backend: str = self.config.scoring.backends[0]
         content = trained.content

@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 class Learner(nn.Module):
     """Network and loss as one module, so that the gradients of both are averaged over the processes.
 
-    speakers: the names of the training speakers, in the order of their labels.
+    speakers: the names of the training speakers, in the order of their labels. origin: of a network of another project,
+    as its checkpoint has it (importing/network.py).
     """
 
-    def __init__(self, network: Network, loss: nn.Module, speakers: Sequence[str]):
+    def __init__(self, network: Network, loss: nn.Module, speakers: Sequence[str], origin: Content):
         super().__init__()
-        self.network, self.loss, self.speakers = network, loss, speakers
+        self.network, self.loss, self.speakers, self.origin = network, loss, speakers, origin
         self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see rehearsal.py
         self.mixed = True  # mixed precision where the device gains from it
 
@@ -67,7 +68,7 @@ def build_learner(config: Config, phase: str, speakers: Sequence[str], init: Pat
                  trained.get("identity", {}).get("speakers", "unknown"), take_rows(loss, speakers, trained, init))
     if device.type == "cuda" and distributed.size() > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return Learner(network, loss, speakers).to(device)
+    return Learner(network, loss, speakers, trained.get("origin", {})).to(device)
 
 
 def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Optimizer:

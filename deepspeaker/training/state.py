@@ -107,7 +107,8 @@ class Run:
         if distributed.rank() == 0:
             save(self.out_dir / name, {
                 "config": self.config.as_tables(), "phase": self.phase, "identity": self.identity,
-                "model": self.learner.network.state_dict(), **content})
+                "model": self.learner.network.state_dict(),
+                **({"origin": self.learner.origin} if self.learner.origin else {}), **content})
 
     def _delete_all_but(self, pattern: str, count: int) -> None:
         if distributed.rank() == 0:
