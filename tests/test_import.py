@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, environment, write_wav
+from conftest import ROOT, environment, tiny_conf, write_wav
 from foreign_networks import CASES, files, settings
 from tools import voice
 
@@ -78,6 +78,26 @@ def test_the_command_and_what_the_network_then_does(tmp_path, capsys):
     capsys.readouterr()
     assert main(["verify", str(out), str(tmp_path / "a.wav"), str(tmp_path / "a.wav")]) == 2
     assert "has no calibration of cosine" in capsys.readouterr().err
+
+
+def test_a_network_is_trained_further_on_a_corpus(tmp_path):
+    """By run.sh, from nothing; where the network came from stays with what becomes of it."""
+    _, path, config = files(tmp_path, "resnet34")
+    origin = import_network(path, tmp_path / "network.pt", config, licence="MIT").origin
+    tiny_conf(tmp_path / "tiny.toml")
+    corpus = "--speakers 10 --test-speakers 4 --recordings 2 --utterances 3"
+    words = [ROOT / "egs/voxceleb/run.sh", "--corpus-opts", corpus, "--conf", tmp_path / "tiny.toml", "--gpus", 0,
+             "--dir", tmp_path / "out", "--init", tmp_path / "network.pt", "--phases", "triplet", "--stop-stage", 6]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(ResNet34 of WeSpeaker): its network is kept" in done.stdout
+    exp = tmp_path / "out/exp/tiny"
+    phases = [line.split("\t")[2] for line in (exp / "results.tsv").read_text().splitlines()]
+    assert phases == ["phase", "init", "triplet"]
+    assert json.loads((tmp_path / "out/data/test/feats_conf.json").read_text())["window"] == "hamming"
+    model = deepspeaker.load(exp / "model.pt")
+    assert model.origin == origin and load(exp / "triplet/final.pt")["origin"] == origin
+    assert model.config.features.window == "hamming" and model.calibration is not None
 
 
 def test_all_prefixes_and_wrappers_are_removed(tmp_path):

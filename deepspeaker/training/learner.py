@@ -64,8 +64,10 @@ def build_learner(config: Config, phase: str, speakers: Sequence[str], init: Pat
     trained = _take_weights(network, init, config) if init else {}
     loss = LOSSES[phase](len(speakers), network.embedding_dim)
     if init:
-        log.info("from %s (trained on %s speakers): its network is kept; %s", init,
-                 trained.get("identity", {}).get("speakers", "unknown"), take_rows(loss, speakers, trained, init))
+        speakers_there = trained.get("identity", {}).get("speakers")
+        whence = f"trained on {speakers_there} speakers" if speakers_there else trained.get("origin", {}).get("network")
+        log.info("from %s (%s): its network is kept; %s", init, whence or "trained on unknown speakers",
+                 take_rows(loss, speakers, trained, init))
     if device.type == "cuda" and distributed.size() > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return Learner(network, loss, speakers, trained.get("origin", {})).to(device)
