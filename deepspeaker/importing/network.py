@@ -66,14 +66,12 @@ def import_network(path: str | os.PathLike[str], output: str | os.PathLike[str],
     tables["features"] |= {"vad": False, "normalize": "mean", **translation.features}
     tables["embedding"]["min_frames"] = 1  # as there, utterances of any length as they are
     checked = config_from_tables(tables, os.fspath(config or path))
-    with torch.device("meta"):
-        network = build_network(checked.features.num_mel_bins, checked.model.name, checked.model.options)
-    weights = translated(theirs, network.state_dict(), translation, path)
-    network.load_state_dict(weights, assign=True)
+    network = build_network(checked.features.num_mel_bins, checked.model.name, checked.model.options)
+    network.load_state_dict(translated(theirs, network.state_dict(), translation, path))
     embedding = try_out(network.eval(), checked, path)
     origin = {"file": os.path.basename(path), "sha256": _sha256(path), "network": translation.kind, "source": source,
               "licence": licence, "imported": datetime.now(UTC).date().isoformat(), "version": __version__}
-    save(output, {"config": checked.as_tables(), "model": weights, "origin": origin})
+    save(output, {"config": checked.as_tables(), "model": network.state_dict(), "origin": origin})
     load_network(output)
     size = sum(value.numel() for value in network.parameters())
     return Imported(output, translation.kind, size, checked, origin, embedding)
