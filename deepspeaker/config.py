@@ -165,6 +165,7 @@ class TrainingConfig(Table):
     compile: bool
     deterministic: bool
     checkpoint_minutes: NotNegative
+    frozen_norms: bool = False  # the default is for older checkpoints and files, which lack this key
 
 
 class AugmentConfig(Table):

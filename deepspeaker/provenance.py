@@ -12,6 +12,7 @@ ONLINE = ("online", "speed", "reverb", "noise", "music", "babble", "telephone", 
           "babble_snr")  # [augment] keys that matter only if `online` is true; older files lack them
 CONDITIONS = "dev_conditions"  # [augment] key that, where empty, training does not depend on: older files lack it
 WHEN_KEPT = "checkpoint_minutes"  # [training] key that no network depends on
+FROZEN = "frozen_norms"  # [training] key that, where false, no network depends on: older files lack it
 TRAINED_WITH = ("features", "model", "training", "augment", "embedding")  # sections, besides the phase's own
 
 
@@ -49,7 +50,8 @@ def augmented_with(augment: Mapping[str, object]) -> dict[str, object]:
 def trained_with(tables: Mapping[str, Mapping[str, object]], phase: str) -> dict[str, Mapping[str, object]]:
     """The part of a configuration that the training of a phase depends on."""
     found: dict[str, Mapping[str, object]] = {
-        name: {key: value for key, value in tables.get(name, {}).items() if key != WHEN_KEPT}
+        name: {key: value for key, value in tables.get(name, {}).items()
+               if key != WHEN_KEPT and (value or key != FROZEN)}
         for name in (*TRAINED_WITH, phase)}
     return found | {"features": front_end(found["features"]), "embedding": embedded_with(found["embedding"]),
                     "augment": augmented_with(found["augment"])}

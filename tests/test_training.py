@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -20,7 +21,7 @@ from test_models import BODIES
 
 from deepspeaker.batches.training_set import Batch
 from deepspeaker.checkpoint import load, load_network, save
-from deepspeaker.config import SoftmaxConfig, load_config
+from deepspeaker.config import SoftmaxConfig, load_config, set_values, write_config
 from deepspeaker.datadir.archive import append
 from deepspeaker.errors import UserError
 from deepspeaker.extraction.embed import embed
@@ -536,7 +537,21 @@ def test_fine_tuning_on_more_speakers_says_what_it_keeps(ready, data_dir, tmp_pa
     assert same(weights(tmp_path / "new/initial.pt"), weights(out / "final.pt"))
 
 
-@pytest.mark.parametrize("name", ["gru", "resnet", "ecapa"])
+def test_frozen_norms_keep_their_statistics_and_learn_their_weights(ready, tmp_path):
+    conf, train, dev = ready()
+    fit(conf, train, dev, tmp_path / "softmax")
+    start = weights(tmp_path / "softmax/final.pt")
+    for frozen in (True, False):
+        config = set_values(load_config(conf), [f"training.frozen_norms={str(frozen).lower()}"])
+        write_config(conf, config)
+        fit(conf, train, dev, tmp_path / f"triplet-{frozen}", "triplet", tmp_path / "softmax/final.pt")
+        found = weights(tmp_path / f"triplet-{frozen}/final.pt")
+        kept = {name for name, value in found.items() if torch.equal(value, start[name])}
+        statistics = {name for name in found if re.search("running_|num_batches", name)}
+        assert kept == (statistics if frozen else set()) and len(statistics) > 6
+
+
+@pytest.mark.parametrize("name", ["gru", "resnet", "ecapa", "campplus"])
 def test_every_body_trains(ready, tmp_path, name):
     conf, train, dev = ready({"model": {"name": name, **BODIES[name]}})
     fit(conf, train, dev, tmp_path / "softmax")

@@ -26,14 +26,24 @@ class Learner(nn.Module):
     """Network and loss as one module, so that the gradients of both are averaged over the processes.
 
     speakers: the names of the training speakers, in the order of their labels. origin: of a network of another project,
-    as its checkpoint has it (importing/network.py).
+    as its checkpoint has it (importing/network.py). frozen_norms: whether batch normalisation keeps the statistics that
+    it has, in training, too.
     """
 
-    def __init__(self, network: Network, loss: nn.Module, speakers: Sequence[str], origin: Content):
+    def __init__(self, network: Network, loss: nn.Module, speakers: Sequence[str], origin: Content, frozen_norms: bool):
         super().__init__()
+        self._frozen_norms = frozen_norms
         self.network, self.loss, self.speakers, self.origin = network, loss, speakers, origin
         self.embed: Callable[[Tensor], Tensor] = network.forward  # or compiled, see rehearsal.py
         self.mixed = True  # mixed precision where the device gains from it
+
+    def train(self, mode: bool = True) -> "Learner":
+        super().train(mode)
+        if self._frozen_norms:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, features: Tensor, labels: Labels,
                 arguments: LossArguments) -> tuple[Tensor, dict[str, Tensor]]:
@@ -70,7 +80,8 @@ def build_learner(config: Config, phase: str, speakers: Sequence[str], init: Pat
                  take_rows(loss, speakers, trained, init))
     if device.type == "cuda" and distributed.size() > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return Learner(network, loss, speakers, trained.get("origin", {})).to(device)
+    return Learner(network, loss, speakers, trained.get("origin", {}),
+                   config.training.frozen_norms).to(device)
 
 
 def build_optimizer(learner: Learner, config: TrainingConfig) -> torch.optim.Optimizer:
