@@ -25,9 +25,11 @@ def atomic(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` for writing; when the block ends well, sync it and rename it to `path`.
 
     If the block raises (on a full disk, for example), the temporary file is removed and `path` stays as it was. The
-    error of a full disk has the name of `path`. Text is UTF-8.
+    error of a full disk has the name of `path`. A device or folder is never replaced. Text is UTF-8.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "is there, but no regular file", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:

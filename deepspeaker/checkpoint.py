@@ -1,5 +1,6 @@
 """Checkpoints: dictionaries of tensors and plain values, written whole or not at all; loading one runs no code."""
 
+import hashlib
 import os
 import pickle
 import warnings
@@ -16,6 +17,7 @@ from deepspeaker.config import Config, config_from_tables
 from deepspeaker.errors import UserError, first_line
 from deepspeaker.models.base import Network
 from deepspeaker.models.networks import build_network
+from deepspeaker.provenance import embedded_with, front_end
 
 Content = dict[str, Any]  # "config": tables, "model": weights, and what the writer adds
 
@@ -29,7 +31,10 @@ class Trained(NamedTuple):
 def save(path: str | os.PathLike[str], content: Content) -> None:
     """Write a checkpoint whole or not at all."""
     with atomic(path, "wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch hides the error of a full disk in one of its own
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load(path: str | os.PathLike[str]) -> Content:
@@ -37,6 +42,9 @@ def load(path: str | os.PathLike[str]) -> Content:
     content = read(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")):
         raise UserError(f"{path} is not a checkpoint of this project: it lacks a configuration or weights")
+    if not all(isinstance(content.get(key, {}), dict) for key in ("identity", "origin")):
+        raise UserError(f"{path} is damaged: what it was trained with, or where it comes from, is not of the expected "
+                        "kind")
     return content
 
 
@@ -45,8 +53,15 @@ def read(path: str | os.PathLike[str]) -> Any:
     plain values."""
     if not Path(path).is_file():
         raise UserError(f"no such checkpoint: {path}")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is damaged, or not a checkpoint: expected a file that torch.save of PyTorch 1.6 or "
+                        "later wrote")
     try:
         with zipfile.ZipFile(path) as archive:  # torch compares no checksums
+            if any(part.filename.endswith("/constants.pkl") for part in archive.infolist()):
+                raise zipfile.BadZipFile("it is a TorchScript program, which is not run, not weights")
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise zipfile.BadZipFile("it is compressed, as no checkpoint is")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of its part {damaged} is wrong")
         with warnings.catch_warnings(action="ignore"):
@@ -79,6 +94,17 @@ def load_network(path: str | os.PathLike[str]) -> Trained:
         reason = str(error).strip().rpartition("\n")[2].strip()
         raise UserError(f"{path}: its weights do not fit its configuration: {reason}") from None
     return Trained(network.eval(), config, content)
+
+
+def fingerprint(network: Network, config: Config) -> str:
+    """SHA-256 of everything that embeddings depend on: the weights, [features], [model] and [embedding]."""
+    tables = config.as_tables()
+    parts = [front_end(tables["features"]), tables["model"], embedded_with(tables["embedding"])]
+    found = hashlib.sha256(repr(parts).encode())
+    for key, value in sorted(network.state_dict().items()):
+        found.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+        found.update(value.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

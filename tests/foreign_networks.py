@@ -246,7 +246,11 @@ def files(folder, name):
     """A case as files in a folder: weights as releases have them, config.yaml or None."""
     draw, _, tables = CASES[name]
     weights = {key: value.float() for key, value in draw().items()}
-    torch.save(weights | {"projection.weight": torch.ones(21, 6)}, folder / "avg_model.pt")
+    if tables:
+        weights["projection.weight"] = torch.ones(21, 6)
+    else:  # 3D-Speaker's counts are whole numbers
+        weights = {key: value.long() if key.endswith("tracked") else value for key, value in weights.items()}
+    torch.save(weights, folder / "avg_model.pt")
     if tables:
         (folder / "config.yaml").write_text(yaml.dump(tables))
     return weights, folder / "avg_model.pt", folder / "config.yaml" if tables else None

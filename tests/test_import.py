@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, environment, tiny_conf, write_wav
+from conftest import ROOT, environment, same, tiny_conf, write_wav
 from foreign_networks import CASES, files, settings
 from tools import voice
 
@@ -106,7 +106,9 @@ def test_all_prefixes_and_wrappers_are_removed(tmp_path):
     expected = load(tmp_path / "plain.pt")["model"]
     for content in ({"state_dict": weights}, {"model": weights, "epoch": 3},
                     {f"module.{name}": value for name, value in weights.items()},
-                    {"state_dict": {f"module.module.{name}": value.half() for name, value in weights.items()}}):
+                    {"state_dict": {"model": {
+                        f"module.module.{name}": value.half() if value.is_floating_point() else value
+                        for name, value in weights.items()}}}):
         torch.save(content, path)
         import_network(path, tmp_path / "other.pt")
         found = load(tmp_path / "other.pt")["model"]
@@ -130,18 +132,27 @@ WRONG = {  # what is in the file -> what is said
     "optimiser": (lambda w: {"state": {}, "param_groups": []}, "found the state of an optimiser"),
     "list": (lambda w: [1, 2], "expected the weights of a network, .* found a list"),
     "empty": (lambda w: {}, "found nothing"),
-    "numbers": (lambda w: {"epoch": 3, "loss": 0.5}, r"found other things, too \(epoch, loss\)"),
+    "numbers": (lambda w: {"epoch": 3, "loss": 0.5}, r"found other things, too \('epoch', 'loss'\)"),
     "hostile": (lambda w: {"a": Hostile()}, "none of its code was run"),
     "one missing": (lambda w: dropped(w, "head.bn1.bias"), r"1 weights are missing: head\.bn1\.bias"),
-    "signature shape": (lambda w: w | {CONV: torch.ones(3)}, "expected 3 dimensions, found 3"),
+    "signature shape": (lambda w: w | {CONV: torch.ones(3)}, "expected 3 dimensions, found the shape 3"),
     "no entrance": (lambda w: dropped(w, "xvector.tdnn.linear.weight"), "xvector.tdnn.linear.weight is missing"),
     "one more": (lambda w: w | {"xvector.more": torch.ones(3)}, r"1 weights are unknown: xvector\.more"),
-    "shape": (lambda w: w | {"head.bn1.bias": torch.ones(9)}, r"head\.bn1\.bias: found 9 numbers; .* want 4"),
+    "shape": (lambda w: w | {"head.bn1.bias": torch.ones(9)}, r"head\.bn1\.bias: its shape here is 9; .* want 4"),
     "scalar": (lambda w: w | {"head.conv1.weight": torch.tensor(1.0)}, "head.conv1.weight: expected 4 dimensions"),
-    "flat": (lambda w: w | {"xvector.dense.linear.weight": torch.ones(6, 64, 2)}, "found 6 x 64 x 2 numbers"),
+    "flat": (lambda w: w | {"xvector.dense.linear.weight": torch.ones(6, 64, 2)}, "shape here is 6 x 64 x 2"),
     "nan": (lambda w: w | {"head.bn1.bias": torch.full((4,), torch.nan)}, "head.bn1.bias has values that are not fini"),
     "huge": (lambda w: w | {"xvector.dense.linear.weight": torch.full((6, 126, 1), 3e38)}, "not finite or not of unit"),
-    "sparse": (lambda w: w | {"head.bn1.bias": torch.ones(4).to_sparse()}, "head.bn1.bias: expected plain numbers"),
+    "sparse": (lambda w: w | {"head.bn1.bias": torch.ones(4).to_sparse()}, "bn1.bias: expected plain floating-point"),
+    "integers": (lambda w: w | {"head.bn1.bias": torch.ones(4, dtype=torch.int8)}, "expected plain floating-point"),
+    "on no device": (lambda w: w | {"head.bn1.bias": torch.ones(4, device="meta")}, "strided, without values"),
+    "vast": (lambda w: w | {"head.bn1.bias": torch.ones(1).expand(10 ** 12)}, "expected a value for each of 1000000"),
+    "count": (lambda w: w | {"head.bn1.num_batches_tracked": torch.tensor(-1)}, r"expected a count, found \[-1\]"),
+    "twice": (lambda w: w | {"module.head.bn1.bias": torch.ones(4)}, "head.bn1.bias is there twice, with and without"),
+    "long name": (lambda w: w | {"x" * 1000: torch.ones(4)}, "at most 200 characters, found 1000"),
+    "numbered": (lambda w: {**w, 3: torch.ones(4)}, r"other things, too \(3\)"),
+    "classifier": (lambda w: {"projection.weight": torch.ones(4, 4)}, "found only those of a classifier"),
+    "block": (lambda w: w | {"xvector.block4.tdnnd1.linear1.weight": torch.ones(4, 4, 1)}, r"unknown: xvector\.block4"),
     "ours": (lambda w: {"config": {}, "model": w}, "is a checkpoint of this project: use it as it is"),
     "speechbrain": (lambda w: {"blocks.0.conv.conv.weight": torch.ones(2)}, "looks like an ECAPA-TDNN of SpeechBrain"),
     "eres2net": (lambda w: {"layer1.0.convs.0.weight": torch.ones(2), "seg_1.weight": torch.ones(2)}, "an ERes2Net"),
@@ -175,6 +186,42 @@ def test_damaged_files(tmp_path):
         import_network(path, tmp_path / "nowhere/network.pt")
 
 
+def test_files_of_older_and_of_other_kinds(tmp_path):
+    weights, path, _ = files(tmp_path, "campplus")
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match="expected a file that torch.save of PyTorch 1.6 or later wrote"):
+        import_network(path, tmp_path / "network.pt")
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), path)
+    with pytest.raises(UserError, match="a TorchScript program, which is not run"):
+        import_network(path, tmp_path / "network.pt")
+    torch.save(weights, tmp_path / "stored.pt")
+    with zipfile.ZipFile(tmp_path / "stored.pt") as stored, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as other:
+        for name in stored.namelist():
+            other.writestr(name, stored.read(name))
+    with pytest.raises(UserError, match="it is compressed, as no checkpoint is"):
+        import_network(path, tmp_path / "network.pt")
+
+
+def test_outputs_that_cannot_be_written(tmp_path):
+    weights, path, _ = files(tmp_path, "campplus")
+    os.mkfifo(tmp_path / "pipe")
+    for output, message in ((tmp_path, "expected the name of a file"), ("", "expected the name of a file"),
+                            (tmp_path / "pipe", "expected the name"), (path, "this is the file to import")):
+        with pytest.raises(UserError, match=message):
+            import_network(path, output)
+    assert same(torch.load(path), weights)
+
+
+def test_the_two_kinds_of_campplus_are_not_mistaken_for_each_other(tmp_path):
+    """Their front-ends differ, and nothing but a classifier or averaged counts tells whose weights they are."""
+    _, path, config = files(tmp_path, "campplus of wespeaker")
+    with pytest.raises(UserError, match="has the weights of a CAM.. of WeSpeaker: add --config"):
+        import_network(path, tmp_path / "network.pt")
+    files(tmp_path, "campplus")
+    with pytest.raises(UserError, match="as 3D-Speaker leaves them, .*: import it without .*config.yaml"):
+        import_network(path, tmp_path / "network.pt", config)
+
+
 LETTERS = [(chr(97 + n), chr(98 + n)) for n in range(20)]
 BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in LETTERS)
 MERGES = "a: &a {x: 1}\n" + "".join(f"{new}: &{new}\n  <<: [*{old}, *{old}]\n" for old, new in LETTERS)
@@ -183,8 +230,15 @@ CONTRADICTIONS = {  # config.yaml for a ResNet34 of 6 dimensions -> what is said
     "another depth": (settings("ResNet50", 6), r"model is ResNet50, but .* have \[3, 4, 6, 3\] basic blocks"),
     "deeper": (settings("ResNet293", 6), r"model is ResNet293, but .* have \[3, 4, 6, 3\] basic blocks"),
     "another network": (settings("CAMPPlus", 6), "model is CAMPPlus, but"),
+    "pooling of others": (settings("ResNet34", 6, model_args__pooling_func="ASTP"), "pooling_func is ASTP, but"),
+    "no boolean": (settings("ResNet34", 6, model_args__emb_bn="true"), "emb_bn: expected False or True"),
+    "unknown mean": (settings("ResNet34", 6, dataset_args__cmvn_args={"window": 3}), "cmvn_args.window: a front-end"),
+    "older, too": (settings("ResNet34", 6, feature_args__frontend="s3prl"), "feature_args.frontend: expected fbank"),
+    "enormous": (settings("ResNet34", 6, model_args__embed_dim=10 ** 400), "embed_dim: expected a whole number of 1"),
+    "long": (settings("R" * 100_000, 6), r"model is R+\.\.\., but"),
+    "tags": ("model: !!timestamp foo", "not YAML"), "latin": ("model: \xe9".encode("latin-1"), "not YAML in UTF-8"),
     "another width": (settings("ResNet34", 6, model_args__feat_dim=64, dataset_args__fbank_args__num_mel_bins=64),
-                      r"seg_1\.weight: found 6 x 320 numbers; .* the configuration want 6 x 256"),
+                      r"seg_1\.weight: its shape here is 6 x 320; .* the configuration want 6 x 256"),
     "bins": (settings("ResNet34", 6, dataset_args__fbank_args__num_mel_bins=64), r"num_mel_bins: expected 80"),
     "normalised": (settings("ResNet34", 6, model_args__emb_bn=True), r"model_args\.emb_bn is True, but .* no normali"),
     "two layers": (settings("ResNet34", 6, model_args__two_emb_layer=True), r"two_emb_layer: expected False"),
@@ -195,7 +249,7 @@ CONTRADICTIONS = {  # config.yaml for a ResNet34 of 6 dimensions -> what is said
     "variance": (settings("ResNet34", 6, dataset_args__cmvn_args={"norm_var": True}), r"norm_var: expected False"),
     "no mean": (settings("ResNet34", 6, dataset_args__cmvn=False), r"cmvn: expected True"),
     "4 kHz": (settings("ResNet34", 6, dataset_args__resample_rate=4000), "num_mel_bins = 80: no FFT bin"),
-    "no rate": (settings("ResNet34", 6, dataset_args__resample_rate="x"), "resample_rate: expected a whole number"),
+    "no rate": (settings("ResNet34", 6, dataset_args__resample_rate="x"), "resample_rate: expected a whole"),
     "no model": (settings("ResNet34", 6, model=None), "model: expected a name, found nothing"),
     "no front-end": (settings("ResNet34", 6, dataset_args=None), "feature_args: expected a section"),
     "no size": (settings("ResNet34", 6, model_args__embed_dim=None), r"model_args\.embed_dim: expected a whole number"),

@@ -4,9 +4,10 @@ import re
 
 from torch import Tensor
 
+from deepspeaker.errors import UserError
 from deepspeaker.importing.names import Translation, by_rules, transposed
-from deepspeaker.importing.settings import Settings
-from deepspeaker.importing.weights import Weights, shape
+from deepspeaker.importing.settings import Settings, needed
+from deepspeaker.importing.weights import File, Weights
 
 SIGNATURE = "xvector.block1.tdnnd1.cam_layer.linear_local.weight"
 SPEAKER3D: dict[str, object] = {  # its files have no configuration; the floor is that of samples within -1..1
@@ -24,27 +25,30 @@ IN_LAYER = ((r"norm([12])\.", r"nonlinear\1.batchnorm."), (r"narrow\.", "linear1
 AT_END = ((r"0\.", "nonlinear.batchnorm."), (r"2\.", "linear."))
 
 
-def translate(theirs: Weights, settings: Settings | None, path: str) -> Translation:
-    """settings: of WeSpeaker's config.yaml; None for 3D-Speaker."""
-    layers: list[int] = []
-    while count := _layers(theirs, len(layers) + 1):
-        layers.append(count)
-    head = shape(theirs, "head.conv1.weight", 4, path)[0]
-    bottleneck, growth = shape(theirs, SIGNATURE, 3, path)[1::-1]
-    options = {"head_channels": head, "channels": shape(theirs, "xvector.tdnn.linear.weight", 3, path)[0],
-               "growth": growth, "bottleneck": bottleneck, "layers": layers, "dilations": [1, 2, 2],
+def translate(file: File, settings: Settings | None) -> Translation:
+    """settings: of WeSpeaker's config.yaml; None for 3D-Speaker. The weights of the two tell themselves apart, their
+    front-ends do not."""
+    if file.of_wespeaker:
+        settings = needed(settings, file.path, "a CAM++ of WeSpeaker")
+    elif settings:
+        raise UserError(f"{file.path} has the weights of a CAM++ as 3D-Speaker leaves them, without a classifier: "
+                        f"import it without {settings.path}, which stands for another front-end")
+    layers = [_layers(file.weights, block) for block in (1, 2, 3)]
+    bottleneck, growth = file.shape(SIGNATURE, 3)[1::-1]
+    options = {"head_channels": file.shape("head.conv1.weight", 4)[0],
+               "channels": file.shape("xvector.tdnn.linear.weight", 3)[0], "growth": growth, "bottleneck": bottleneck,
+               "layers": layers, "dilations": [1, 2, 2],
                "pooling": "statistics_wespeaker" if settings else "statistics_3dspeaker",
-               "embedding_dim": shape(theirs, "xvector.dense.linear.weight", 3, path)[0]}
+               "embedding_dim": file.shape("xvector.dense.linear.weight", 3)[0]}
     if settings and settings.model != "CAMPPlus":
-        raise settings.contradiction("model", settings.model, "those of CAMPPlus", path)
+        raise settings.contradiction("model", settings.model, "those of CAMPPlus", file.path)
     project, features = ("WeSpeaker", settings.features) if settings else ("3D-Speaker", SPEAKER3D)
     return Translation(f"CAM++ of {project}", "campplus", options, features, _name_there, _here)
 
 
 def _layers(theirs: Weights, block: int) -> int:
     """Layers of a dense block, counted from 1."""
-    found = (re.match(rf"xvector\.block{block}\.tdnnd(\d+)\.", name) for name in theirs)
-    return len({match[1] for match in found if match})
+    return sum(bool(re.fullmatch(rf"xvector\.block{block}\.tdnnd\d+\.linear1\.weight", name)) for name in theirs)
 
 
 def _name_there(name: str) -> str:

@@ -9,9 +9,10 @@ import re
 import torch
 from torch import Tensor
 
+from deepspeaker.errors import UserError
 from deepspeaker.importing.names import Translation, by_rules
 from deepspeaker.importing.settings import Settings, needed
-from deepspeaker.importing.weights import Weights, shape
+from deepspeaker.importing.weights import File
 
 SIGNATURE = "layer2.se_res2block.1.convs.0.weight"
 ATTENTION = "pool.linear1.weight"
@@ -25,20 +26,23 @@ IN_BLOCK = (
     (r"1\.parts\.(\d+)\.2\.", r"1.bns.\1."), (r"3\.gate\.0\.", "3.linear1."), (r"3\.gate\.2\.", "3.linear2."))
 
 
-def translate(theirs: Weights, settings: Settings | None, path: str) -> Translation:
+def translate(file: File, settings: Settings | None) -> Translation:
     """settings: of config.yaml, which they need."""
-    settings = needed(settings, path, "an ECAPA-TDNN of WeSpeaker")
-    channels = shape(theirs, "layer1.conv.weight", 3, path)[0]
-    aggregation = shape(theirs, "conv.weight", 3, path)[0]
-    context = shape(theirs, ATTENTION, 3, path)[1] == 3 * aggregation
+    settings, theirs = needed(settings, file.path, "an ECAPA-TDNN of WeSpeaker"), file.weights
+    channels = file.shape("layer1.conv.weight", 3)[0]
+    aggregation, attended = file.shape("conv.weight", 3)[0], file.shape(ATTENTION, 3)[1]
+    context = attended == 3 * aggregation
+    if attended not in (aggregation, 3 * aggregation):
+        raise UserError(f"{file.path}: {ATTENTION}: expected {aggregation} or {3 * aggregation} columns, found "
+                        f"{attended}")
     wanted = f"ECAPA_TDNN{'_GLOB' * context}_c{channels}"
     if settings.model != wanted:
-        raise settings.contradiction("model", settings.model, f"those of {wanted}", path)
+        raise settings.contradiction("model", settings.model, f"those of {wanted}", file.path)
     parts = sum(bool(re.fullmatch(r"layer2\.se_res2block\.1\.convs\.\d+\.weight", name)) for name in theirs) + 1
-    bottleneck = shape(theirs, "layer2.se_res2block.3.linear1.weight", 2, path)[0]
+    bottleneck = file.shape("layer2.se_res2block.3.linear1.weight", 2)[0]
     options = {"channels": channels, "scale": parts, "dilations": DILATIONS, "bottleneck": bottleneck,
                "aggregation": aggregation, "pooling": "attentive_wespeaker",
-               "embedding_dim": shape(theirs, "linear.weight", 2, path)[0], "block_input": "previous",
+               "embedding_dim": file.shape("linear.weight", 2)[0], "block_input": "previous",
                "last_norm": "bn2.weight" in theirs}
 
     def value_here(name: str, value: Tensor) -> Tensor:

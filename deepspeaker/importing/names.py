@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deepspeaker.errors import UserError, examples
-from deepspeaker.importing.weights import Weights, shown
+from deepspeaker.importing.weights import File, Weights, shown
 
 Rule = tuple[str, str]  # a pattern for the beginning of names here, and what it is replaced by there
 Value = Callable[[str, Tensor], Tensor]  # (name here, value there) -> value here
@@ -41,9 +41,10 @@ def transposed(name: str, value: Tensor) -> Tensor:
     return value.transpose(2, 3).contiguous() if value.dim() == 4 else value
 
 
-def translated(theirs: Weights, ours: Mapping[str, Tensor], translation: Translation, path: str) -> Weights:
-    """theirs as `ours`, whose values do not matter. UserError, which names them, for weights that are missing, unknown,
-    of another shape than `ours`, or not finite."""
+def translated(file: File, ours: Mapping[str, Tensor], translation: Translation) -> Weights:
+    """The weights of a file as `ours`, whose values do not matter. UserError, which names them, for weights that are
+    missing, unknown, of another shape than `ours`, or not finite."""
+    path, theirs, _ = file
     there = {name: translation.name_there(name) for name in ours}
     if missing := [name for name in dict.fromkeys(there.values()) if name not in theirs]:
         raise UserError(f"{path}: {translation.kind}: {len(missing)} weights are missing: {examples(missing)}")
@@ -55,11 +56,12 @@ def translated(theirs: Weights, ours: Mapping[str, Tensor], translation: Transla
         value = theirs[there[name]]
         try:
             found[name] = translation.value_here(name, value)
-        except (RuntimeError, IndexError):
+        except IndexError:  # too few dimensions
             found[name] = value
         if found[name].shape != like.shape:
-            raise UserError(f"{path}: {translation.kind}: {there[name]}: found {shown(tuple(value.shape))} numbers; "
-                            f"the other weights and the configuration want {shown(tuple(like.shape))} in its place")
+            raise UserError(f"{path}: {translation.kind}: {there[name]}: its shape here is "
+                            f"{shown(tuple(found[name].shape))}; the other weights and the configuration want "
+                            f"{shown(tuple(like.shape))}")
         if found[name].is_floating_point() and not torch.isfinite(found[name]).all():
             raise UserError(f"{path}: {there[name]} has values that are not finite: the file is damaged")
     return found

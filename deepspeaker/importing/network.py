@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,20 +13,20 @@ import torch
 from torch import Tensor
 
 from deepspeaker import __version__
-from deepspeaker.checkpoint import load_network, save
+from deepspeaker.checkpoint import fingerprint, save
 from deepspeaker.conf_files import read_tables
 from deepspeaker.config import Config, config_from_tables
-from deepspeaker.errors import UserError, examples
+from deepspeaker.errors import UserError, examples, one_line
 from deepspeaker.extraction.embed import embed
 from deepspeaker.extraction.fbank import compute_fbank
 from deepspeaker.importing import campplus, ecapa, resnet
 from deepspeaker.importing.names import Translation, translated
 from deepspeaker.importing.settings import Settings, read_settings
-from deepspeaker.importing.weights import Weights, read_weights
+from deepspeaker.importing.weights import File, read_weights
 from deepspeaker.models.base import Network
 from deepspeaker.models.networks import build_network
 
-Translate = Callable[[Weights, Settings | None, str], Translation]
+Translate = Callable[[File, Settings | None], Translation]
 KNOWN: dict[str, Translate] = {each.SIGNATURE: each.translate for each in (campplus, resnet, ecapa)}
 NAMES = "CAM++ of 3D-Speaker and WeSpeaker, ResNet and ECAPA-TDNN of WeSpeaker"
 LOOKS_LIKE = {  # how names of weights begin that only this network has -> what it is
@@ -42,6 +43,7 @@ class Imported(NamedTuple):
     weights: int
     config: Config
     origin: dict[str, str]  # file, SHA-256, and what was told of source and licence
+    fingerprint: str  # of weights and configuration, as in checkpoint.py
     embedding: Tensor  # (E,) of the second of synthetic speech
 
 
@@ -54,27 +56,41 @@ def import_network(path: str | os.PathLike[str], output: str | os.PathLike[str],
     that are not supported; it names key or weight.
     """
     path, output = os.fspath(path), os.fspath(output)
-    if not Path(output).absolute().parent.is_dir():
-        raise UserError(f"{output}: there is no folder {Path(output).absolute().parent}")
+    check_output(output, path)
     settings = read_settings(os.fspath(config)) if config else None
-    theirs = read_weights(path)
-    translation = _recognised(theirs, path)(theirs, settings, path)
+    file = read_weights(path)
+    translation = _recognised(file)(file, settings)
     if settings:
         _compare(settings, translation, path)
     tables = read_tables(OTHER_SECTIONS)
     tables["model"] = {"name": translation.name, **translation.options}
     tables["features"] |= {"vad": False, "normalize": "mean", **translation.features}
     tables["embedding"]["min_frames"] = 1  # as there, utterances of any length as they are
-    checked = config_from_tables(tables, os.fspath(config or path))
-    network = build_network(checked.features.num_mel_bins, checked.model.name, checked.model.options)
-    network.load_state_dict(translated(theirs, network.state_dict(), translation, path))
+    checked = config_from_tables(tables, f"{path} with {os.fspath(config)}" if config else path)
+    build = partial(build_network, checked.features.num_mel_bins, checked.model.name, checked.model.options)
+    with torch.device("meta"):
+        expected = build().state_dict()
+    weights = translated(file, expected, translation)
+    network = build()
+    network.load_state_dict(weights)
     embedding = try_out(network.eval(), checked, path)
-    origin = {"file": os.path.basename(path), "sha256": _sha256(path), "network": translation.kind, "source": source,
-              "licence": licence, "imported": datetime.now(UTC).date().isoformat(), "version": __version__}
+    origin = {"file": os.path.basename(path), "sha256": _sha256(path), "network": translation.kind,
+              "source": one_line(source), "licence": one_line(licence),
+              "imported": datetime.now(UTC).date().isoformat(), "version": __version__}
     save(output, {"config": checked.as_tables(), "model": network.state_dict(), "origin": origin})
-    load_network(output)
     size = sum(value.numel() for value in network.parameters())
-    return Imported(output, translation.kind, size, checked, origin, embedding)
+    return Imported(output, translation.kind, size, checked, origin, fingerprint(network, checked), embedding)
+
+
+def check_output(output: str, path: str) -> None:
+    """UserError, before any work, where a checkpoint could not be written to `output`, or would replace `path`."""
+    place = Path(output)
+    if not place.name or place.exists() and not place.is_file():
+        raise UserError(f"-o {output or repr(output)}: expected the name of a file to write")
+    if not place.absolute().parent.is_dir():
+        raise UserError(f"{output}: there is no folder {place.absolute().parent}")
+    if place.exists() and os.path.exists(path) and place.samefile(path):
+        raise UserError(f"{output}: this is the file to import: choose another name")
 
 
 def try_out(network: Network, config: Config, path: str) -> Tensor:
@@ -100,13 +116,14 @@ def synthetic_second(rate: int) -> Tensor:
     return (0.1 * sound * (1.2 - torch.cos(8 * math.pi * time))).float()
 
 
-def _recognised(theirs: Weights, path: str) -> Translate:
-    likely = [what for start, what in LOOKS_LIKE.items() if any(name.startswith(start) for name in theirs)]
-    for signature, translate in KNOWN.items():
-        if signature in theirs and not likely:
-            return translate
+def _recognised(file: File) -> Translate:
+    likely = [what for start, what in LOOKS_LIKE.items() if any(name.startswith(start) for name in file.weights)]
+    known = [translate for signature, translate in KNOWN.items() if signature in file.weights]
+    if known and not likely:
+        return known[0]
     found = f"what looks like {likely[0]}" if likely else "another network"
-    raise UserError(f"{path}: expected one of: {NAMES}; found {found}, with {len(theirs)} weights: {examples(theirs)}")
+    raise UserError(f"{file.path}: expected one of: {NAMES}; found {found}, with {len(file.weights)} weights: "
+                    f"{examples(file.weights)}")
 
 
 def _compare(settings: Settings, translation: Translation, path: str) -> None:
@@ -114,6 +131,9 @@ def _compare(settings: Settings, translation: Translation, path: str) -> None:
     dimensions, last_norm = translation.options["embedding_dim"], translation.options.get("last_norm", False)
     if settings.embedding_dim != dimensions:
         raise settings.contradiction("model_args.embed_dim", settings.embedding_dim, f"{dimensions} dimensions", path)
+    pooling = "ASTP" if translation.options["pooling"].startswith("attentive") else "TSTP"
+    if settings.pooling and settings.pooling != pooling:
+        raise settings.contradiction("model_args.pooling_func", settings.pooling, f"the shapes of {pooling}", path)
     if settings.last_norm != last_norm:
         normalised = f"{'a' if last_norm else 'no'} normalisation of the embedding"
         raise settings.contradiction("model_args.emb_bn", settings.last_norm, normalised, path)

@@ -4,7 +4,7 @@ import re
 
 from deepspeaker.importing.names import Translation, by_rules, transposed
 from deepspeaker.importing.settings import Settings, needed
-from deepspeaker.importing.weights import Weights, shape
+from deepspeaker.importing.weights import File, Weights
 
 SIGNATURE = "seg_1.weight"
 BLOCKS = {  # model -> their kind, and how many each stage has
@@ -15,16 +15,16 @@ RULES = ((r"front\.0\.", "conv1."), (r"front\.1\.", "bn1."), (r"affine\.", "seg_
 IN_BLOCK = ((r"conv", "conv"), (r"norm", "bn"), (r"around\.", "shortcut."))
 
 
-def translate(theirs: Weights, settings: Settings | None, path: str) -> Translation:
+def translate(file: File, settings: Settings | None) -> Translation:
     """settings: of config.yaml, which they need."""
-    settings = needed(settings, path, "a ResNet of WeSpeaker")
+    settings, theirs = needed(settings, file.path, "a ResNet of WeSpeaker"), file.weights
     blocks = [_count(theirs, stage) for stage in range(1, 5)]
     block = "bottleneck" if "layer1.0.conv3.weight" in theirs else "basic"
     if (block, blocks) != BLOCKS.get(settings.model):
-        raise settings.contradiction("model", settings.model, f"{blocks} {block} blocks", path)
-    channels = [shape(theirs, f"layer{stage}.0.conv1.weight", 4, path)[0] for stage in range(1, 5)]
+        raise settings.contradiction("model", settings.model, f"{blocks} {block} blocks", file.path)
+    channels = [file.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in range(1, 5)]
     options = {"channels": channels, "blocks": blocks, "pooling": "statistics_wespeaker",
-               "embedding_dim": shape(theirs, SIGNATURE, 2, path)[0], "block": block}
+               "embedding_dim": file.shape(SIGNATURE, 2)[0], "block": block}
     places = [f"layer{stage}.{n}." for stage, count in enumerate(blocks, 1) for n in range(count)]
 
     def name_there(name: str) -> str:

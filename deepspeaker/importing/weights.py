@@ -1,7 +1,6 @@
 """A file of weights -> name -> tensor; anything else is told by what it looks like."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,52 +11,79 @@ from deepspeaker.errors import UserError, examples
 WRAPPERS = ("state_dict", "model")  # keys under which projects keep the weights beside other things
 PREFIX = "module."  # of torch's DataParallel
 CLASSIFIER = "projection."  # WeSpeaker's, which a network does without
+COUNT = "num_batches_tracked"  # names of normalisations' counts end so
+LONGEST = 200  # characters of a name
 
 Weights = dict[str, Tensor]
 
 
-def read_weights(path: str) -> Weights:
-    """The weights of a network in float32, counts as int64, without a classifier. UserError, which says what the file
-    looks like, for one without weights."""
+class File(NamedTuple):
+    """The weights in a file: in float32, counts as int64, without a classifier."""
+
+    path: str
+    weights: Weights
+    of_wespeaker: bool  # has a classifier, or counts that are averages: WeSpeaker leaves both, 3D-Speaker neither
+
+    def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
+        """The shape of a weight; UserError where it is missing or has another number of dimensions."""
+        if name not in self.weights:
+            raise UserError(f"{self.path}: the weight {name} is missing")
+        found = tuple(self.weights[name].shape)
+        if len(found) != dimensions:
+            raise UserError(f"{self.path}: {name}: expected {dimensions} dimensions, found the shape {shown(found)}")
+        return found
+
+
+def read_weights(path: str) -> File:
+    """UserError, which says what the file looks like, for one without a network's weights."""
     content = read(path)
     if isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("config", "model")):
         raise UserError(f"{path} is a checkpoint of this project: use it as it is")
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+    while isinstance(content, dict) and (inner := [content[key] for key in WRAPPERS
+                                                   if isinstance(content.get(key), dict)]):
+        content = inner[0]
     if not isinstance(content, dict) or not content or not all(
             isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
         raise UserError(f"{path}: expected the weights of a network, names with a tensor each, found "
                         f"{_described(content)}")
-    return {name: _plain(name, value, path) for name, value in map(_without_prefix, content.items())
-            if not name.startswith(CLASSIFIER)}
-
-
-def shape(weights: Mapping[str, Tensor], name: str, dimensions: int, path: str) -> tuple[int, ...]:
-    """The shape of a weight; UserError where it is missing or has another number of dimensions."""
-    if name not in weights:
-        raise UserError(f"{path}: the weight {name} is missing")
-    found = tuple(weights[name].shape)
-    if len(found) != dimensions:
-        raise UserError(f"{path}: {name}: expected {dimensions} dimensions, found {shown(found)}")
-    return found
+    if long := [name for name in content if len(name) > LONGEST]:
+        raise UserError(f"{path}: expected names of weights of at most {LONGEST} characters, found {len(long[0])}")
+    found: Weights = {}
+    for name, value in content.items():
+        name = _without_prefix(name)
+        if name in found:
+            raise UserError(f"{path}: {name} is there twice, with and without '{PREFIX}'")
+        found[name] = _plain(name, value, path)
+    network = {name: value for name, value in found.items() if not name.startswith(CLASSIFIER)}
+    if not network:
+        raise UserError(f"{path}: expected the weights of a network, found only those of a classifier")
+    averaged = any(name.endswith(COUNT) and value.is_floating_point() for name, value in content.items())
+    return File(path, network, averaged or len(network) < len(found))
 
 
 def shown(size: tuple[int, ...]) -> str:
-    return " x ".join(map(str, size)) or "a single number"
+    """A shape, for a message."""
+    return " x ".join(map(str, size)) or "of a single number"
 
 
-def _without_prefix(item: tuple[str, Tensor]) -> tuple[str, Tensor]:
-    name, value = item
+def _without_prefix(name: str) -> str:
     while name.startswith(PREFIX):
         name = name.removeprefix(PREFIX)
-    return name, value
+    return name
 
 
 def _plain(name: str, value: Tensor, path: str) -> Tensor:
-    if value.layout != torch.strided or value.is_quantized or value.is_complex():
-        raise UserError(f"{path}: {name}: expected plain numbers, found {value.dtype}, {value.layout}")
-    return value.to(torch.int64 if name.endswith("num_batches_tracked") else torch.float32).contiguous()
+    count = name.endswith(COUNT)
+    whole = value.layout == torch.strided and not value.is_meta and not value.is_quantized and not value.is_complex()
+    if not whole or not (count or value.is_floating_point()):
+        raise UserError(f"{path}: {name}: expected plain floating-point numbers, found {value.dtype}, {value.layout}"
+                        f"{', without values' if value.is_meta else ''}")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise UserError(f"{path}: {name}: expected a value for each of {shown(tuple(value.shape))} numbers, found "
+                        "fewer")
+    if count and not (value >= 0).all().item():
+        raise UserError(f"{path}: {name}: expected a count, found {value.flatten()[:3].tolist()}")
+    return value.to(torch.int64 if count else torch.float32).contiguous()
 
 
 def _described(content: Any) -> str:
@@ -67,5 +93,6 @@ def _described(content: Any) -> str:
         return "nothing"
     if {"state", "param_groups"} <= content.keys():
         return "the state of an optimiser; the weights are in another file"
-    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    others = [repr(name)[:LONGEST] for name, value in content.items()
+              if not (isinstance(name, str) and isinstance(value, Tensor))]
     return f"other things, too ({examples(others)}); take the weights out of it"

@@ -166,7 +166,7 @@ def parser() -> _Parser:
     taken = command("import", "import_network", "Take over the network of another project: CAM++ of 3D-Speaker, and "
                     "ResNet, ECAPA-TDNN and CAM++ of WeSpeaker. The output embeds and scores by cosine; run.sh --init "
                     "calibrates it or trains it further.")
-    taken.add_argument("file", type=Path, metavar="FILE", help="its weights, such as campplus_cn_common.pt")
+    taken.add_argument("file", type=Path, metavar="FILE", help="its weights, such as campplus_cn_en_common.pt")
     taken.add_argument("--config", type=Path, metavar="YAML", help="WeSpeaker's config.yaml, which belongs to the "
                        "weights; without it, a CAM++ counts as 3D-Speaker's")
     taken.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.pt", help="checkpoint to write")

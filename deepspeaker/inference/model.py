@@ -8,7 +8,6 @@
 Shapes: S samples, E dimensions of an embedding.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from deepspeaker.audio.reading import Audio
-from deepspeaker.checkpoint import Trained, load_network, write_model
+from deepspeaker.checkpoint import Trained, fingerprint, load_network, write_model
 from deepspeaker.datadir.archive import as_stored
 from deepspeaker.errors import UserError, examples, first_line
 from deepspeaker.extraction.embed import embed, embed_together
@@ -31,7 +30,6 @@ from deepspeaker.inference.forks import survive_forks
 from deepspeaker.inference.recordings import Heard, Recording, Trials, Verdict
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
 from deepspeaker.inference.speech_check import check_voice, judge, net_speech
-from deepspeaker.provenance import embedded_with, front_end
 from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibration_of
 from deepspeaker.scoring.decisions import supported, threshold
@@ -108,14 +106,8 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that embeddings depend on: the weights, [features], [model] and [embedding]."""
-        tables = self.config.as_tables()
-        parts = [front_end(tables["features"]), tables["model"], embedded_with(tables["embedding"])]
-        found = hashlib.sha256(repr(parts).encode())
-        for key, value in sorted(self.network.state_dict().items()):
-            found.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-            found.update(value.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        """SHA-256 of everything that embeddings depend on."""
+        return fingerprint(self.network, self.config)
 
     def embed(self, samples: np.ndarray, rate: int) -> np.ndarray:
         """Samples (S,) within -1..1 at `rate` Hz -> embedding (E,) float32 of unit length.
