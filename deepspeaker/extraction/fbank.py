@@ -49,7 +49,8 @@ def fbank_of_frames(frames: Tensor, sample_rate: int, num_mel_bins: int, low_fre
         return frames.new_zeros(*frames.shape[:-1], num_mel_bins), frames.new_zeros(frames.shape[:-1])
     weights = _window(window, frames.shape[-1], frames.device)
     mel = mel_banks(sample_rate, num_mel_bins, low_freq, high_freq, frames.device)
-    blocks = [_fbank_block(piece, weights, mel, mel_floor) for piece in _pieces(frames)]
+    first = int(window == POVEY)  # that window takes away the first sample, and power does not depend on the beginning
+    blocks = [_fbank_block(piece, weights, first, mel, mel_floor) for piece in _pieces(frames)]
     if len(blocks) == 1:
         return blocks[0]
     fbank, energy = zip(*blocks, strict=True)
@@ -66,16 +67,18 @@ def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
     return torch.split(frames, size, dim)
 
 
-def _fbank_block(frames: Tensor, window: Tensor, mel: Tensor, mel_floor: float) -> tuple[Tensor, Tensor]:
-    """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory."""
+def _fbank_block(frames: Tensor, window: Tensor, first: int, mel: Tensor, mel_floor: float) -> tuple[Tensor, Tensor]:
+    """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory. first: the sample
+    of a frame that the window begins with, 0 or 1."""
     length = window.numel()
     frames = frames - frames.mean(-1, keepdim=True)
     energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(FLOOR).log_()
     emphasised = frames.new_empty(*frames.shape[:-1], fft_size(length))
-    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1:length])
-    emphasised[..., 0] = frames[..., 0] * (1 - PREEMPHASIS)  # the first sample is its own predecessor
-    emphasised[..., :length].mul_(window)
-    emphasised[..., length:] = 0.0
+    if first == 0:  # the first sample is its own predecessor
+        emphasised[..., 0] = frames[..., 0] * (1 - PREEMPHASIS)
+    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1 - first:length - first])
+    emphasised[..., :length - first].mul_(window[first:])
+    emphasised[..., length - first:] = 0.0
     squares = torch.view_as_real(torch.fft.rfft(emphasised)).square_()[..., :-1, :]
     power = squares[..., 0] + squares[..., 1]  # four times as fast as a sum over the last dimension
     return (power @ mel).clamp_min_(mel_floor).log_(), energy
