@@ -68,8 +68,8 @@ def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
 
 
 def _fbank_block(frames: Tensor, window: Tensor, first: int, mel: Tensor, mel_floor: float) -> tuple[Tensor, Tensor]:
-    """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory. first: the sample
-    of a frame that the window begins with, 0 or 1."""
+    """Frames (..., T, length) -> fbank (..., T, F) and log energy (..., T), in few passes over memory. first: the
+    sample of a frame that the window begins with, 0 or 1."""
     length = window.numel()
     frames = frames - frames.mean(-1, keepdim=True)
     energy = torch.linalg.vector_norm(frames, dim=-1).mul_(FULL_SCALE).square_().clamp_min_(FLOOR).log_()
