@@ -148,6 +148,7 @@ WRONG = {  # what is in the file -> what is said
     "on no device": (lambda w: w | {"head.bn1.bias": torch.ones(4, device="meta")}, "strided, without values"),
     "vast": (lambda w: w | {"head.bn1.bias": torch.ones(1).expand(10 ** 12)}, "expected a value for each of 1000000"),
     "count": (lambda w: w | {"head.bn1.num_batches_tracked": torch.tensor(-1)}, r"expected a count, found \[-1\]"),
+    "endless": (lambda w: w | {"head.bn1.num_batches_tracked": torch.tensor(torch.inf)}, "expected a count, found"),
     "twice": (lambda w: w | {"module.head.bn1.bias": torch.ones(4)}, "head.bn1.bias is there twice, with and without"),
     "long name": (lambda w: w | {"x" * 1000: torch.ones(4)}, "at most 200 characters, found 1000"),
     "numbered": (lambda w: {**w, 3: torch.ones(4)}, r"other things, too \(3\)"),

@@ -8,7 +8,7 @@ resnet.py    ResNets of WeSpeaker
 ecapa.py     ECAPA-TDNNs of WeSpeaker
 names.py     weights by their name here -> by their name there
 
-A module of a network has SIGNATURE, the name of a weight that only this network has, and translate(theirs, settings),
+A module of a network has SIGNATURE, the name of a weight that only this network has, and translate(file, settings),
 which returns a Translation. deep_speaker.toml is a link to the recipe's file of this name: sections of a configuration
 that say nothing about the network come from there.
 """

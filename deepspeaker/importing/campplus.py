@@ -7,7 +7,7 @@ from torch import Tensor
 from deepspeaker.errors import UserError
 from deepspeaker.importing.names import Translation, by_rules, transposed
 from deepspeaker.importing.settings import Settings, needed
-from deepspeaker.importing.weights import File, Weights
+from deepspeaker.importing.weights import File
 
 SIGNATURE = "xvector.block1.tdnnd1.cam_layer.linear_local.weight"
 SPEAKER3D: dict[str, object] = {  # its files have no configuration; the floor is that of samples within -1..1
@@ -33,7 +33,7 @@ def translate(file: File, settings: Settings | None) -> Translation:
     elif settings:
         raise UserError(f"{file.path} has the weights of a CAM++ as 3D-Speaker leaves them, without a classifier: "
                         f"import it without {settings.path}, which stands for another front-end")
-    layers = [_layers(file.weights, block) for block in (1, 2, 3)]
+    layers = [file.count(rf"xvector\.block{block}\.tdnnd\d+\.linear1\.weight") for block in (1, 2, 3)]
     bottleneck, growth = file.shape(SIGNATURE, 3)[1::-1]
     options = {"head_channels": file.shape("head.conv1.weight", 4)[0],
                "channels": file.shape("xvector.tdnn.linear.weight", 3)[0], "growth": growth, "bottleneck": bottleneck,
@@ -44,11 +44,6 @@ def translate(file: File, settings: Settings | None) -> Translation:
         raise settings.contradiction("model", settings.model, "those of CAMPPlus", file.path)
     project, features = ("WeSpeaker", settings.features) if settings else ("3D-Speaker", SPEAKER3D)
     return Translation(f"CAM++ of {project}", "campplus", options, features, _name_there, _here)
-
-
-def _layers(theirs: Weights, block: int) -> int:
-    """Layers of a dense block, counted from 1."""
-    return sum(bool(re.fullmatch(rf"xvector\.block{block}\.tdnnd\d+\.linear1\.weight", name)) for name in theirs)
 
 
 def _name_there(name: str) -> str:

@@ -28,7 +28,7 @@ IN_BLOCK = (
 
 def translate(file: File, settings: Settings | None) -> Translation:
     """settings: of config.yaml, which they need."""
-    settings, theirs = needed(settings, file.path, "an ECAPA-TDNN of WeSpeaker"), file.weights
+    settings = needed(settings, file.path, "an ECAPA-TDNN of WeSpeaker")
     channels = file.shape("layer1.conv.weight", 3)[0]
     aggregation, attended = file.shape("conv.weight", 3)[0], file.shape(ATTENTION, 3)[1]
     context = attended == 3 * aggregation
@@ -38,12 +38,12 @@ def translate(file: File, settings: Settings | None) -> Translation:
     wanted = f"ECAPA_TDNN{'_GLOB' * context}_c{channels}"
     if settings.model != wanted:
         raise settings.contradiction("model", settings.model, f"those of {wanted}", file.path)
-    parts = sum(bool(re.fullmatch(r"layer2\.se_res2block\.1\.convs\.\d+\.weight", name)) for name in theirs) + 1
+    parts = file.count(r"layer2\.se_res2block\.1\.convs\.\d+\.weight") + 1
     bottleneck = file.shape("layer2.se_res2block.3.linear1.weight", 2)[0]
     options = {"channels": channels, "scale": parts, "dilations": DILATIONS, "bottleneck": bottleneck,
                "aggregation": aggregation, "pooling": "attentive_wespeaker",
                "embedding_dim": file.shape("linear.weight", 2)[0], "block_input": "previous",
-               "last_norm": "bn2.weight" in theirs}
+               "last_norm": "bn2.weight" in file.weights}
 
     def value_here(name: str, value: Tensor) -> Tensor:
         if name == "pool.frame.weight":

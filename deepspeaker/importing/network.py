@@ -39,10 +39,9 @@ class Imported(NamedTuple):
     """What is told of an import."""
 
     output: str
-    kind: str  # which network of which project
     weights: int
     config: Config
-    origin: dict[str, str]  # file, SHA-256, and what was told of source and licence
+    origin: dict[str, str]  # network, file, SHA-256, and what was told of source and licence
     fingerprint: str  # of weights and configuration, as in checkpoint.py
     embedding: Tensor  # (E,) of the second of synthetic speech
 
@@ -79,7 +78,7 @@ def import_network(path: str | os.PathLike[str], output: str | os.PathLike[str],
               "imported": datetime.now(UTC).date().isoformat(), "version": __version__}
     save(output, {"config": checked.as_tables(), "model": network.state_dict(), "origin": origin})
     size = sum(value.numel() for value in network.parameters())
-    return Imported(output, translation.kind, size, checked, origin, fingerprint(network, checked), embedding)
+    return Imported(output, size, checked, origin, fingerprint(network, checked), embedding)
 
 
 def check_output(output: str, path: str) -> None:

@@ -4,7 +4,7 @@ import re
 
 from deepspeaker.importing.names import Translation, by_rules, transposed
 from deepspeaker.importing.settings import Settings, needed
-from deepspeaker.importing.weights import File, Weights
+from deepspeaker.importing.weights import File
 
 SIGNATURE = "seg_1.weight"
 BLOCKS = {  # model -> their kind, and how many each stage has
@@ -17,9 +17,9 @@ IN_BLOCK = ((r"conv", "conv"), (r"norm", "bn"), (r"around\.", "shortcut."))
 
 def translate(file: File, settings: Settings | None) -> Translation:
     """settings: of config.yaml, which they need."""
-    settings, theirs = needed(settings, file.path, "a ResNet of WeSpeaker"), file.weights
-    blocks = [_count(theirs, stage) for stage in range(1, 5)]
-    block = "bottleneck" if "layer1.0.conv3.weight" in theirs else "basic"
+    settings = needed(settings, file.path, "a ResNet of WeSpeaker")
+    blocks = [file.count(rf"layer{stage}\.\d+\.conv1\.weight") for stage in range(1, 5)]
+    block = "bottleneck" if "layer1.0.conv3.weight" in file.weights else "basic"
     if (block, blocks) != BLOCKS.get(settings.model):
         raise settings.contradiction("model", settings.model, f"{blocks} {block} blocks", file.path)
     channels = [file.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in range(1, 5)]
@@ -34,7 +34,3 @@ def translate(file: File, settings: Settings | None) -> Translation:
 
     return Translation(f"{settings.model} of WeSpeaker", "resnet", options, settings.features, name_there,
                        transposed)
-
-
-def _count(theirs: Weights, stage: int) -> int:
-    return sum(bool(re.fullmatch(rf"layer{stage}\.\d+\.conv1\.weight", name)) for name in theirs)

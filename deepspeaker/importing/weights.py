@@ -1,5 +1,7 @@
 """A file of weights -> name -> tensor; anything else is told by what it looks like."""
 
+import math
+import re
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +34,10 @@ class File(NamedTuple):
         if len(found) != dimensions:
             raise UserError(f"{self.path}: {name}: expected {dimensions} dimensions, found the shape {shown(found)}")
         return found
+
+    def count(self, pattern: str) -> int:
+        """How many weights have names of this pattern."""
+        return sum(bool(re.fullmatch(pattern, name)) for name in self.weights)
 
 
 def read_weights(path: str) -> File:
@@ -81,7 +87,7 @@ def _plain(name: str, value: Tensor, path: str) -> Tensor:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise UserError(f"{path}: {name}: expected a value for each of {shown(tuple(value.shape))} numbers, found "
                         "fewer")
-    if count and not (value >= 0).all().item():
+    if count and not ((value >= 0) & (value < math.inf)).all().item():
         raise UserError(f"{path}: {name}: expected a count, found {value.flatten()[:3].tolist()}")
     return value.to(torch.int64 if count else torch.float32).contiguous()
 

@@ -167,8 +167,8 @@ def parser() -> _Parser:
                     "ResNet, ECAPA-TDNN and CAM++ of WeSpeaker. The output embeds and scores by cosine; run.sh --init "
                     "calibrates it or trains it further.")
     taken.add_argument("file", type=Path, metavar="FILE", help="its weights, such as campplus_cn_en_common.pt")
-    taken.add_argument("--config", type=Path, metavar="YAML", help="WeSpeaker's config.yaml, which belongs to the "
-                       "weights; without it, a CAM++ counts as 3D-Speaker's")
+    taken.add_argument("--config", type=Path, metavar="YAML", help="WeSpeaker's config.yaml, which its weights "
+                       "need; 3D-Speaker's have none")
     taken.add_argument("-o", dest="output", type=Path, required=True, metavar="OUT.pt", help="checkpoint to write")
     taken.add_argument("--source", default="", metavar="TEXT", help="where the weights come from, kept in the output")
     taken.add_argument("--licence", default="", metavar="TEXT", help="their licence, kept in the output")

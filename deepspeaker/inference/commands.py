@@ -171,7 +171,8 @@ def import_network(args: Namespace) -> Answer:
 
     done = import_network(args.file, args.output, args.config, args.source, args.licence)
     f, values = done.config.features, [round(float(value), 3) for value in done.embedding]
-    lines = [f"{args.output}: {done.kind}, {done.weights:,} weights, embeddings of {len(done.embedding)} dimensions",
+    lines = [f"{args.output}: {done.origin['network']}, {done.weights:,} weights, embeddings of {len(values)} "
+             "dimensions",
              f"from {args.file}, SHA-256 {done.origin['sha256']}",
              *(f"{name}: {done.origin[name]}" for name in ("source", "licence") if done.origin[name]),
              f"front-end: {f.sample_rate} Hz, {f.num_mel_bins} mel bins, {f.window} window, energies of at least "
@@ -179,7 +180,7 @@ def import_network(args: Namespace) -> Answer:
              f"fingerprint: {done.fingerprint[:16]}; a second of synthetic speech becomes "
              + " ".join(f"{value:+.3f}" for value in values[:8]) + " ..."]
     return Answer("\n".join(lines), {
-        "output": str(args.output), "weights": done.weights, "dimensions": len(done.embedding), **done.origin,
+        "output": str(args.output), "weights": done.weights, "dimensions": len(values), **done.origin,
         "features": f.model_dump(), "fingerprint": done.fingerprint, "embedding": values})
 
 
