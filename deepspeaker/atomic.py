@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
 
+from deepspeaker.errors import UserError
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a file that cannot grow
 
 
@@ -42,6 +44,16 @@ def atomic(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
         if isinstance(error, OSError) and error.errno in FULL and not error.filename:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """UserError where `atomic` could not write `path`; called before any work is spent on what it shall hold."""
+    place = Path(path)
+    if not place.name or place.exists() and not place.is_file():
+        found = ", found a folder" if place.is_dir() and place.name else ""
+        raise UserError(f"{os.fspath(path) or repr('')}: expected the name of a file to write{found}")
+    if not place.absolute().parent.is_dir():
+        raise UserError(f"{os.fspath(path)}: there is no folder {place.absolute().parent}")
 
 
 def remove_unfinished(path: Path) -> None:

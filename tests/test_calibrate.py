@@ -160,6 +160,7 @@ def test_a_model_that_was_not_calibrated(mine):
 def test_a_prior_that_is_none(mine):
     with pytest.raises(UserError, match="expected a prior between 0 and 1"):
         deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / "mine.pt", prior=1.0)
-    with pytest.raises(UserError, match="none/mine.pt: no such folder to write to"):
-        deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / "none/mine.pt")
+    for output, message in (("none/mine.pt", "there is no folder .*none"), (".", "found a folder")):
+        with pytest.raises(UserError, match=message):
+            deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / output)
     assert not (mine / "mine.pt").exists()

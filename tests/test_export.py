@@ -105,6 +105,8 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime"):
         export_onnx.export_onnx(model, tmp_path / "x.onnx", front_end=False)
     monkeypatch.undo()
-    for name in ("x.txt", "nowhere/x.onnx"):
-        with pytest.raises(UserError, match="expected a name that ends in .onnx"):
+    (tmp_path / "folder.onnx").mkdir()
+    for name, message in (("x.txt", "expected a name that ends in .onnx"), ("nowhere/x.onnx", "there is no folder"),
+                          ("folder.onnx", "found a folder")):
+        with pytest.raises(UserError, match=message):
             export_onnx.export_onnx(model, tmp_path / name, front_end=False)

@@ -437,7 +437,7 @@ def test_ids_of_files():
 
 def test_embed_checks_what_it_shall_write_before_any_work(tool, place):
     (place / "folder.scp").mkdir(exist_ok=True)
-    for words, reason in ((["a.wav", "-o", "folder.scp"], "is a folder"),
+    for words, reason in ((["a.wav", "-o", "folder.scp"], "found a folder"),
                           (["a.wav", "a.wav", "-o", "twice.scp"], "an id for each file"),
                           (["a.wav", "-o", "o\nl.scp"], r"o\nl.scp: the name has characters that an .scp")):
         status, _, error = tool("embed", "no-model-is-read.pt", *words)

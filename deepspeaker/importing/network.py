@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deepspeaker import __version__
+from deepspeaker.atomic import check_output
 from deepspeaker.checkpoint import fingerprint, save
 from deepspeaker.conf_files import read_tables
 from deepspeaker.config import Config, config_from_tables
@@ -55,7 +56,9 @@ def import_network(path: str | os.PathLike[str], output: str | os.PathLike[str],
     that are not supported; it names key or weight.
     """
     path, output = os.fspath(path), os.fspath(output)
-    check_output(output, path)
+    check_output(output)
+    if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
+        raise UserError(f"{output}: this is the file to import: choose another name")
     settings = read_settings(os.fspath(config)) if config else None
     file = read_weights(path)
     translation = _recognised(file)(file, settings)
@@ -79,17 +82,6 @@ def import_network(path: str | os.PathLike[str], output: str | os.PathLike[str],
     save(output, {"config": checked.as_tables(), "model": network.state_dict(), "origin": origin})
     size = sum(value.numel() for value in network.parameters())
     return Imported(output, size, checked, origin, fingerprint(network, checked), embedding)
-
-
-def check_output(output: str, path: str) -> None:
-    """UserError, before any work, where a checkpoint could not be written to `output`, or would replace `path`."""
-    place = Path(output)
-    if not place.name or place.exists() and not place.is_file():
-        raise UserError(f"-o {output or repr(output)}: expected the name of a file to write")
-    if not place.absolute().parent.is_dir():
-        raise UserError(f"{output}: there is no folder {place.absolute().parent}")
-    if place.exists() and os.path.exists(path) and place.samefile(path):
-        raise UserError(f"{output}: this is the file to import: choose another name")
 
 
 def try_out(network: Network, config: Config, path: str) -> Tensor:

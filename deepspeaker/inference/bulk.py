@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepspeaker.atomic import atomic
+from deepspeaker.atomic import atomic, check_output
 from deepspeaker.datadir.archive import write_vectors
 from deepspeaker.datadir.tables import read_bytes, split_lines
 from deepspeaker.errors import UserError
@@ -90,14 +90,11 @@ def embed_all(model: Model, files: Sequence[str], any_sound: bool = False,
         torch.set_num_threads(workers)
 
 
-def check_output(path: Path) -> None:
+def check_name(path: Path) -> None:
     """UserError, before any work is done, if write_embeddings could not write to `path`."""
     if path.suffix not in (".npy", ".scp"):
         raise UserError(f"{path}: expected a name that ends in .npy or .scp")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.absolute().parent}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder")
+    check_output(path)
     if path.suffix == ".scp" and not str(path.absolute()).isprintable():
         raise UserError(f"{path}: the name has characters that an .scp file cannot hold; choose another name")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepspeaker.atomic import check_output
 from deepspeaker.datadir import MAX_UNUSABLE_SHARE, read_table, spk2utt
 from deepspeaker.datadir.sources import sources
 from deepspeaker.datadir.trials import Trial, TrialList, make_trials, read_trial_list
@@ -49,8 +50,7 @@ def calibrate(model: Model, data_dir: str | os.PathLike[str], output: str | os.P
     """
     data, prior = Path(data_dir), model.prior if prior is None else prior
     model.threshold(prior)  # refuses what is no prior
-    if not Path(output).absolute().parent.is_dir():
-        raise UserError(f"{os.fspath(output)}: no such folder to write to")
+    check_output(output)
     utt2spk = read_table(data / "utt2spk")
     model.refuse_cohort(utt2spk.values())
     heard, failed = _listen(model, data, utt2spk, pipes)

@@ -90,7 +90,7 @@ def identify(args: Namespace) -> Answer:
 def embed(args: Namespace) -> Answer:
     from tqdm import tqdm
 
-    bulk.check_output(args.output)
+    bulk.check_name(args.output)
     names, wavs = _to_embed(args)
     model = _model(args)
     found: dict[int, np.ndarray] = {}  # by position in wavs

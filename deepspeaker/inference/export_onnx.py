@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepspeaker.atomic import check_output
 from deepspeaker.audio.frames import FLOOR, POVEY
 from deepspeaker.config import Config
 from deepspeaker.errors import UserError
@@ -77,8 +78,9 @@ def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
         raise UserError(f"an ONNX graph embeds whole utterances, but this model averages {crops} crops of each: set "
                         f"[embedding] crops = 0, run stages 5 and 6 again, and export the new model.pt")
     _need_packages()
-    if path.suffix != ".onnx" or not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: expected a name that ends in .onnx, in a folder that exists")
+    if path.suffix != ".onnx":
+        raise UserError(f"{path}: expected a name that ends in .onnx")
+    check_output(path)
     graph = (FromSamples if front_end else FromFeatures)(model).eval()
     name = "samples" if front_end else "features"
     inputs = list(_inputs(model.config, front_end))
