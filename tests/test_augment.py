@@ -112,6 +112,7 @@ def sounds(tmp_path):
     return tmp_path / "my musan", tmp_path / "my rirs"
 
 
+@pytest.mark.long
 def test_copy_of_a_directory_at_another_speed(data_dir, conf, call, tmp_path):
     source, target = data_dir(speakers=2, utterances=2), tmp_path / "sp"
     step = ROOT / "steps/augment_data_dir.py"
@@ -328,6 +329,7 @@ def test_copies_of_a_train_that_is_no_more(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "train_mine", "train_spare"]
 
 
+@pytest.mark.long
 def test_training_set_with_its_copies(data_dir, conf, sounds, call, tmp_path):
     """Features of the original and of each copy in one directory."""
     source, (_, rirs), settings = data_dir(speakers=2, utterances=1), sounds, conf({"augment.speeds": [1.1]})

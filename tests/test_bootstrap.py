@@ -135,6 +135,7 @@ def test_a_difference_is_surer_than_the_values():
     assert (reverse["low"], reverse["high"]) == pytest.approx((-row["high"], -row["low"]))
 
 
+@pytest.mark.long
 def test_seeds_are_compared_by_their_means():
     pairs, labels = all_pairs(12, 4)
     a = [draw_scores(pairs, labels, np.random.default_rng(seed)) for seed in range(3)]

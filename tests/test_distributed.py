@@ -35,7 +35,9 @@ ONLINE = {"augment.online": True, "augment.copies": [], "augment.speed": 0.5, "a
           "augment.noise": 0.3, "augment.music": 0.2, "augment.babble": 0.4}
 
 
-@pytest.mark.parametrize("phase, changes", [("softmax", {}), ("triplet", {}), ("softmax", ONLINE)])
+@pytest.mark.parametrize("phase, changes", [
+    ("softmax", ONLINE), pytest.param("softmax", {}, marks=pytest.mark.long),
+    pytest.param("triplet", {}, marks=pytest.mark.long)])
 def test_two_processes_take_the_step_of_one(ready, conditions, sounds, tmp_path, phase, changes):
     conf, train, dev = ready({**EVEN, **changes, "augment.dev_conditions": ["noise", "reverb"]})
     conditions(conf, dev)
@@ -128,7 +130,7 @@ if "RANK" in os.environ:
 """
 
 
-@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("stopped", [pytest.param(False, marks=pytest.mark.long), True])
 def test_no_thread_of_gloo_outlives_training(ready, tmp_path, stopped):
     """One that does may kill the process at its end, once in fifty runs."""
     conf, train, dev = ready(LONG | {"softmax.epochs": 10000 if stopped else 1})

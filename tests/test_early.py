@@ -61,6 +61,7 @@ def test_faults_of_data_and_sizes_are_told_at_once(corpus, tmp_path):
     assert "trials:2: nobody t01-u00: no nobody" in done.stdout
 
 
+@pytest.mark.long
 def test_copies_in_a_condition_do_not_hinder_other_data(corpus, tmp_path):
     """Stage 1 leaves them to stage 2, which makes them again; their speakers may now be those of train."""
     tiny_conf(tmp_path / "tiny.toml", {"augment.copies": []})
@@ -173,6 +174,7 @@ def test_lists_of_dev_and_of_the_sets_that_are_scored(tmp_path):
         1, 1, 4, 0, 0]
 
 
+@pytest.mark.long
 def test_evaluate_looks_at_the_trials_first(call, data_dir, tmp_path):
     """A list in VoxCeleb's form and one of unknown ids are told before features are made."""
     model, test = model_file(tmp_path / "model.pt"), data_dir("test", speakers=3, utterances=2)
@@ -211,8 +213,10 @@ def prepared(corpus, tmp_path):
 
 @pytest.mark.parametrize("entry, options, program, message, in_log", [
     (r" cat \1 |", ["--no-pipes", "true"], "make_fbank.py", "--no-pipes runs none", True),
-    (" exit 3 |", [], "make_fbank.py", "36 of 36 utterances of .* cannot be used", False),
-    (r" \1", ["--augment", "noise", "--musan", "."], "augment_data_dir.py", "no sound files in .*/noise", False)])
+    pytest.param(" exit 3 |", [], "make_fbank.py", "36 of 36 utterances of .* cannot be used", False,
+                 marks=pytest.mark.long),
+    pytest.param(r" \1", ["--augment", "noise", "--musan", "."], "augment_data_dir.py", "no sound files in .*/noise",
+                 False, marks=pytest.mark.long)])
 def test_a_stage_2_that_fails_says_where_the_reason_stands(prepared, entry, options, program, message, in_log):
     """In the job's log, or on the line above; a log of what went well is not named."""
     shutil.rmtree(prepared / "out/data/test")

@@ -80,6 +80,7 @@ def test_the_command_and_what_the_network_then_does(tmp_path, capsys):
     assert "has no calibration of cosine" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_network_is_trained_further_on_a_corpus(tmp_path):
     """By run.sh, from nothing; where the network came from stays with what becomes of it."""
     _, path, config = files(tmp_path, "resnet34")

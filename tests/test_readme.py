@@ -73,7 +73,7 @@ def test_the_python_example_of_calibration(sounds, call):
     assert done.returncode == 0 and "only 5 speakers" in done.stdout and (sounds / "mine.pt").exists(), done.stderr
 
 
-@pytest.mark.parametrize("paper", [README, PACKAGE])
+@pytest.mark.parametrize("paper", [README, pytest.param(PACKAGE, marks=pytest.mark.long)])
 def test_commands_of_a_trained_model(paper, sounds, call):
     command = f'deepspeaker() {{ "{sys.executable}" -m deepspeaker "$@"; [ $? -lt 2 ] || exit 2; }}\n'
     done = call("bash", "-c", command + example(paper, "deepspeaker verify"), cwd=sounds, PYTHONPATH=str(ROOT))

@@ -140,6 +140,7 @@ def test_the_plan_says_what_is_stale_and_why(finished, changes, expected):
         assert f"stage {stage}{' ' if said.startswith('again') else ': '}{said}" in lines, lines
 
 
+@pytest.mark.long
 def test_a_new_set_is_made_alone_and_a_stage_by_hand_tells_what_is_stale(copy):
     """In a copy, whose features lie elsewhere: so all that reads them is stale."""
     options = ["--corpus-opts", TINY_CORPUS, "--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0]
@@ -152,6 +153,7 @@ def test_a_new_set_is_made_alone_and_a_stage_by_hand_tells_what_is_stale(copy):
     assert "stage 7 builds on what is stale: stage 3 again: " in done.stdout
 
 
+@pytest.mark.long
 def test_what_is_trained_anew_takes_the_place_of_the_old(copy):
     """Also by an engine, whose log lies beside it."""
     options = ["--corpus-opts", TINY_CORPUS, "--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0]
@@ -164,6 +166,7 @@ def test_what_is_trained_anew_takes_the_place_of_the_old(copy):
     assert "# Ended (code 0)" in (copy / "exp/tiny/triplet/log/train.log").read_text()
 
 
+@pytest.mark.long
 def test_phases_change_in_one_experiment(copy):
     """Results, model and report are those of the last run's phases; what another run of them left stays, unread."""
     from deepspeaker import load
@@ -298,6 +301,7 @@ def test_speakers_are_apart(finished):
     assert all(sets) and not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
 
 
+@pytest.mark.long
 def test_the_number_of_jobs_changes_no_byte(finished, call, tmp_path):
     from deepspeaker.datadir import read_table
     from deepspeaker.datadir.archive import open_matrix
@@ -319,6 +323,7 @@ def test_the_number_of_jobs_changes_no_byte(finished, call, tmp_path):
         np.testing.assert_array_equal(open_matrix(a[key], key).stored, open_matrix(b[key], key).stored)
 
 
+@pytest.mark.long
 def test_stages_alone_give_the_same_again(copy):
     before = (copy / "exp/tiny/results.tsv").read_bytes()
     (copy / "exp/tiny/results.tsv").unlink()
@@ -332,6 +337,7 @@ def test_stages_alone_give_the_same_again(copy):
     assert (copy / "exp/tiny/results.tsv").read_bytes() == before
 
 
+@pytest.mark.long
 def test_lost_utterance_loses_its_trials_and_an_unknown_one_is_an_error(copy):
     lost = (copy / "data/test/trials").read_text().split()[0]
     trials = [line for line in (copy / "data/test/trials").open() if lost in line]
@@ -360,6 +366,7 @@ def test_a_back_end_without_calibration_gets_no_likelihood_ratios_of_another(cop
     assert "cllr" in cosine and "cllr" not in asnorm and asnorm["eer"] is not None
 
 
+@pytest.mark.long
 def test_a_test_set_more(copy):
     shutil.copytree(copy / "data/test", copy / "data/test_more")
     done = recipe("--dir", copy, "--conf", copy.parent / "tiny.toml", "--gpus", 0, "--stage", 5, "--stop-stage", 6)
@@ -369,6 +376,7 @@ def test_a_test_set_more(copy):
         row["eer"] for row in found if row["set"] == "test_more"] and len(found) == 6
 
 
+@pytest.mark.long
 def test_enrolment_by_several_utterances(copy):
     from deepspeaker.datadir.archive import read_vectors
 
@@ -455,6 +463,7 @@ def test_the_model_decides_as_stage_6_does(finished, call):
             exp / "triplet/embeddings/test/embedding.scp")[first], atol=1e-5)
 
 
+@pytest.mark.long
 def test_evaluate_judges_a_model_by_its_own_decisions(finished, call, tmp_path):
     """A model whose calibration needs the cohort and the signal-to-noise ratio decides as in Python."""
     from deepspeaker import load
@@ -489,6 +498,7 @@ def test_evaluate_judges_a_model_by_its_own_decisions(finished, call, tmp_path):
     assert "cllr" not in json.loads((tmp_path / "res/metrics.json").read_text()) and not (tmp_path / "res/llr").exists()
 
 
+@pytest.mark.long
 def test_evaluate_on_another_test_set(finished, call, tmp_path):
     from deepspeaker.datadir import read_table
 
@@ -635,6 +645,7 @@ def test_bad_audio_is_listed_with_its_reason(bad_audio, call, conf):
     assert "t-stereo: 2 channels mixed, 8000 Hz to 16000 Hz" in logs and "1 converted, 5 bad" in logs
 
 
+@pytest.mark.long
 def test_too_many_bad_utterances_fail_and_keep_the_old_features(bad_audio, call, conf):
     folder, _ = bad_audio
     assert call(ROOT / "steps/make_fbank.sh", "--conf", conf(), folder).returncode == 0

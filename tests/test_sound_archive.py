@@ -287,6 +287,7 @@ def test_sound_and_voice_activity_of_different_runs_are_refused(data_dir, conf, 
         data.features.fingerprint()
 
 
+@pytest.mark.long
 def test_copies_of_the_training_set_are_of_the_changed_sound(data_dir, conf, tmp_path, call):
     train = data_dir()
     changed = conf({"augment.online": True, "augment.speeds": [1.1]})

@@ -25,8 +25,8 @@ def fit(conf, train, dev, out, sounds=None):
     loop.fit(load_config(conf), "softmax", train, dev, out, None, 0, torch.device("cpu"), None, sounds)
 
 
-@pytest.mark.parametrize("how, status", [
-    (signal.SIGKILL, -9), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_stopped_and_started_again_ends_with_the_same_parameters(ready, sounds, tmp_path, how, status):
     conf, train, dev = ready({**EVERYTHING, "features.vad": True, "softmax.epochs": 4, "softmax.steps_per_epoch": 30,
                               "training.checkpoint_minutes": 0.0005})

@@ -87,7 +87,8 @@ LONG = {"softmax.epochs": 6, "softmax.steps_per_epoch": 40, "training.checkpoint
 
 
 @pytest.mark.parametrize("how, status", [
-    (signal.SIGKILL, -9), (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
+    (signal.SIGKILL, -9), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long),
+    pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)])
 def test_stopped_and_started_again_ends_with_the_same_parameters(ready, tmp_path, how, status):
     conf, train, dev = ready(LONG)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
