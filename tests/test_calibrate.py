@@ -160,7 +160,8 @@ def test_a_model_that_was_not_calibrated(mine):
 def test_a_prior_that_is_none(mine):
     with pytest.raises(UserError, match="expected a prior between 0 and 1"):
         deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / "mine.pt", prior=1.0)
-    for output, message in (("none/mine.pt", "there is no folder .*none"), (".", "found a folder")):
+    for output, message in (("none/mine.pt", "none/mine.pt: there is no folder .*/none"),
+                            (".", "expected the name of a file to write, found a folder")):
         with pytest.raises(UserError, match=message):
             deepspeaker.calibrate(deepspeaker.load(mine / "model.pt"), mine, mine / output)
     assert not (mine / "mine.pt").exists()
