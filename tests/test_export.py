@@ -106,7 +106,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         export_onnx.export_onnx(model, tmp_path / "x.onnx", front_end=False)
     monkeypatch.undo()
     (tmp_path / "folder.onnx").mkdir()
-    for name, message in (("x.txt", "expected a name that ends in .onnx"), ("nowhere/x.onnx", "there is no folder .*/nowhere"),
-                          ("folder.onnx", "found a folder")):
+    for name, message in (("x.txt", "expected a name that ends in .onnx"),
+                          ("nowhere/x.onnx", "there is no folder .*/nowhere"), ("folder.onnx", "found a folder")):
         with pytest.raises(UserError, match=message):
             export_onnx.export_onnx(model, tmp_path / name, front_end=False)
