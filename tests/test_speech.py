@@ -37,7 +37,10 @@ def test_judgement_of_a_recording():
     ({"level": -45.1}, ["quiet: -45 dB"]), ({"speech": 0.6, "clipped": 0.25, "level": -50.0},
                                             ["only 0.6 s", "25.0 % of", "quiet: -50 dB"]),
     ({"rate": 8000, "upsampled": True}, ["a sampling rate of 8000 Hz, lower than the model's: nothing lies above"]),
-    ({"rate": 44100}, []), ({"mixed": 2}, ["2 different channels were mixed"])])
+    ({"rate": 44100}, []), ({"mixed": 2}, ["2 different channels were mixed"]),
+    ({"bandwidth": 4300.0}, []), ({"bandwidth": 3860.0}, ["nothing above 3860 Hz, as on a telephone"]),
+    ({"rate": 8000, "upsampled": True, "bandwidth": 3860.0}, ["a sampling rate of 8000 Hz"]),
+    ({"snr": 13.0}, []), ({"snr": 12.4}, ["noisy: speech only 12 dB above the noise"])])
 def test_warnings(changes, words):
     warnings = Trust(seconds=4.0, speech=3.0, level=-20.0, clipped=0.0)._replace(**changes).warnings
     assert len(warnings) == len(words) and all(word in text for word, text in zip(words, warnings, strict=True))

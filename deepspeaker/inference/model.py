@@ -10,10 +10,10 @@ Shapes: S samples, E dimensions of an embedding.
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.inference.forks import survive_forks
 from deepspeaker.inference.recordings import Heard, Recording, Trials, Verdict
 from deepspeaker.inference.sound_files import STDIN, as_samples, read_file
-from deepspeaker.inference.speech_check import check_voice, judge, net_speech
+from deepspeaker.inference.speech_check import NARROW, check_voice, judge, net_speech
 from deepspeaker.scoring.backends import BACKENDS, make_scorer
 from deepspeaker.scoring.calibration import SCORE, Calibration, apply, calibration_of
 from deepspeaker.scoring.decisions import supported, threshold
@@ -41,6 +41,7 @@ from deepspeaker.scoring.quality import QUALITIES, TABLE, measure
 from deepspeaker.scoring.scorer import score_pairs
 
 File = str | os.PathLike[str]  # "-" is standard input
+T = TypeVar("T")
 Sound = File | tuple[np.ndarray, int]  # a file, or (samples (S,), sampling rate in Hz)
 survive_forks()
 
@@ -124,10 +125,9 @@ class Model:
         Refused are files that cannot be read, silence and, unless `any_sound`, noise and music. Files of similar length
         pass the network together, padded. channel: as in `listen`.
         """
-        heard = [self._try(path, any_sound, channel) for path in paths]
-        embeddings = iter(embed_together(self.network, [found for found in heard if isinstance(found, Tensor)],
-                                         self.config.features.normalize, self.config.embedding))
-        return [self._finite(next(embeddings)) if isinstance(found, Tensor) else found for found in heard]
+        heard = [_try(path, partial(self._hear, path, any_sound, channel)) for path in paths]
+        embeddings = iter(self._embed_together([found for found in heard if isinstance(found, Tensor)]))
+        return [next(embeddings) if isinstance(found, Tensor) else found for found in heard]
 
     def listen(self, sound: Sound, channel: int | None = None) -> Heard:
         """Embed a sound and judge it. UserError, which names the file, if it cannot be read or has no speech.
@@ -203,13 +203,32 @@ class Model:
     def hear(self, audio: Audio) -> Heard:
         """Embed a sound at the model's rate, as the readers of deepspeaker.audio return it, and judge it. UserError if
         it has no speech."""
+        features, heard = self._judged(audio)
+        return heard(self._embed(features))
+
+    def hear_together(self, sounds: Iterable[tuple[str, Callable[[], Audio]]]) -> list[Heard | UserError]:
+        """As `hear`, for each (name, what reads the sound when its turn comes); a UserError that names it is returned,
+        not raised. Sounds of similar length pass the network together, padded."""
+        judged = [_try(name, partial(self._judged_by_name, name, read)) for name, read in sounds]
+        embeddings = iter(self._embed_together([found[0] for found in judged if not isinstance(found, UserError)]))
+        return [found if isinstance(found, UserError) else found[1](next(embeddings)) for found in judged]
+
+    def _judged(self, audio: Audio) -> tuple[Tensor, Callable[[np.ndarray], Heard]]:
+        """Features (T, F) of a sound, and what turns its embedding (E,) into Heard. UserError if it has no speech."""
         fbank, energy = self._features(audio.samples)
-        trust = judge(torch.from_numpy(audio.samples), self.rate, energy)._replace(
-            rate=audio.rate, upsampled=audio.rate < self.rate, mixed=audio.mixed)
         f = self.config.features
         quality = sound_quality(fbank, energy, voiced_frames(energy), f.sample_rate, f.low_freq, f.high_freq)
+        hears_more = (f.high_freq or self.rate / 2) > NARROW
+        trust = judge(torch.from_numpy(audio.samples), self.rate, energy)._replace(
+            rate=audio.rate, upsampled=audio.rate < self.rate, mixed=audio.mixed, snr=round(quality.snr, 1),
+            bandwidth=round(quality.bandwidth) if hears_more else None)
         seconds = len(audio.samples) / self.rate
-        return Heard(self._embed(self._as_stored(fbank, energy)), seconds, trust, quality=quality)
+        return self._as_stored(fbank, energy), partial(Heard, seconds=seconds, trust=trust, quality=quality)
+
+    def _judged_by_name(self, name: str, read: Callable[[], Audio]) -> tuple[Tensor, Callable[[np.ndarray], Heard]]:
+        audio = read()
+        with _naming(name):
+            return self._judged(audio)
 
     def _features(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """(fbank (T, F), log energy (T,)) as stage 2 computes them, before they are stored."""
@@ -230,16 +249,12 @@ class Model:
                 check_voice(*sound)
             return self._as_stored(fbank, energy)
 
-    def _try(self, path: File, any_sound: bool, channel: int | None) -> Tensor | UserError:
-        try:
-            return self._hear(path, any_sound, channel)
-        except UserError as error:
-            return error
-        except Exception as error:  # one bad file must not stop the others
-            return UserError(f"{os.fspath(path)}: {error}")
-
     def _embed(self, features: Tensor) -> np.ndarray:
         return self._finite(embed(self.network, features, self.config.features.normalize, self.config.embedding))
+
+    def _embed_together(self, features: Sequence[Tensor]) -> Iterator[np.ndarray]:
+        f = self.config.features
+        return map(self._finite, embed_together(self.network, features, f.normalize, self.config.embedding))
 
     def _as_stored(self, fbank: Tensor, energy: Tensor) -> Tensor:
         """Features (T, F) as stage 5 reads them: rounded by the archive's compression, without unvoiced frames where
@@ -298,6 +313,16 @@ class Model:
             raise UserError(f"{self._name} has no calibration of {self.backend}, so its scores are no decisions: "
                             "use exp/NAME/model.pt, made by a recipe with a development set")
         return self.calibration
+
+
+def _try(name: File, work: Callable[[], T]) -> T | UserError:
+    """What `work` returns, or why it fails: one bad sound must not stop the others."""
+    try:
+        return work()
+    except UserError as error:
+        return error
+    except Exception as error:
+        return UserError(f"{os.fspath(name)}: {error}")
 
 
 @contextmanager

@@ -19,6 +19,8 @@ LEAST_SPEECH, LITTLE_SPEECH = 0.5, 2.0  # seconds: below the first an error, bel
 CLIPPED = 0.999  # of full scale: samples from here on count as clipped
 MOST_CLIPPED = 0.001  # share of the samples; above it a warning
 QUIET = -45.0  # dB relative to full scale; below it a warning
+NOISY = 13.0  # dB of signal-to-noise ratio; below it a warning: 1 % of clean speech, 3 in 10 of noisy (0 to 20 dB)
+NARROW = 4300.0  # Hz; below it a warning: all telephone speech, none that other microphones recorded
 PITCH_WINDOW = 0.040  # seconds
 LOWEST_PITCH, HIGHEST_PITCH = 80.0, 400.0  # Hz
 PERIODIC = 0.7  # normalised autocorrelation, at most 1: above it a frame has a pitch
@@ -38,6 +40,8 @@ class Trust(NamedTuple):
     rate: int = 0  # Hz, sampling rate of what was given
     upsampled: bool = False  # it is lower than the model's
     mixed: int = 0  # channels that are not alike and were mixed; 0: none were
+    snr: float | None = None  # level of the voiced frames over that of the quietest, dB
+    bandwidth: float | None = None  # Hz, up to which there is speech; None: the model hears no more than a telephone
 
     @property
     def warnings(self) -> list[str]:
@@ -51,6 +55,10 @@ class Trust(NamedTuple):
         if self.upsampled:
             found.append(f"a sampling rate of {self.rate} Hz, lower than the model's: nothing lies above "
                          f"{self.rate // 2} Hz, and decisions are less reliable")
+        elif self.bandwidth is not None and self.bandwidth < NARROW:
+            found.append(f"nothing above {self.bandwidth:.0f} Hz, as on a telephone: decisions are less reliable")
+        if self.snr is not None and self.snr < NOISY:
+            found.append(f"noisy: speech only {self.snr:.0f} dB above the noise: record where it is quieter")
         if self.mixed:
             found.append(f"{self.mixed} different channels were mixed: if each is another speaker, choose a channel")
         return found
