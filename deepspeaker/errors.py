@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 EXAMPLES = 5  # names that a message lists
+MOST_QUOTED = 60  # characters of a name that a message shows
 
 
 class UserError(Exception):
@@ -26,6 +27,11 @@ class AllFailed(UserError):
 def one_line(message: object) -> str:
     """The message with line ends and control characters escaped, which file names may contain."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
+
+
+def quoted(name: str) -> str:
+    """A name that a user gave, in quotation marks, cut to MOST_QUOTED characters."""
+    return repr(name if len(name) <= MOST_QUOTED else f"{name[:MOST_QUOTED]}...")
 
 
 def first_line(message: object) -> str:

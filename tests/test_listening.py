@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, noise, write_wav
+from sounds import encode
 
+from deepspeaker.audio import ffmpeg, sndfile
+from deepspeaker.audio.content import content_of
+from deepspeaker.audio.decoding import Limits
+from deepspeaker.audio.reading import decode
 from deepspeaker.errors import UserError
 from deepspeaker.inference import sound_files
 from deepspeaker.inference.sound_files import as_samples, read_file
@@ -85,3 +90,36 @@ def test_standard_input(tmp_path, monkeypatch):
     assert len(read(content)) == 8000
     with pytest.raises(UserError, match="standard input has more than"):
         read(content + b"x")
+
+
+def limited(path, **limits):
+    return decode(content_of(str(path)), RATE, limits=Limits(**limits))
+
+
+def test_a_file_that_states_too_much_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    for name, decoder in (("a.flac", sndfile), ("a.m4a", ffmpeg)):
+        path = tmp_path / name
+        encode(path, noise(3.0, 1), "aac" if name == "a.m4a" else "flac")
+        assert limited(path, seconds=3.5).rate == RATE
+        with monkeypatch.context() as patch:
+            patch.setattr(decoder, "decode", None)
+            with pytest.raises(UserError, match=f"{name} is longer than 0.041.* minutes: cut it"):
+                limited(path, seconds=2.5)
+
+
+def test_a_file_that_states_nothing_is_decoded_up_to_the_limit(tmp_path):
+    encode(tmp_path / "a.aac", noise(3.0, 1), "aac")
+    with pytest.raises(UserError, match="a.aac is longer than 0.041.* minutes"):
+        limited(tmp_path / "a.aac", seconds=2.5)
+
+
+def test_a_small_file_that_becomes_a_large_one(tmp_path):
+    """Silence in FLAC: frames of 16 bytes. What is there is refused once the first minute is decoded."""
+    path = tmp_path / "zeros.flac"
+    soundfile.write(path, np.zeros((600 * RATE, 2), np.int16), RATE)
+    ratio = 600 * RATE * 2 * 4 / path.stat().st_size
+    assert ratio > 1000 and len(limited(path, expansion=1.01 * ratio).samples) == 600 * RATE
+    with pytest.raises(UserError, match="zeros.flac has .* bytes, from which more than 1000 times as many would be"):
+        limited(path, expansion=1000)
+    ordinary = write_wav(tmp_path / "a.wav", noise(1.0, 1))
+    assert len(limited(ordinary, expansion=2).samples) == RATE

@@ -66,6 +66,15 @@ def test_an_enrolment_that_fails_leaves_nothing(tmp_path):
     assert [s.name for s in database.speakers(path, model)] == ["Ann"]
 
 
+def test_a_recording_is_added_again_only_where_that_is_wanted(tmp_path):
+    path, first, second = tmp_path / "people.db", heard(5.0, 3.0, 0.6, 0.8), heard(4.0, 2.25, 1.0, 0.0)
+    database.enroll(path, SMALL, "Ann", [first])
+    nearly = replace(first, embedding=first.embedding + np.float32(1e-6))
+    assert database.enroll(path, SMALL, "Ann", [nearly, second], again=False)[:3] == ("Ann", 2, 5.25)
+    assert database.enroll(path, SMALL, "Ann", [first])[:3] == ("Ann", 3, 8.25)
+    assert database.enroll(path, SMALL, "Bob", [first], again=False)[:3] == ("Bob", 1, 3.0)
+
+
 GOOD_NAMES = [
     "x", "x" * 100, "7 of 9", "_a", "a.", "J.-P. b", "Conan O'Brien", "D’Arcy", "'t Hooft", "King, Martin", "Li·l",
     "王·明", "ヘンリー・ジョージ", "Jean\u2011Luc", "ג׳ורג׳", "בן\u05beגוריון", "བསྟན\u0f0bའཛིན", "e\u0301", "x\u0302",

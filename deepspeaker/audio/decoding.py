@@ -14,6 +14,26 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: a header with another rate i
 LOUDEST = 2.0  # decoding may exceed 1 a little; samples beyond this are not scaled to -1..1
 
 
+class Limits(NamedTuple):
+    """How much may be decoded of one sound."""
+
+    seconds: float = math.inf
+    expansion: float = math.inf  # bytes of float32 samples, over all channels, for each byte of the file
+
+    def refuse_long(self, seconds: float, name: str) -> None:
+        if seconds > self.seconds:
+            raise UserError(f"{name} is longer than {self.seconds / 60:g} minutes: cut it into shorter files")
+
+    def refuse_expanding(self, values: int, size: int, name: str) -> None:
+        """UserError for so many samples, over all channels, in a file of `size` bytes."""
+        if values * 4 > self.expansion * size:
+            raise UserError(f"{name} has {size} bytes, from which more than {self.expansion:g} times as many would be "
+                            "decoded: save it in another format")
+
+
+UNLIMITED = Limits()
+
+
 class Truncated(UserError):
     """A sound file that was cut short."""
 

@@ -60,6 +60,12 @@ def read_header(file: BinaryIO, name: str) -> Header:
         return Header(round(seconds * rate), rate, begin[0].layout.nb_channels)
 
 
+def stated(file: BinaryIO, name: str) -> float:
+    """Seconds that the header of an open file states; 0 for a kind in which they may be a guess."""
+    with opened(file, name) as sound:
+        return sound.stated if sound.kind in STATING else 0.0
+
+
 def _counted(sound: Opened, begin: Sequence[AudioFrame], frames: Iterator[AudioFrame]) -> float:
     """Seconds of the whole sound, of which `begin` and then `frames` are decoded."""
     if sound.kind == "flac":  # which libsndfile could not read to the end

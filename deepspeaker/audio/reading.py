@@ -8,7 +8,6 @@ libsndfile decodes the kinds whose lengths it knows (sndfile.py), FFmpeg's libra
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import inf
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from deepspeaker.audio import sndfile
 from deepspeaker.audio.commands import PIPE_TIMEOUT
 from deepspeaker.audio.content import Content, content_of, is_command
 from deepspeaker.audio.cut_short import refuse_cut_short
-from deepspeaker.audio.decoding import Header, refuse_loud, unreadable
+from deepspeaker.audio.decoding import UNLIMITED, Header, Limits, refuse_loud, unreadable
 from deepspeaker.errors import UserError, first_line
 
 ALIKE = 1e-3  # largest difference of channels that hold the same sound, which lossy formats change a little
@@ -46,18 +45,21 @@ def read_audio(entry: str, rate: int, start: float = 0.0, end: float | None = No
 
 
 def decode(content: Content, rate: int, start: float = 0.0, end: float | None = None, channel: int | None = None,
-           most: float = inf) -> Audio:
-    """As read_audio, of content that is at hand. UserError for more than `most` seconds."""
+           limits: Limits = UNLIMITED) -> Audio:
+    """As read_audio, of content that is at hand. UserError, as early as possible, for what exceeds the limits."""
     mono: list[np.ndarray] = []
     notes: dict[str, None] = {}  # a set that keeps its order
-    stream, source_rate, mixed, seconds = None, 0, 0, 0.0
+    stream, source_rate, mixed, seconds, values = None, 0, 0, 0.0, 0
     with _opened(content) as (decoder, sound):
+        if limits is not UNLIMITED:  # FFmpeg's libraries open the file once more for this
+            limits.refuse_long(decoder.stated(sound, content.name), content.name)
         for block, found in decoder.decode(sound, content.name, start, end):
+            values += block.size
+            limits.refuse_expanding(values, content.size, content.name)
             single, note, differ = _one_channel(block, channel, content.name)
             refuse_loud(single, content.name)
             mixed, seconds = max(mixed, differ), seconds + len(single) / found
-            if seconds > most:
-                raise UserError(f"{content.name} is longer than {most / 60:g} minutes: cut it into shorter files")
+            limits.refuse_long(seconds, content.name)
             if found != source_rate:
                 if stream:
                     mono.append(stream.resample_chunk(single[:0], last=True))

@@ -64,6 +64,11 @@ def read_header(sound: soundfile.SoundFile, name: str) -> Header:
     return Header(sound.frames, sound.samplerate, sound.channels)
 
 
+def stated(sound: soundfile.SoundFile, name: str) -> float:
+    """Seconds that the header states."""
+    return float(sound.frames / sound.samplerate)
+
+
 def decode(sound: soundfile.SoundFile, name: str, start: float, end: float | None) -> Iterator[tuple[np.ndarray, int]]:
     """Blocks (S, channels) float32 with their sampling rate, of the seconds from start to end. Raises UserError."""
     rate = sound.samplerate

@@ -7,6 +7,7 @@ forks            a process that forks after it has used a model
 sound_files      a user's sound files -> samples at the model's rate
 speech_check     refuses silence, noise and music; measures length, level and clipping
 calibrate        a new calibration on recordings of a user's own
+answers          what verify, identify and enroll answer, as JSON
 speaker_database enrolled speakers in an SQLite file
 cli              the command line: options and help
 commands         what each subcommand does

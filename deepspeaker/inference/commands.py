@@ -2,16 +2,17 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from deepspeaker.errors import AllFailed, UserError, one_line
-from deepspeaker.inference import bulk
+from deepspeaker.inference import answers, bulk
 from deepspeaker.inference import speaker_database as database
+from deepspeaker.inference.answers import Judged
 from deepspeaker.inference.model import Model, load
 from deepspeaker.inference.sound_files import STDIN
-from deepspeaker.inference.speech_check import Trust
 from deepspeaker.scoring.decisions import supported
 
 YES, NO, FAILED = 0, 1, 2  # exit statuses
@@ -28,26 +29,22 @@ def verify(args: Namespace) -> Answer:
     model, (first, *others) = _model(args), _distinct([args.first, *args.others])
     limit = model.threshold(args.prior, args.cost_miss, args.cost_fa)
     enrolled = model.listen(first, args.channel)
-    verdicts = [(other, model.compare(enrolled, model.listen(other, args.channel), limit)) for other in others]
-    lines = [f"{'same' if v.same else 'different'}: {first} and {other}: log-likelihood ratio {v.llr:+.2f}, "
-             f"threshold {v.threshold:+.2f}" for other, v in verdicts]
+    found = answers.verify(model, limit, (first, enrolled),
+                           [(other, model.listen(other, args.channel)) for other in others])
+    lines = [f"{'same' if v.same else 'different'}: {first} and {v.second}: log-likelihood ratio {v.llr:+.2f}, "
+             f"threshold {limit:+.2f}" for v in found.verdicts]
     lines += [*_unsupported(model.bounds, limit, args.prior or model.prior),
-              *_trust_lines({first: enrolled.trust} | {other: v.second for other, v in verdicts})]
-    return Answer("\n".join(lines), {
-        "first": first, "threshold": limit, "supported": model.supports(limit), "trust": _trust(enrolled.trust),
-        "verdicts": [
-            {"second": other, "same": v.same, "llr": v.llr, "score": v.score, "trust": _trust(v.second)}
-            for other, v in verdicts]}, YES if all(v.same for _, v in verdicts) else NO)
+              *_trust_lines({first: found.trust} | {v.second: v.trust for v in found.verdicts})]
+    return Answer("\n".join(lines), found.model_dump(), YES if all(v.same for v in found.verdicts) else NO)
 
 
 def enroll(args: Namespace) -> Answer:
     database.check_name(args.name)  # before any work
     model = _model(args)
-    found = [model.listen(wav, args.channel) for wav in _distinct(args.wavs)]
-    speaker = database.enroll(args.database, model, args.name, found)
-    trusts = {wav: recording.trust for wav, recording in zip(args.wavs, found, strict=True)}
-    return Answer("\n".join([f"{speaker.name}: {_amount(speaker)}", *_trust_lines(trusts)]),
-                  {**speaker._asdict(), "files": {wav: _trust(trust) for wav, trust in trusts.items()}})
+    heard = [model.listen(wav, args.channel) for wav in _distinct(args.wavs)]
+    speaker = database.enroll(args.database, model, args.name, heard)
+    found = answers.added(speaker, dict(zip(args.wavs, heard, strict=True)))
+    return Answer("\n".join([f"{speaker.name}: {_amount(speaker)}", *_trust_lines(found.files)]), found.model_dump())
 
 
 def remove(args: Namespace) -> Answer:
@@ -75,16 +72,12 @@ def identify(args: Namespace) -> Answer:
     limit, people = model.threshold(args.prior, args.cost_miss, args.cost_fa), database.recordings(args.database, model)
     if not people:
         raise UserError(f"{args.database}: nobody is enrolled")
-    heard = model.listen(args.wav, args.channel)
-    ranked = sorted(zip(people, model.llr([*people.values()], heard).tolist(), strict=True), key=lambda pair: -pair[1])
-    best, llr = ranked[0]
-    answer = best if llr >= limit else None
-    lines = [answer or "unknown", *(f"  {name}: log-likelihood ratio {llr:+.2f}" for name, llr in ranked[:args.top]),
+    found = answers.identify(model, limit, people, model.listen(args.wav, args.channel), args.top)
+    lines = [found.speaker or "unknown",
+             *(f"  {best.name}: log-likelihood ratio {best.llr:+.2f}" for best in found.best),
              f"  threshold {limit:+.2f}", *_unsupported(model.bounds, limit, args.prior or model.prior),
-             *_trust_lines({args.wav: heard.trust})]
-    return Answer("\n".join(lines), {
-        "speaker": answer, "threshold": limit, "supported": model.supports(limit), "trust": _trust(heard.trust),
-        "best": [{"name": name, "llr": llr} for name, llr in ranked[:args.top]]}, NO if answer is None else YES)
+             *_trust_lines({args.wav: found.trust})]
+    return Answer("\n".join(lines), found.model_dump(), NO if found.speaker is None else YES)
 
 
 def embed(args: Namespace) -> Answer:
@@ -194,13 +187,9 @@ def _distinct(wavs: list[str]) -> list[str]:
     return wavs
 
 
-def _trust(trust: Trust) -> dict[str, object]:
-    return {**trust._asdict(), "warnings": trust.warnings}
-
-
-def _trust_lines(trusts: dict[str, Trust]) -> list[str]:
+def _trust_lines(judged: Mapping[str, Judged]) -> list[str]:
     lines = []
-    for name, trust in trusts.items():
+    for name, trust in judged.items():
         lines.append(f"  {name}: {trust.speech:.1f} s of speech in {trust.seconds:.1f} s, level {trust.level:.0f} dB, "
                      f"{100 * trust.clipped:.1f} % clipped")
         lines += [f"    warning: {warning}" for warning in trust.warnings]

@@ -8,12 +8,12 @@ import soxr
 
 from deepspeaker.audio.commands import MOST_PIPED
 from deepspeaker.audio.content import Content, content_of, is_command, place_in_archive
-from deepspeaker.audio.decoding import refuse_loud
+from deepspeaker.audio.decoding import Limits, refuse_loud
 from deepspeaker.audio.reading import Audio, decode
 from deepspeaker.errors import UserError
 
 STDIN = "-"  # the name of standard input
-LONGEST = 1800.0  # seconds: memory grows with length
+LONGEST = Limits(seconds=1800.0)  # memory grows with length
 
 
 def read_file(path: str | os.PathLike[str], rate: int, channel: int | None = None) -> Audio:
@@ -23,7 +23,7 @@ def read_file(path: str | os.PathLike[str], rate: int, channel: int | None = Non
     """
     content = _content(os.fspath(path))
     try:
-        return decode(content, rate, channel=channel, most=LONGEST)
+        return decode(content, rate, channel=channel, limits=LONGEST)
     except OSError as error:
         raise UserError(f"{content.name}: {error.strerror or error}") from None
 

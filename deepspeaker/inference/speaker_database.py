@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, quoted
 from deepspeaker.inference.model import Model
 from deepspeaker.inference.recordings import Heard, Recording
 from deepspeaker.scoring.quality import SoundQuality
@@ -26,6 +26,7 @@ from deepspeaker.scoring.quality import SoundQuality
 APPLICATION = 0x44505350  # SQLite's application_id of these files
 PATIENCE = 60.0  # seconds to wait while another process writes
 LONGEST_NAME = 100  # characters
+SAME = 1e-5  # largest difference of two embeddings of one recording: their last bits depend on its batch
 HYPHENS = "-\u2010\u2011\u058a\u05be\u30a0"  # typewriter, Unicode, Unicode unbreakable, Armenian, Hebrew, Japanese
 APOSTROPHES = "'\u2019\u2018\u055a\u05f3\u05f4"  # typewriter, typographic (two), Armenian, Hebrew (two)
 DOTS = ".\u00b7\u2027\u30fb\u0f0b\u0970"  # full stop, middle dots (Latin, Unicode, Japanese), Tibetan, Devanagari
@@ -39,6 +40,10 @@ RECORDING_TABLE = (
     "CREATE INDEX by_name ON recording (name)")
 
 
+class NotEnrolled(UserError):
+    """Nobody is enrolled, or nobody under this name."""
+
+
 class Speaker(NamedTuple):
     name: str
     recordings: int
@@ -46,8 +51,12 @@ class Speaker(NamedTuple):
     added: str  # UTC date and time of the first recording
 
 
-def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Sequence[Heard]) -> Speaker:
-    """Add recordings to a speaker, new or enrolled; a missing file is created. UserError as check_name."""
+def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Sequence[Heard],
+           again: bool = True) -> Speaker:
+    """Add recordings to a speaker, new or enrolled; a missing file is created. UserError as check_name.
+
+    again: whether to add a recording that the speaker already has.
+    """
     name = check_name(name)
     rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes(), r.quality and r.quality.as_text())
             for r in recordings]
@@ -60,6 +69,11 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
         _check_owner(path, database, model)
         if not _has_quality(database):
             database.execute("ALTER TABLE recording ADD COLUMN quality TEXT")
+        if not again:
+            there = [np.frombuffer(stored, "<f4") for stored, in
+                     database.execute("SELECT embedding FROM recording WHERE nfc(name) = ?", (name,))]
+            rows = [row for row, r in zip(rows, recordings, strict=True)
+                    if not any(np.abs(r.embedding - stored).max() < SAME for stored in there)]
         database.executemany("INSERT INTO recording (name, seconds, speech, embedding, quality) VALUES (?, ?, ?, ?, ?)",
                              rows)
         return _speakers(database, name)[0]
@@ -126,9 +140,9 @@ def check_name(name: str) -> str:
     joined = re.sub("vj|j(?=v)|(?<=a)j(?=a)", "", kinds.replace("m", ""))  # without the joiners that are in place
     if (not 0 < len(found) <= LONGEST_NAME or not re.fullmatch("[la_'][lamvj_'., -]*", kinds) or kinds[-1] in " -,"
             or "j" in joined):
-        raise UserError(f"the name {name!r} cannot be used: expected at most {LONGEST_NAME} letters, digits, blanks, "
-                        "hyphens, apostrophes, dots, commas and '_', beginning with a letter, a digit, '_' or an "
-                        "apostrophe, not ending in a blank, a hyphen or a comma")
+        raise UserError(f"the name {quoted(name)} cannot be used: expected at most {LONGEST_NAME} letters, digits, "
+                        "blanks, hyphens, apostrophes, dots, commas and '_', beginning with a letter, a digit, '_' or "
+                        "an apostrophe, not ending in a blank, a hyphen or a comma")
     return found
 
 
@@ -162,7 +176,8 @@ def _speakers(database: sqlite3.Connection, name: str | None = None) -> list[Spe
 def _enrolled(path: str | os.PathLike[str], database: sqlite3.Connection, name: str) -> Speaker:
     found = _speakers(database, unicodedata.normalize("NFC", name))
     if not found:
-        raise UserError(f"{os.fspath(path)}: nobody is enrolled as {name!r}: `deepspeaker list` shows all names")
+        raise NotEnrolled(f"{os.fspath(path)}: nobody is enrolled as {quoted(name)}: `deepspeaker list` shows all "
+                          "names")
     return found[0]
 
 
@@ -188,7 +203,7 @@ def _has_quality(database: sqlite3.Connection) -> bool:
 def _opened(path: str | os.PathLike[str], model: Model, kind: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
     """A transaction on an existing database of the model."""
     if not os.path.isfile(path):
-        raise UserError(f"{os.fspath(path)}: no such file: enrol a speaker first")
+        raise NotEnrolled(f"{os.fspath(path)}: no such file: enrol a speaker first")
     with _transaction(path, "rw", kind) as database:
         _check_owner(path, database, model)
         yield database
