@@ -1,5 +1,6 @@
 """How every command of the recipe fails: one sentence on standard error, and an exit status."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -43,6 +44,18 @@ def examples(names: Iterable[str]) -> str:
     """The first EXAMPLES names, for a message; the iterable is read no further than needed."""
     first = list(islice(names, EXAMPLES + 1))
     return ", ".join(first[:EXAMPLES]) + (", ..." if len(first) > EXAMPLES else "")
+
+
+def need(packages: Iterable[str], what: str) -> None:
+    """UserError, with the command that installs them, for optional packages that `what` needs and that are missing."""
+    missing = []
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            missing.append(package.replace("_", "-"))
+    if missing:
+        raise UserError(f"{what} needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def run(main: Callable[[], int | None]) -> None:

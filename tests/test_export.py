@@ -10,6 +10,7 @@ from test_models import BODIES
 from tools import model_file, voice
 
 import deepspeaker
+from deepspeaker import errors
 from deepspeaker.config import load_config
 from deepspeaker.errors import UserError
 from deepspeaker.inference import export_onnx
@@ -101,7 +102,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         raise ImportError(name)
 
     model = deepspeaker.load(model_file(tmp_path / "model.pt"))
-    monkeypatch.setattr(export_onnx.importlib, "import_module", refuse)
+    monkeypatch.setattr(errors.importlib, "import_module", refuse)
     with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime"):
         export_onnx.export_onnx(model, tmp_path / "x.onnx", front_end=False)
     monkeypatch.undo()

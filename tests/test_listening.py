@@ -121,5 +121,5 @@ def test_a_small_file_that_becomes_a_large_one(tmp_path):
     assert ratio > 1000 and len(limited(path, expansion=1.01 * ratio).samples) == 600 * RATE
     with pytest.raises(UserError, match="zeros.flac has .* bytes, from which more than 1000 times as many would be"):
         limited(path, expansion=1000)
-    ordinary = write_wav(tmp_path / "a.wav", noise(1.0, 1))
-    assert len(limited(ordinary, expansion=2).samples) == RATE
+    soundfile.write(path, np.zeros((60 * RATE, 2), np.int16), RATE)
+    assert len(limited(path, expansion=1).samples) == 60 * RATE  # harmless

@@ -11,6 +11,7 @@ BLOCK_SECONDS = 60  # decoded together
 BLOCK_VALUES = 1 << 23  # decoded together at most, over all channels
 OVERHANG = 0.5  # seconds that a segment may end beyond its recording: other people round their times
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: a header with another rate is damaged
+HARMLESS = 1 << 25  # bytes that any file may become, such as a minute of silence
 LOUDEST = 2.0  # decoding may exceed 1 a little; samples beyond this are not scaled to -1..1
 
 
@@ -18,7 +19,7 @@ class Limits(NamedTuple):
     """How much may be decoded of one sound."""
 
     seconds: float = math.inf
-    expansion: float = math.inf  # bytes of float32 samples, over all channels, for each byte of the file
+    expansion: float = math.inf  # bytes of float32 samples, over all channels, for each byte of a file, beyond HARMLESS
 
     def refuse_long(self, seconds: float, name: str) -> None:
         if seconds > self.seconds:
@@ -26,7 +27,7 @@ class Limits(NamedTuple):
 
     def refuse_expanding(self, values: int, size: int, name: str) -> None:
         """UserError for so many samples, over all channels, in a file of `size` bytes."""
-        if values * 4 > self.expansion * size:
+        if values * 4 > max(HARMLESS, self.expansion * size):
             raise UserError(f"{name} has {size} bytes, from which more than {self.expansion:g} times as many would be "
                             "decoded: save it in another format")
 

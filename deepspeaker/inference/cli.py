@@ -163,6 +163,15 @@ def parser() -> _Parser:
     export.add_argument("output", type=Path, metavar="OUT.onnx")
     export.add_argument("--front-end", action="store_true",
                         help="input of the graph: samples (S,) instead of features (B, T, F)")
+    serve = command("serve", "serve", "Answer over HTTP, and show a page to try the model with. Needs fastapi, uvicorn "
+                    "and python-multipart. A missing database is made when the first speaker is enrolled.", device)
+    serve.add_argument("database", metavar="DB")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, which only this "
+                                                           "machine can reach; any other one needs --token-file)")
+    serve.add_argument("--port", type=int, default=8000, help="port to listen on, 0: any free one (default: 8000)")
+    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file with a token, which requests must send in "
+                       "the header 'Authorization: Bearer TOKEN'")
+    serve.add_argument("--workers", type=int, metavar="N", help="threads that compute (default: one per core)")
     taken = command("import", "import_network", "Take over the network of another project: CAM++ of 3D-Speaker, and "
                     "ResNet, ECAPA-TDNN and CAM++ of WeSpeaker. The output embeds and scores by cosine; run.sh --init "
                     "calibrates it or trains it further.")

@@ -1,13 +1,15 @@
 """The subcommands: each takes the parsed arguments and returns its text, its JSON and its exit status."""
 
+import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from deepspeaker.errors import AllFailed, UserError, one_line
+from deepspeaker.errors import AllFailed, UserError, need, one_line
 from deepspeaker.inference import answers, bulk
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.answers import Judged
@@ -15,6 +17,7 @@ from deepspeaker.inference.model import Model, load
 from deepspeaker.inference.sound_files import STDIN
 from deepspeaker.scoring.decisions import supported
 
+SERVE_PACKAGES = ("fastapi", "uvicorn", "python_multipart")
 YES, NO, FAILED = 0, 1, 2  # exit statuses
 
 
@@ -175,6 +178,20 @@ def import_network(args: Namespace) -> Answer:
     return Answer("\n".join(lines), {
         "output": str(args.output), "weights": done.weights, "dimensions": len(values), **done.origin,
         "features": f.model_dump(), "fingerprint": done.fingerprint, "embedding": values})
+
+
+def serve(args: Namespace) -> Answer:
+    """Print the address and answer requests until a signal ends the process."""
+    need(SERVE_PACKAGES, "serve")
+    from deepspeaker.inference.service.server import Server
+
+    if args.workers is not None and args.workers < 1:
+        raise UserError(f"--workers: expected at least 1, found {args.workers}")
+    server = Server(_model(args), Path(args.database), args.host, args.port, args.token_file, args.workers)
+    started = {"address": server.address, "model": str(args.model), "database": args.database}
+    print(json.dumps(started) if args.json else f"{args.model} answers at {server.address}; Ctrl-C ends it", flush=True)
+    server.run()
+    return Answer("", {})
 
 
 def _model(args: Namespace) -> Model:

@@ -6,7 +6,6 @@ that sherpa-onnx needs.
 """
 
 import contextlib
-import importlib
 import io
 import logging
 import os
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from deepspeaker.atomic import check_output
 from deepspeaker.audio.frames import FLOOR, POVEY
 from deepspeaker.config import Config
-from deepspeaker.errors import UserError
+from deepspeaker.errors import UserError, need
 from deepspeaker.extraction.embed import as_seen
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.inference.model import Model
@@ -77,7 +76,7 @@ def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
     if crops := model.config.embedding.crops:
         raise UserError(f"an ONNX graph embeds whole utterances, but this model averages {crops} crops of each: set "
                         f"[embedding] crops = 0, run stages 5 and 6 again, and export the new model.pt")
-    _need_packages()
+    need(PACKAGES, "export")
     if path.suffix != ".onnx":
         raise UserError(f"{path}: expected a name that ends in .onnx")
     check_output(path)
@@ -106,17 +105,6 @@ def export_onnx(model: Model, path: Path, front_end: bool) -> Export:
         temporary.unlink(missing_ok=True)
     deployment = f"no metadata for sherpa-onnx: {reason}" if reason else "has the metadata that sherpa-onnx needs"
     return Export(difference, list(SECONDS), deployment)
-
-
-def _need_packages() -> None:
-    missing = []
-    for package in PACKAGES:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            missing.append(package)
-    if missing:
-        raise UserError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def _inputs(config: Config, front_end: bool) -> Iterator[Tensor]:

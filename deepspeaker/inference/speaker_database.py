@@ -82,7 +82,7 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
 def remove(path: str | os.PathLike[str], model: Model, name: str) -> Speaker:
     """Forget a speaker and return who that was; neither the name nor an embedding is left in the file.
 
-    UserError for a name that is not enrolled.
+    NotEnrolled for a name that is not.
     """
     with _opened(path, model, "IMMEDIATE") as database:
         speaker = _enrolled(path, database, name)
@@ -110,6 +110,12 @@ def speakers(path: str | os.PathLike[str], model: Model) -> list[Speaker]:
     """All enrolled speakers, sorted by name."""
     with _opened(path, model) as database:
         return _speakers(database)
+
+
+def speaker(path: str | os.PathLike[str], model: Model, name: str) -> Speaker:
+    """One enrolled speaker. NotEnrolled for a name that is not."""
+    with _opened(path, model) as database:
+        return _enrolled(path, database, name)
 
 
 def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Recording]]:

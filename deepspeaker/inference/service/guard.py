@@ -1,0 +1,121 @@
+"""What every request passes first: who may ask, how much may be sent, how slowly. And the headers of every answer."""
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deepspeaker.errors import one_line
+
+MOST_BYTES = 30_000_000  # of a request
+MOST_REQUESTS = 64  # at once; more are told to come again
+PATIENCE, SLOWEST = 10.0, 32_000  # a request must have come within so many seconds, and one more for so many bytes
+OPEN = ("/v1/health", "/openapi.json")  # under these no token is needed, nor for the page, which holds nothing
+CLOSE = {"connection": "close"}  # what is still to come is not read
+LOCAL = ("localhost", "127.0.0.1", "::1")
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src "
+                               "'self' data:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+                               "'none'",
+    "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()"}
+
+
+def error(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """How every error is answered."""
+    return JSONResponse({"error": one_line(reason)}, status, headers)
+
+
+class Guard:
+    """An ASGI application around another one.
+
+    token: what requests must bring; None: only programs and pages of this machine may ask, under the names in LOCAL.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app, self._token, self._requests = app, token, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        self._requests += 1
+        try:
+            self._check(scope["path"], Headers(scope=scope))
+        except HTTPException as refused:
+            await error(refused.status_code, refused.detail, refused.headers)(scope, receive, answer)
+        else:
+            await self._app(scope, _limited(receive), answer)
+        finally:
+            self._requests -= 1
+
+    def _check(self, path: str, headers: Headers) -> None:
+        """HTTPException for a request that may not be answered."""
+        if self._token is None:
+            self._check_local(headers)
+        elif path.startswith("/v1/") and path not in OPEN and not self._authorised(headers):
+            raise HTTPException(401, "expected the header 'Authorization: Bearer TOKEN' with the token of this server",
+                                {"www-authenticate": "Bearer"})
+        if self._requests > MOST_REQUESTS:
+            raise HTTPException(503, "too many requests at once: try again in a moment", {"retry-after": "1"})
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > MOST_BYTES:
+            raise _too_large()
+
+    def _authorised(self, headers: Headers) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        expected = (self._token or "").encode()
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected)
+
+    def _check_local(self, headers: Headers) -> None:
+        """HTTPException for pages of other sites, which a browser on this machine may show."""
+        host = headers.get("host", "")
+        if _name(host) not in LOCAL:
+            raise HTTPException(403, "without a token this server answers only to localhost, 127.0.0.1 and [::1]: give "
+                                     "it a token to reach it under another name")
+        origin = headers.get("origin")
+        if origin and urlsplit(origin).netloc != host:
+            raise HTTPException(403, "pages of other sites may not ask this server")
+
+
+def _name(host: str) -> str:
+    """The name in a header Host, without the port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _limited(receive: Receive) -> Receive:
+    """`receive`, which refuses a body that is too large or comes too slowly."""
+    loop = asyncio.get_running_loop()
+    start, size, more = loop.time(), 0, True
+
+    async def limited() -> Message:
+        nonlocal size, more
+        if not more:
+            return await receive()  # that the client goes away
+        try:
+            async with asyncio.timeout_at(start + PATIENCE + size / SLOWEST):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"the request came more slowly than {SLOWEST} bytes per second", CLOSE) from None
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+        if size > MOST_BYTES:
+            raise _too_large()
+        return message
+
+    return limited
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"expected a request of at most {MOST_BYTES // 1_000_000} MB", CLOSE)
