@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deepspeaker.errors import one_line
 
 MOST_BYTES = 30_000_000  # of a request
+MOST_IGNORED = 300_000_000  # of a request that is too large: read to its end, but not kept
 MOST_REQUESTS = 64  # at once; more are told to come again
 PATIENCE, SLOWEST = 10.0, 32_000  # a request must have come within so many seconds, and one more for so many bytes
 OPEN = ("/v1/health", "/openapi.json")  # under these no token is needed, nor for the page, which holds nothing
@@ -66,9 +67,6 @@ class Guard:
                                 {"www-authenticate": "Bearer"})
         if self._requests > MOST_REQUESTS:
             raise HTTPException(503, "too many requests at once: try again in a moment", {"retry-after": "1"})
-        length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > MOST_BYTES:
-            raise _too_large()
 
     def _authorised(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -103,19 +101,17 @@ def _limited(receive: Receive) -> Receive:
         nonlocal size, more
         if not more:
             return await receive()  # that the client goes away
-        try:
-            async with asyncio.timeout_at(start + PATIENCE + size / SLOWEST):
-                message = await receive()
-        except TimeoutError:
-            raise HTTPException(408, f"the request came more slowly than {SLOWEST} bytes per second", CLOSE) from None
-        size += len(message.get("body", b""))
-        more = message.get("more_body", False)
-        if size > MOST_BYTES:
-            raise _too_large()
-        return message
+        while more:
+            try:
+                async with asyncio.timeout_at(start + PATIENCE + size / SLOWEST):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the request came at less than {SLOWEST} bytes per second", CLOSE) from None
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False) and size <= MOST_IGNORED
+            if size <= MOST_BYTES:
+                return message
+        # it was read to its end, for a client that still sends sees no answer
+        raise HTTPException(413, f"expected a request of at most {MOST_BYTES // 1_000_000} MB", CLOSE)
 
     return limited
-
-
-def _too_large() -> HTTPException:
-    return HTTPException(413, f"expected a request of at most {MOST_BYTES // 1_000_000} MB", CLOSE)

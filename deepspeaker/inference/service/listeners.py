@@ -56,6 +56,8 @@ class Listeners:
         torch.set_num_threads(1)
         while True:
             group = [each for each in self._take() if each.future.set_running_or_notify_cancel()]
+            if not group:
+                continue
             try:
                 found = self._model.hear_together((each.name, each.read) for each in group)
             except Exception as error:

@@ -63,12 +63,13 @@ def read_token(path: Path) -> str:
 
 def listen(host: str, port: int, has_token: bool) -> socket.socket:
     """A socket that listens on an address. UserError without a token where other machines could reach it."""
+    if not 0 <= port < 65536:
+        raise UserError(f"--port: expected 0 to 65535, found {port}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not has_token and not ip_address(str(address[0]).partition("%")[0]).is_loopback:
             raise UserError(f"--host {host}: other machines can reach this address: give a --token-file, whose token "
                             "they must send")
         return socket.create_server(address, family=family, backlog=128)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"port {port} of {host} cannot be used: {reason}: choose another with --port") from None
+    except OSError as error:
+        raise UserError(f"port {port} of {host} cannot be used: {error.strerror}: choose another with --port") from None
