@@ -20,7 +20,8 @@ def test_pip_install(tmp_path):
         shutil.copy(ROOT / name, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", target]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, source], check=True)
-    for name in ("recipe/report/page.html", "importing/deep_speaker.toml"):
+    for name in ("recipe/report/page.html", "importing/deep_speaker.toml", "inference/service/page/index.html",
+                 "inference/service/page/page.js"):
         assert (target / "deepspeaker" / name).exists()
     there = environment(PYTHONPATH=str(target))
 

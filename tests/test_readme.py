@@ -1,5 +1,6 @@
 """What the papers say is so: their examples run, and what they name is there."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import foreign_networks
 import pytest
 from conftest import ROOT, environment, noise, write_wav
+from service import serving
 from test_house import ORDER
 from tools import model_file, voice
 
@@ -16,7 +18,8 @@ from deepspeaker import __version__
 README = ROOT / "README.md"
 RECIPE = ROOT / "egs/voxceleb/README.md"
 PACKAGE = ROOT / "deepspeaker/README.md"
-PAPERS = [README, RECIPE, PACKAGE, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
+SERVICE = ROOT / "deepspeaker/inference/service/README.md"
+PAPERS = [README, RECIPE, PACKAGE, ROOT / "CONTRIBUTING.md", SERVICE, ROOT / "CHANGELOG.md",
           ROOT / "egs/voxceleb/RESULTS.md", ROOT / "egs/voxceleb/SCALE.md"]
 GUIDES = PAPERS[:4]  # all that they name is there now
 MINE = "local/prepare_mine.sh"  # the reader's own
@@ -84,6 +87,14 @@ def test_commands_of_a_trained_model(paper, sounds, call):
         assert all((sounds / name).exists() for name in made)
 
 
+def test_requests_of_the_service(sounds, call):
+    with serving(sounds / "model.pt", sounds / "people.db") as server:
+        lines = example(SERVICE, "curl").replace("http://localhost:8000", server.address).replace("curl", "curl -s")
+        done = call("bash", "-ec", lines.replace("\n", "; echo\n"), cwd=sounds)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [[*answer][0] for answer in answers] == ["name", "speaker", "first", "name"], answers
+
+
 def test_the_threshold_on_scores(tmp_path, call):
     (tmp_path / "exp/demo").mkdir(parents=True)
     model_file(tmp_path / "exp/demo/model.pt")
@@ -111,7 +122,9 @@ def test_ten_lines_of_python(tmp_path, call):
 def test_every_example_is_run():
     """By the tests above: one that is added needs a test, too."""
     assert [len(blocks(paper, "python")) for paper in GUIDES] == [2, 1, 2, 0]
+    assert [paper for paper in PAPERS[4:] if blocks(paper, "python")] == []
     assert [len(blocks(paper, "bash")) for paper in GUIDES] == [1, 0, 1, 0]
+    assert [paper for paper in PAPERS[4:] if blocks(paper, "bash")] == [SERVICE]
 
 
 @pytest.mark.parametrize("paper", GUIDES, ids=lambda paper: str(paper.relative_to(ROOT)))

@@ -12,5 +12,6 @@ speaker_database enrolled speakers in an SQLite file
 cli              the command line: options and help
 commands         what each subcommand does
 bulk             embeddings of many files in several threads
+service/         `deepspeaker serve`
 export_onnx      the network as an ONNX graph
 """
