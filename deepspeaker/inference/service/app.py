@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -97,19 +98,18 @@ class Service:
         """Name of each upload -> what is heard in it. The client may go away: then nothing more is done."""
         client = request.client.host if request.client else ""
         self._budget.check(client)
-        heard = [asyncio.wrap_future(future) for future in self._listeners.hear([
+        futures = self._listeners.hear([
             Waiting(name, upload.size or 0, partial(self._read, client, name, upload, channel))
-            for name, upload in uploads.items()])]
-        everything, gone = asyncio.gather(*heard), asyncio.create_task(_gone(request))
+            for name, upload in uploads.items()])
+        heard, gone = asyncio.create_task(_all(futures)), asyncio.create_task(_gone(request))
         try:
-            await asyncio.wait((everything, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
+            await asyncio.wait((heard, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not heard.done():
                 raise HTTPException(499, "the client went away")
-            return dict(zip(uploads, everything.result(), strict=True))
+            return dict(zip(uploads, heard.result(), strict=True))
         finally:
             gone.cancel()
-            for future in heard:
-                future.cancel()
+            heard.cancel()
 
     def _read(self, client: str, name: str, upload: UploadFile, channel: int | None) -> Audio:
         """An upload's sound at the model's rate; in a listener's thread."""
@@ -128,6 +128,15 @@ class Service:
         except UserError as reason:
             print(f"deepspeaker: {reason}", flush=True)
             raise HTTPException(503, "the database of speakers cannot be used: the server has printed why") from None
+
+
+async def _all(futures: Sequence[Future[Heard]]) -> list[Heard]:
+    """What all of them hear, or the first one's error. Those that still wait are cancelled with this."""
+    found = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if isinstance(each, Heard)]
 
 
 async def _gone(request: Request) -> None:

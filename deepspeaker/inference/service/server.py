@@ -1,5 +1,6 @@
 """The process that serves: where it listens, who may ask, how it starts and ends."""
 
+import logging
 import socket
 from ipaddress import ip_address
 from pathlib import Path
@@ -38,6 +39,7 @@ class Server:
         token = read_token(token_file) if token_file else None
         self._socket = listen(host, port, token is not None)
         app = Guard(make_app(model, people, threads or torch.get_num_threads()), token)
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each malformed body
         self._server = uvicorn.Server(uvicorn.Config(
             app, http=Protocol, ws="none", lifespan="off", access_log=False, log_level="error", server_header=False,
             timeout_graceful_shutdown=TO_FINISH))
