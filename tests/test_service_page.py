@@ -35,10 +35,13 @@ class Reader:
     def text(self, name: str) -> str:
         return self.window.run(f"return document.getElementById('{name}').innerText")
 
+    def focus(self) -> str:
+        return self.window.run("return document.activeElement.id")
+
     def press(self, name: str) -> None:
-        """A button that is enabled."""
+        """A button that is enabled, with the keyboard's focus on it."""
         self.wait(f"!document.getElementById('{name}').disabled")
-        self.window.run(f"document.getElementById('{name}').click()")
+        self.window.run(f"const b = document.getElementById('{name}'); b.focus(); b.click()")
 
     def speak(self, place: str, samples: np.ndarray, until: str = "s of speech in") -> str:
         """Record some seconds of what is said into the microphone; what the page then says."""
@@ -88,10 +91,12 @@ def test_from_enrolment_to_forgetting(page, width):
             reader.press("enrol")
             reader.wait(f"document.getElementById('enrol-result').innerText.includes('{name} is enrolled')")
             assert f"{name}\n1 recording and" in reader.text("people")
+            assert reader.focus() == "enrol-result"
         reader.speak("first", voice(1, 0, 8.0))
         reader.speak("second", voice(1, 0, 8.0))
         reader.press("compare")
         reader.wait("document.getElementById('compare-result').innerText.startsWith('Same speaker')")
+        assert reader.focus() == "compare"
         keep(reader, f"same-{width}")
         reader.window.run("const p = document.getElementById('prior'); p.value = -7; p.oninput()")
         reader.window.run("const a = document.getElementById('accept'); a.value = 3; a.oninput()")
@@ -108,6 +113,7 @@ def test_from_enrolment_to_forgetting(page, width):
         for _ in range(2):
             reader.window.run("document.querySelector('#people button[aria-label*=Ann]').click()")
         reader.wait("document.getElementById('people-result').innerText === 'Ann is forgotten.'")
+        assert reader.focus() == "people-result"
         assert "Ann" not in reader.text("people") and "Bob" in reader.text("people")
         assert reader.window.run("return document.documentElement.scrollWidth") <= width
 

@@ -59,10 +59,13 @@ function reset() {
   decide();
 }
 
-/** A button that does `work`; its result, written by what `work` returns, or its error stands in `place`. */
+/** A button that does `work`; its result, written by what `work` returns, or its error stands in `place`. The keyboard's
+ * focus stays on the button, or goes to the result if the button is disabled afterwards. */
 function does(button, place, work) {
   let last = null;
+  place.tabIndex = -1;
   button.onclick = async () => {
+    const focused = document.activeElement === button;
     button.disabled = true;
     shown = shown.filter((write) => write !== last);
     try {
@@ -74,6 +77,7 @@ function does(button, place, work) {
       place.replaceChildren(element("p", { className: "error", textContent: error.message }));
     } finally {
       ready();
+      if (focused) (button.disabled ? place : button).focus();
     }
   };
 }
@@ -132,6 +136,8 @@ function person(one) {
       return;
     }
     const place = get("people-result");
+    place.tabIndex = -1;
+    place.focus();
     try {
       await ask("DELETE", `speakers/${encodeURIComponent(one.name)}`);
       await list();
