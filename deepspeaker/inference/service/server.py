@@ -14,6 +14,7 @@ from deepspeaker.inference.model import Model
 from deepspeaker.inference.service.app import make_app
 from deepspeaker.inference.service.guard import Guard
 from deepspeaker.inference.service.protocol import Protocol
+from deepspeaker.inference.service.work import Work
 from deepspeaker.inference.speaker_database import NotEnrolled
 
 SHORTEST_TOKEN = 16  # characters
@@ -38,7 +39,7 @@ class Server:
                 raise UserError(f"{people}: there is no folder {people.absolute().parent}") from None
         token = read_token(token_file) if token_file else None
         self._socket = listen(host, port, token is not None)
-        app = Guard(make_app(model, people, threads or torch.get_num_threads()), token)
+        app = Guard(make_app(Work(model, people, threads or torch.get_num_threads())), token)
         logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each malformed body
         self._server = uvicorn.Server(uvicorn.Config(
             app, http=Protocol, ws="none", lifespan="off", access_log=False, log_level="error", server_header=False,
