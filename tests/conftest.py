@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,6 @@ def same(a: dict, b: dict) -> bool:
 
 
 def pytest_collection_modifyitems(items):
-    """Files with long tests first: no core shall end with one of them while the other has nothing left."""
-    long = {item.path for item in items if item.get_closest_marker("long")}
-    items.sort(key=lambda item: item.path not in long)
+    """Files with many long tests first: no core shall end with one of them while the other has nothing left."""
+    long = Counter(item.path for item in items if item.get_closest_marker("long"))
+    items.sort(key=lambda item: -long[item.path])

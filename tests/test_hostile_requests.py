@@ -122,6 +122,7 @@ def faults(answer: bytes) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_thousand_hostile_requests(tmp_path):
     sound = write_wav(tmp_path / "a.wav", voice(1)).read_bytes()
     with serving(model_file(tmp_path / "model.pt"), tmp_path / "people.db", "--workers", 2) as server:

@@ -79,7 +79,7 @@ def keep(reader: Reader, name: str) -> None:
         Path(folder, f"{name}.png").write_bytes(reader.window.whole_page())
 
 
-@pytest.mark.parametrize("width", [390, 1100])
+@pytest.mark.parametrize("width", [390, pytest.param(1100, marks=pytest.mark.long)])
 def test_from_enrolment_to_forgetting(page, width):
     def use(reader: Reader) -> None:
         reader.wait("document.getElementById('model').innerText.includes('rescnn')")
