@@ -279,7 +279,8 @@ def test_only_pages_and_programs_of_this_machine_may_ask(served):
                             ({"Host": "evil.example"}, 403), ({"Host": "127.0.0.1.evil.example"}, 403),
                             ({"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"}, 200),
                             ({"Host": f"127.0.0.1:{port}", "Origin": "http://evil.example"}, 403),
-                            ({"Host": f"127.0.0.1:{port}", "Origin": "null"}, 403), ({"Host": "[::1"}, 403)):
+                            ({"Host": f"127.0.0.1:{port}", "Origin": "null"}, 403), ({"Host": "[::1"}, 403),
+                            ({"Host": f"127.0.0.1:{port}", "Origin": "http://["}, 403)):
         assert served.ask("GET", "/v1/health", **headers).status == status, headers
 
 

@@ -79,8 +79,7 @@ class Guard:
         if _name(host) not in LOCAL:
             raise HTTPException(403, "without a token this server answers only to localhost, 127.0.0.1 and [::1]: give "
                                      "it a token to reach it under another name")
-        origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != host:
+        if any(origin and origin.partition("://")[2] != host for origin in headers.getlist("origin")):
             raise HTTPException(403, "pages of other sites may not ask this server")
 
 
