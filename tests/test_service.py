@@ -10,7 +10,7 @@ import threading
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -269,8 +269,8 @@ def test_bad_requests(served, place):
         assert (found.status, found.json) == (413, {"error": "expected a request of at most 30 MB"})
     raw = socket.create_connection((served.host, served.port))
     raw.sendall(b"GET / SPDY/3\r\n\r\n")
-    answer = raw.makefile("rb").read().partition(b"\r\n\r\n")[2]
-    assert answer.startswith(b'{"error": "this is not a request of HTTP/1.1')
+    head, _, answer = raw.makefile("rb").read().partition(b"\r\n\r\n")
+    assert answer.startswith(b'{"error": "this is not a request of HTTP/1.1') and b"nosniff" in head
 
 
 def test_only_pages_and_programs_of_this_machine_may_ask(served):
@@ -474,6 +474,35 @@ def test_heads_and_bodies_that_come_too_slowly(place, monkeypatch):
             received = connection.makefile("rb").read()
             assert received.startswith(answer) and bool(received) == bool(answer)
         assert server.ask("GET", "/v1/health").status == 200
+
+
+def test_a_request_that_is_damaged_in_its_body_has_one_answer(place, capfd):
+    with within(deepspeaker.load(place / "model.pt"), place / "chunk.db") as server:
+        for path in (b"/nix", b"/", b"/v1/embeddings"):
+            connection = socket.create_connection((server.host, server.port), timeout=20)
+            connection.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               b"Z\r\n")
+            assert connection.makefile("rb").read().count(b"HTTP/1.1 ") == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_clients_that_do_not_read_their_answers_do_not_keep_others_out(place, monkeypatch):
+    monkeypatch.setattr(protocol, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "MOST_REQUESTS", 3)
+    with within(deepspeaker.load(place / "model.pt"), place / "read.db") as server:
+        connections = []
+        for _ in range(3):
+            connections.append(connection := socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(1.0)
+            connection.connect((server.host, server.port))
+            with suppress(OSError):
+                while True:
+                    connection.sendall(100 * b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(2.0)
+        assert server.ask("GET", "/v1/health").status == 200
+        for connection in connections:
+            connection.close()
 
 
 def test_waiting_recordings_of_similar_size_are_heard_together(place, monkeypatch):
