@@ -101,6 +101,7 @@ class Service:
             Waiting(name, upload.size or 0, partial(self._read, client, name, upload, channel))
             for name, upload in uploads.items()])]
         everything, gone = asyncio.gather(*heard), asyncio.create_task(_gone(request))
+        everything.add_done_callback(asyncio.Future.exception)  # else asyncio prints it where the client has gone
         try:
             await asyncio.wait((everything, gone), return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
