@@ -444,6 +444,24 @@ def test_a_client_that_asks_for_too_much_waits(place, monkeypatch):
         assert ask().status == 200
 
 
+def test_what_waits_is_not_decoded_once_the_budget_is_used_up(slow, place, monkeypatch):
+    monkeypatch.setattr(budget, "AT_ONCE", 1e-6)
+    monkeypatch.setattr(budget, "SHARE", 1e-6)
+    with within(slow, place / "waits.db") as server, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(server.ask, "POST", "/v1/embeddings", [("recording", sound(place, "a"))])
+                 for _ in range(4)]
+        assert slow.busy.wait(30)
+        time.sleep(0.5)
+        slow.go.set()
+        assert sorted(each.result().status for each in asked) == [200, 429, 429, 429]
+
+
+def test_long_forwarded_addresses_are_not_kept():
+    mine = budget.Budget()
+    mine.check("x" * 60_000)
+    assert [*mine._left] == ["x" * budget.LONGEST_CLIENT]
+
+
 def test_each_client_has_a_budget_of_its_own(monkeypatch):
     monkeypatch.setattr(budget, "MOST_CLIENTS", 2)
     clock = [0.0]

@@ -113,7 +113,8 @@ class Service:
                 future.cancel()
 
     def _read(self, client: str, name: str, upload: UploadFile, channel: int | None) -> Audio:
-        """An upload's sound at the model's rate; in a listener's thread."""
+        """An upload's sound at the model's rate; in a listener's thread. What waited may find the budget used up."""
+        self._budget.check(client)
         with self._budget.spending(client):
             content = upload.file.read()
             if not content:
