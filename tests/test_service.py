@@ -257,6 +257,8 @@ def test_bad_requests(served, place):
             ("/v1/embeddings", None, {}, 422), ("/v1/embeddings", b"x", {"Content-Type": "text/plain"}, 422),
             ("/v1/embeddings", good[:len(good) // 2], form, 422), ("/v1/embeddings", good[:-9], form, 422),
             ("/v1/embeddings", good, {"Content-Type": "multipart/form-data"}, 400),
+            ("/v1/embeddings", good, {"Content-Type": f'{form["Content-Type"]}; charset={"x" * 9000}'}, 400),
+            ("/v1/embeddings", good, {"Content-Type": f'{form["Content-Type"]}; charset="UTF-8"'}, 200),
             ("/v1/embeddings", b"recording=x", {"Content-Type": "application/x-www-form-urlencoded"}, 422),
             ("/v1/embeddings", multipart([("recording", b"x")] * 21), form, 400),
             ("/v1/verifications", good, form, 422), ("/v1/identifications?top=0", good, form, 422),

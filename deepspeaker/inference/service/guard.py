@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ MOST_IGNORED = 300_000_000  # of a request that is too large: read to its end, b
 MOST_REQUESTS = 64  # at once; more are told to come again
 PATIENCE, SLOWEST = 10.0, 32_000  # a request must have come within so many seconds, and one more for so many bytes
 OPEN = ("/v1/health", "/openapi.json")  # under these no token is needed, nor for the page, which holds nothing
+CHARSET = re.compile(r'charset\s*=[\s"]*([^\s";]*)')  # of a form; Python keeps each name of one that it looks up
 CLOSE = {"connection": "close"}  # what is still to come is not read
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
@@ -65,6 +67,8 @@ class Guard:
         elif path.startswith("/v1/") and path not in OPEN and not self._authorised(headers):
             raise HTTPException(401, "expected the header 'Authorization: Bearer TOKEN' with the token of this server",
                                 {"www-authenticate": "Bearer"})
+        if {*CHARSET.findall(headers.get("content-type", "").lower())} - {"", "utf-8", "utf8"}:
+            raise HTTPException(400, "expected a form whose names are in UTF-8, found another charset")
         if self._requests > MOST_REQUESTS:
             raise HTTPException(503, "too many requests at once: try again in a moment", {"retry-after": "1"})
 
