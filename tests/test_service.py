@@ -206,6 +206,8 @@ def test_an_enrolment_that_is_sent_twice_counts_once(served, place):
     for _ in range(2):
         found = served.ask("PUT", "/v1/speakers/Twice", [("recordings", sound(place, "a"))])
         assert found.status == 200 and found.json["recordings"] == 1
+    found = served.ask("PUT", "/v1/speakers/Twice", [("recordings", sound(place, "b"))] * 3)
+    assert found.status == 200 and found.json["recordings"] == 2
     assert served.ask("DELETE", "/v1/speakers/Twice").status == 200
 
 

@@ -72,8 +72,11 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
         if not again:
             there = [np.frombuffer(stored, "<f4") for stored, in
                      database.execute("SELECT embedding FROM recording WHERE nfc(name) = ?", (name,))]
-            rows = [row for row, r in zip(rows, recordings, strict=True)
-                    if not any(np.abs(r.embedding - stored).max() < SAME for stored in there)]
+            given, rows = rows, []
+            for row, r in zip(given, recordings, strict=True):
+                if not any(np.abs(r.embedding - stored).max() < SAME for stored in there):
+                    rows.append(row)
+                    there.append(r.embedding)
         database.executemany("INSERT INTO recording (name, seconds, speech, embedding, quality) VALUES (?, ?, ?, ?, ?)",
                              rows)
         return _speakers(database, name)[0]
