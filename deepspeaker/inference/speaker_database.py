@@ -61,7 +61,7 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
     rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes(), r.quality and r.quality.as_text())
             for r in recordings]
     with _transaction(path, "rwc", "IMMEDIATE") as database:
-        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if _is_new(database):
             for statement in (MODEL_TABLE, *RECORDING_TABLE):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -203,6 +203,11 @@ def _forget_deleted(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
+def _is_new(database: sqlite3.Connection) -> bool:
+    """Whether a file is empty: its first enrolment is not yet made, or was killed before it was."""
+    return not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
 def _has_quality(database: sqlite3.Connection) -> bool:
     """Whether recordings have a column for what was measured; files of earlier versions have none."""
     return any(row[1] == "quality" for row in database.execute("PRAGMA table_info(recording)"))
@@ -214,6 +219,8 @@ def _opened(path: str | os.PathLike[str], model: Model, kind: str = "DEFERRED") 
     if not os.path.isfile(path):
         raise NotEnrolled(f"{os.fspath(path)}: no such file: enrol a speaker first")
     with _transaction(path, "rw", kind) as database:
+        if _is_new(database):
+            raise NotEnrolled(f"{os.fspath(path)}: the file is empty: enrol a speaker first")
         _check_owner(path, database, model)
         yield database
 
