@@ -20,7 +20,7 @@ async function ask(method, path, files = []) {
     throw new Error("The server does not answer.");
   }
   if (answer.status === 401) get("access").hidden = false;
-  if (!answer.ok) throw new Error(found.error);
+  if (!answer.ok) throw new Error(found?.error ?? `The server answers ${answer.status}.`);
   return found;
 }
 
@@ -59,10 +59,13 @@ function reset() {
   decide();
 }
 
-/** A button that does `work`; its result, written by what `work` returns, or its error stands in `place`. */
+/** A button that does `work`; its result, written by what `work` returns, or its error stands in `place`. A button that is
+ * disabled loses the focus, which a keyboard needs. */
 function does(button, place, work) {
   let last = null;
+  place.tabIndex = -1;
   button.onclick = async () => {
+    const focused = document.activeElement === button;
     button.disabled = true;
     shown = shown.filter((write) => write !== last);
     try {
@@ -74,6 +77,7 @@ function does(button, place, work) {
       place.replaceChildren(element("p", { className: "error", textContent: error.message }));
     } finally {
       ready();
+      if (focused) (button.disabled ? place : button).focus();
     }
   };
 }
@@ -136,6 +140,7 @@ function person(one) {
       await ask("DELETE", `speakers/${encodeURIComponent(one.name)}`);
       await list();
       place.replaceChildren(element("p", { textContent: `${one.name} is forgotten.` }));
+      place.focus(); // the button that had it is gone
     } catch (error) {
       place.replaceChildren(element("p", { className: "error", textContent: error.message }));
     }
