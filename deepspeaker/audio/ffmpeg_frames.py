@@ -31,7 +31,7 @@ MP3_FRAME, MP3_TAGS = b"\xff", (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how t
 def limit_allocations() -> None:
     """Tell FFmpeg's library how much it may allocate at once, which PyAV cannot.
 
-    Else it allocates and fills what headers state: 2 GB for a title in a WAV of 72 bytes. PyAV's wheels have the library
+    Else it allocates and fills what headers state: 2 GB for a title in a WAV of 72 bytes. PyAV's wheels have it
     at one of these places.
     """
     place = Path(av.__file__).parent
