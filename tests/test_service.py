@@ -1,5 +1,6 @@
 """`deepspeaker serve`: its answers are the command's; nothing from outside makes it fail, forget or tell too much."""
 
+import gc
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import threading
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -213,6 +214,8 @@ def test_an_enrolment_that_is_sent_twice_counts_once(served, place):
     for _ in range(2):
         found = served.ask("PUT", "/v1/speakers/Twice", [("recordings", sound(place, "a"))])
         assert found.status == 200 and found.json["recordings"] == 1
+    found = served.ask("PUT", "/v1/speakers/Twice", [("recordings", sound(place, "b"))] * 3)
+    assert found.status == 200 and found.json["recordings"] == 2
     assert served.ask("DELETE", "/v1/speakers/Twice").status == 200
 
 
@@ -267,6 +270,7 @@ def test_bad_requests(served, place):
             ("/v1/embeddings", None, {}, 422), ("/v1/embeddings", b"x", {"Content-Type": "text/plain"}, 422),
             ("/v1/embeddings", good[:len(good) // 2], form, 422), ("/v1/embeddings", good[:-9], form, 422),
             ("/v1/embeddings", good, {"Content-Type": "multipart/form-data"}, 400),
+            ("/v1/embeddings", good, {"Content-Type": f'{form["Content-Type"]}; charset={"x" * 9000}'}, 400),
             ("/v1/embeddings", b"recording=x", {"Content-Type": "application/x-www-form-urlencoded"}, 422),
             ("/v1/embeddings", multipart([("recording", b"x")] * 21), form, 400),
             ("/v1/verifications", good, form, 422), ("/v1/identifications?top=0", good, form, 422),
@@ -277,10 +281,12 @@ def test_bad_requests(served, place):
     for body in (big, iter([big[:1000], big[1000:]])):  # the second in chunks, without a stated length
         found = served.ask("POST", "/v1/embeddings", body=body, **form)
         assert (found.status, found.json) == (413, {"error": "expected a request of at most 30 MB"})
+    found = served.ask("POST", "/v1/embeddings", body=good, Content_Type=f'{form["Content-Type"]}; charset="UTF-8"')
+    assert found.status == 200
     raw = socket.create_connection((served.host, served.port))
     raw.sendall(b"GET / SPDY/3\r\n\r\n")
-    answer = raw.makefile("rb").read().partition(b"\r\n\r\n")[2]
-    assert answer.startswith(b'{"error": "this is not a request of HTTP/1.1')
+    head, _, answer = raw.makefile("rb").read().partition(b"\r\n\r\n")
+    assert answer.startswith(b'{"error": "this is not a request of HTTP/1.1') and b"nosniff" in head
 
 
 def test_only_pages_and_programs_of_this_machine_may_ask(served):
@@ -289,7 +295,10 @@ def test_only_pages_and_programs_of_this_machine_may_ask(served):
                             ({"Host": "evil.example"}, 403), ({"Host": "127.0.0.1.evil.example"}, 403),
                             ({"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"}, 200),
                             ({"Host": f"127.0.0.1:{port}", "Origin": "http://evil.example"}, 403),
-                            ({"Host": f"127.0.0.1:{port}", "Origin": "null"}, 403), ({"Host": "[::1"}, 403)):
+                            ({"Host": f"127.0.0.1:{port}", "Origin": "null"}, 403), ({"Host": "[::1"}, 403),
+                            ({"Host": f"127.0.0.2:{port}"}, 200), ({"Host": "[0:0:0:0:0:0:0:1]"}, 200),
+                            ({"Host": "10.0.0.1"}, 403),
+                            ({"Host": f"127.0.0.1:{port}", "Origin": "http://["}, 403)):
         assert served.ask("GET", "/v1/health", **headers).status == status, headers
 
 
@@ -400,6 +409,14 @@ def slow(place):
 
 
 def test_a_full_queue(slow, place, monkeypatch):
+    taken, hear = threading.Semaphore(0), listeners.Listeners.hear
+
+    def heard(*arguments):
+        futures = hear(*arguments)
+        taken.release()
+        return futures
+
+    monkeypatch.setattr(listeners.Listeners, "hear", heard)
     monkeypatch.setattr(listeners, "MOST_WAITING", 3)
     with within(slow, place / "full.db") as server, ThreadPoolExecutor(4) as pool:
         def ask(name, count=1):
@@ -408,8 +425,7 @@ def test_a_full_queue(slow, place, monkeypatch):
         first = ask("A")
         assert slow.busy.wait(30)
         second = ask("B", 2)
-        while server.ask("PUT", "/v1/speakers/C", [("recordings", sound(place, "a"))] * 2).status != 503:
-            pytest.fail("taken")
+        assert taken.acquire(timeout=30) and taken.acquire(timeout=30)  # both of them wait
         refused = ask("D", 2).result()
         assert refused.status == 503 and refused.headers["retry-after"] == "1"
         assert refused.json["error"] == "too many recordings wait to be heard: try again in a moment"
@@ -418,7 +434,7 @@ def test_a_full_queue(slow, place, monkeypatch):
         assert first.result().status == second.result().status == 200
 
 
-def test_a_client_that_goes_away_costs_nothing(slow, place):
+def test_a_client_that_goes_away_costs_nothing(slow, place, caplog):
     with within(slow, place / "gone.db") as server, ThreadPoolExecutor(1) as pool:
         first = pool.submit(server.ask, "POST", "/v1/embeddings", [("recording", sound(place, "a"))])
         assert slow.busy.wait(30)
@@ -435,6 +451,8 @@ def test_a_client_that_goes_away_costs_nothing(slow, place):
         assert server.ask("POST", "/v1/embeddings", [("recording", sound(place, "c"))]).status == 200
         assert slow.heard == [["recording"], ["recording"]]
         assert server.ask("GET", "/v1/speakers/Gone").status == 404
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_client_that_asks_for_too_much_waits(place, monkeypatch):
@@ -451,6 +469,24 @@ def test_a_client_that_asks_for_too_much_waits(place, monkeypatch):
         assert server.ask("GET", "/v1/speakers").status == 200
         time.sleep(int(found.headers["retry-after"]))
         assert ask().status == 200
+
+
+def test_what_waits_is_not_decoded_once_the_budget_is_used_up(slow, place, monkeypatch):
+    monkeypatch.setattr(budget, "AT_ONCE", 1e-6)
+    monkeypatch.setattr(budget, "SHARE", 1e-6)
+    with within(slow, place / "waits.db") as server, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(server.ask, "POST", "/v1/embeddings", [("recording", sound(place, "a"))])
+                 for _ in range(4)]
+        assert slow.busy.wait(30)
+        time.sleep(0.5)
+        slow.go.set()
+        assert sorted(each.result().status for each in asked) == [200, 429, 429, 429]
+
+
+def test_long_forwarded_addresses_are_not_kept():
+    mine = budget.Budget()
+    mine.check("x" * 60_000)
+    assert [*mine._left] == ["x" * budget.LONGEST_CLIENT]
 
 
 def test_each_client_has_a_budget_of_its_own(monkeypatch):
@@ -483,6 +519,35 @@ def test_heads_and_bodies_that_come_too_slowly(place, monkeypatch):
             received = connection.makefile("rb").read()
             assert received.startswith(answer) and bool(received) == bool(answer)
         assert server.ask("GET", "/v1/health").status == 200
+
+
+def test_a_request_that_is_damaged_in_its_body_has_one_answer(place, capfd):
+    with within(deepspeaker.load(place / "model.pt"), place / "chunk.db") as server:
+        for begin in (b"POST /nix", b"GET /", b"GET /v1/health", b"POST /v1/embeddings"):
+            connection = socket.create_connection((server.host, server.port), timeout=20)
+            connection.sendall(begin + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               b"Z\r\n")
+            assert connection.makefile("rb").read().count(b"HTTP/1.1 ") == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_clients_that_do_not_read_their_answers_do_not_keep_others_out(place, monkeypatch):
+    monkeypatch.setattr(protocol, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "MOST_REQUESTS", 3)
+    with within(deepspeaker.load(place / "model.pt"), place / "read.db") as server:
+        connections = []
+        for _ in range(3):
+            connections.append(connection := socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(1.0)
+            connection.connect((server.host, server.port))
+            with suppress(OSError):
+                while True:
+                    connection.sendall(100 * b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(2.0)
+        assert server.ask("GET", "/v1/health").status == 200
+        for connection in connections:
+            connection.close()
 
 
 def test_waiting_recordings_of_similar_size_are_heard_together(place, monkeypatch):

@@ -110,8 +110,11 @@ def test_from_enrolment_to_forgetting(page, width):
         reader.press("identify")
         reader.wait("document.getElementById('identify-result').innerText.startsWith('Bob')")
         keep(reader, f"all-{width}")
-        for _ in range(2):
-            reader.window.run("document.querySelector('#people button[aria-label*=Ann]').click()")
+        forget = "document.querySelector('#people button[aria-label*=Ann]').click()"
+        reader.window.run(f"{forget}; {forget}")  # a double click
+        time.sleep(1.0)
+        assert "Ann" in reader.text("people")
+        reader.window.run(forget)
         reader.wait("document.getElementById('people-result').innerText === 'Ann is forgotten.'")
         assert reader.focus() == "people-result"
         assert "Ann" not in reader.text("people") and "Bob" in reader.text("people")
@@ -150,3 +153,30 @@ def test_a_token_is_asked_for(page, tmp_path):
         assert reader.window.run("return document.getElementById('access').hidden && document.cookie === ''")
 
     page(390, use, "--token-file", tmp_path / "token")
+
+
+def test_quick_presses_the_keyboard_and_files_that_are_chosen_again(page, tmp_path):
+    sound = write_wav(tmp_path / "sound.wav", voice(1, 0, 5.0))
+
+    def use(reader: Reader) -> None:
+        run = reader.window.run
+        heard = "document.querySelector('#first .state').innerText.includes('s of speech in 5.0')"
+        reader.wait("document.getElementById('model').innerText.includes('rescnn')")
+        run("window.streams = []; const devices = navigator.mediaDevices, ask = devices.getUserMedia.bind(devices);"
+            "devices.getUserMedia = async (kind) => { streams.push(await ask(kind)); return streams.at(-1); }")
+        run("const b = document.querySelector('#first button'); b.click(); b.click()")
+        reader.wait("document.querySelector('#first button').innerText.includes('(1 s)')")
+        reader.window.choose("#first input", sound)  # instead of what is recorded
+        reader.wait(heard)
+        assert run("return streams.map((each) => each.getTracks()[0].readyState)") == ["ended"]
+        run("document.querySelector('#first .state').innerText = ''")
+        reader.window.choose("#first input", sound)
+        reader.wait(heard)
+        reader.window.choose("#second input", sound)
+        run("window.compare = document.getElementById('compare')")
+        reader.wait("!compare.disabled")
+        run("compare.focus(); compare.click()")
+        reader.wait("document.getElementById('compare-result').innerText.startsWith('Same speaker')")
+        assert run("return document.activeElement === compare")
+
+    page(390, use)

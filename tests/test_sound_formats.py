@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,10 +11,10 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, noise, write_wav
+from conftest import RATE, ROOT, environment, noise, write_wav
 from sounds import encode
 
-from deepspeaker.audio import EXTENSIONS, probe, read_audio
+from deepspeaker.audio import EXTENSIONS, ffmpeg, probe, read_audio
 from deepspeaker.audio.decoding import Truncated
 from deepspeaker.audio.reading import seconds
 from deepspeaker.datadir import read_segments
@@ -93,6 +94,30 @@ def test_a_hole_in_the_timestamps_is_silence_unless_the_clock_was_set_anew(tmp_p
         assert not whole[round(3.1 * RATE):round((2.95 + silence) * RATE)].any()
         start = 4.0 + silence
         assert same_part(read_audio(path, RATE, start, start + 1).samples, chirp()[4 * RATE:5 * RATE])
+
+
+def test_a_header_that_states_a_long_title_costs_no_memory(tmp_path):
+    """In a process of its own, whose memory is measured."""
+    path, size = tmp_path / "title.wav", 2_000_000_000
+    path.write_bytes(b"RIFF\x64\0\0\0WAVEfmt " + struct.pack("<IHHIIHH", 16, 7, 1, RATE, RATE, 1, 8) + b"LIST"
+                     + struct.pack("<I", size + 64) + b"INFOISFT" + struct.pack("<I", size) + bytes(16))
+    script = ("import resource, sys\n"
+              "from deepspeaker.audio import read_audio\n"
+              "from deepspeaker.errors import UserError\n"
+              "try:\n    read_audio(sys.argv[1], 16000)\nexcept UserError:\n"
+              "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    done = subprocess.run([sys.executable, "-c", script, path], env=environment(PYTHONPATH=str(ROOT)),
+                          capture_output=True, text=True)
+    assert int(done.stdout) < 1_000_000, done.stderr
+
+
+def test_the_silence_of_a_hole_is_not_held_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "BLOCK_VALUES", 20_000)
+    codec, rate, _, _ = FORMATS["mkv"]
+    path = encode(tmp_path / "hole.mkv", chirp(rate), codec, rate, hole=(3.0, 4.0))
+    with open(path, "rb") as file:
+        sizes = [len(block) for block, _ in ffmpeg.decode(file, "hole", 0.0, None)]
+    assert max(sizes) < 30_000 and abs(sum(sizes) / rate - SECONDS - 4.0) < 0.1
 
 
 @pytest.mark.parametrize("ending", ["mp3", "bare.mp3", "opus", "aac", "flac", "ts"])

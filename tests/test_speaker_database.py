@@ -13,6 +13,7 @@ import pytest
 from deepspeaker.errors import UserError
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.recordings import Heard
+from deepspeaker.inference.speaker_database import NotEnrolled
 from deepspeaker.inference.speech_check import Trust
 from deepspeaker.scoring.quality import SoundQuality
 
@@ -179,3 +180,13 @@ def test_changes_at_once_wait_for_each_other(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert shown(path) == {"Ann": 1, **{f"old {n} {k}": 2 for n in range(4) for k in range(0, 10, 2)}}
+
+
+def test_an_empty_file_is_a_database_of_nobody(tmp_path):
+    """As another process sees it during the first enrolment, and as a kill then leaves it."""
+    path = tmp_path / "people.db"
+    path.write_bytes(b"")
+    for use in (database.speakers, database.recordings, lambda *words: database.remove(*words, "Ann")):
+        with pytest.raises(NotEnrolled, match="the file is empty: enrol a speaker first"):
+            use(path, SMALL)
+    assert database.enroll(path, SMALL, "Ann", [heard(5.0, 3.0, 0.6, 0.8)]).recordings == 1

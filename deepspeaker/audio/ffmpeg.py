@@ -144,7 +144,10 @@ def _blocks(frames: Iterable[AudioFrame], clock: Clock, until: float) -> Iterato
             waiting, size = [], 0
         rate = frame.sample_rate
         if hole > LEAST_HOLE:
-            yield clock.now, np.zeros((round(hole * rate), samples.shape[1]), np.float32), rate
+            most = max(1, BLOCK_VALUES // samples.shape[1])
+            for begin in range(0, silence := round(hole * rate), most):
+                yield (clock.now + begin / rate,
+                       np.zeros((min(most, silence - begin), samples.shape[1]), np.float32), rate)
             clock.now += hole
         if not waiting:
             since = clock.now

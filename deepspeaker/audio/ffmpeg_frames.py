@@ -1,9 +1,11 @@
 """A sound file opened by FFmpeg's libraries: its packets, and frames decoded from them. What is damaged is told."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
@@ -19,10 +21,25 @@ DEMUXERS = ("aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,dts,dtshd,eac3,
 FADING = ("aac", "aac_latm")  # codecs in whose first frame the decoder only fades in
 JOINABLE = ("mp3", "aac", "ac3", "eac3", "mpegts")  # kinds that may end anywhere, even within a packet
 PACKET = "4096"  # bytes; FFmpeg takes single bytes of a WAV whose header is damaged, and many seconds for that
+MOST_ALLOCATED = 1 << 28  # bytes at once
 MOST_PLANES = 7  # PyAV reads on behind the last of more planes of a frame, which may end the process
 LEAST_OWN = 1 << 16  # numbers of FFmpeg's own errors; below are the system's, by which decoders say that they failed
 UNTOLD = (av.error.BugError, av.error.UndefinedError, av.error.UnknownError)  # that damage causes, too
 MP3_FRAME, MP3_TAGS = b"\xff", (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how the parts of an MP3 file begin
+
+
+def limit_allocations() -> None:
+    """Tell FFmpeg's library how much it may allocate at once, which PyAV cannot.
+
+    Else it allocates and fills what headers state: 2 GB for a title in a WAV of 72 bytes. PyAV's wheels have it
+    at one of these places.
+    """
+    place = Path(av.__file__).parent
+    for library in (*place.parent.glob("av.libs/*avutil*"), *place.glob(".dylibs/*avutil*")):
+        ctypes.CDLL(str(library)).av_max_alloc(ctypes.c_size_t(MOST_ALLOCATED))
+
+
+limit_allocations()
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
     rows = [(name, r.seconds, r.trust.speech, r.embedding.astype("<f4").tobytes(), r.quality and r.quality.as_text())
             for r in recordings]
     with _transaction(path, "rwc", "IMMEDIATE") as database:
-        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if _is_new(database):
             for statement in (MODEL_TABLE, *RECORDING_TABLE):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -72,8 +72,11 @@ def enroll(path: str | os.PathLike[str], model: Model, name: str, recordings: Se
         if not again:
             there = [np.frombuffer(stored, "<f4") for stored, in
                      database.execute("SELECT embedding FROM recording WHERE nfc(name) = ?", (name,))]
-            rows = [row for row, r in zip(rows, recordings, strict=True)
-                    if not any(np.abs(r.embedding - stored).max() < SAME for stored in there)]
+            given, rows = rows, []
+            for row, r in zip(given, recordings, strict=True):
+                if not any(np.abs(r.embedding - stored).max() < SAME for stored in there):
+                    rows.append(row)
+                    there.append(r.embedding)
         database.executemany("INSERT INTO recording (name, seconds, speech, embedding, quality) VALUES (?, ?, ?, ?, ?)",
                              rows)
         return _speakers(database, name)[0]
@@ -200,6 +203,11 @@ def _forget_deleted(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
+def _is_new(database: sqlite3.Connection) -> bool:
+    """Whether a file is empty: its first enrolment is not yet made, or was killed before it was."""
+    return not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
 def _has_quality(database: sqlite3.Connection) -> bool:
     """Whether recordings have a column for what was measured; files of earlier versions have none."""
     return any(row[1] == "quality" for row in database.execute("PRAGMA table_info(recording)"))
@@ -211,6 +219,8 @@ def _opened(path: str | os.PathLike[str], model: Model, kind: str = "DEFERRED") 
     if not os.path.isfile(path):
         raise NotEnrolled(f"{os.fspath(path)}: no such file: enrol a speaker first")
     with _transaction(path, "rw", kind) as database:
+        if _is_new(database):
+            raise NotEnrolled(f"{os.fspath(path)}: the file is empty: enrol a speaker first")
         _check_owner(path, database, model)
         yield database
 

@@ -1,6 +1,7 @@
 """The application: the page, the routes, and every error as JSON."""
 
 import math
+import sys
 from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
@@ -27,8 +28,8 @@ Recordings are WAV, FLAC, MP3, M4A, WebM and whatever else libsndfile or FFmpeg 
 recording at most 10 minutes."""
 STATUS = {404: "there is nothing at this address: /openapi.json lists what there is",
           405: "this address does not take this method: /openapi.json lists what it takes"}
-EXPECTED = {"int_parsing": "an integer", "float_parsing": "a number", "greater_than_equal": "at least {ge}",
-            "less_than_equal": "at most {le}"}  # kinds of pydantic's faults
+EXPECTED = {"int_parsing": "an integer", "int_parsing_size": "an integer", "float_parsing": "a number",
+            "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}  # kinds of pydantic's faults
 
 
 def make_app(work: Work) -> FastAPI:
@@ -50,14 +51,21 @@ async def _file(content: Response, request: Request) -> Response:
 
 def _add_errors(app: FastAPI) -> None:
     """Every exception as {"error": sentence}."""
-    app.add_exception_handler(HTTPException, lambda _, e: error(
-        e.status_code, STATUS.get(e.status_code, str(e.detail)), e.headers))
+    app.add_exception_handler(HTTPException, lambda _, e: _refused(e))
     app.add_exception_handler(RequestValidationError, lambda _, e: error(422, _in_words(e.errors()[0])))
     app.add_exception_handler(UserError, lambda _, e: error(422, str(e)))
     app.add_exception_handler(Busy, lambda _, e: error(503, str(e), {"retry-after": "1"}))
     app.add_exception_handler(Spent, lambda _, e: error(429, str(e), {"retry-after": f"{math.ceil(e.wait)}"}))
     app.add_exception_handler(NotEnrolled, lambda request, _: error(404, _nobody(request.path_params.get("name"))))
     app.add_exception_handler(Exception, lambda *_: error(500, "a bug: the server has printed where"))
+
+
+def _refused(reason: HTTPException) -> Response:
+    """What the framework or a route refuses. FastAPI takes a full disk for a fault of the form."""
+    if isinstance(reason.__cause__, OSError):
+        print(f"deepspeaker: an upload cannot be stored: {reason.__cause__}", file=sys.stderr, flush=True)
+        return error(503, "the server has no room for this upload: it has printed why", {"retry-after": "60"})
+    return error(reason.status_code, STATUS.get(reason.status_code, str(reason.detail)), reason.headers)
 
 
 def _nobody(name: str | None) -> str:

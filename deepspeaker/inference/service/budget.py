@@ -10,6 +10,7 @@ from deepspeaker.errors import UserError
 
 AT_ONCE = 10.0  # seconds of a core that a client may use up at once
 SHARE = 0.5  # of a core, by which the budget grows again
+LONGEST_CLIENT = 45  # characters of an address that are kept: of IPv6; a proxy may forward any text
 MOST_CLIENTS = 10_000  # whose budgets are kept; of more, those that were quiet for longest have a new one
 
 
@@ -48,7 +49,7 @@ class Budget:
 
     def _change(self, client: str, spent: float) -> float:
         """What is left."""
-        now = time.monotonic()
+        client, now = client[:LONGEST_CLIENT], time.monotonic()
         with self._lock:
             left, since = self._left.get(client, (AT_ONCE, now))
             left = min(AT_ONCE, left + SHARE * (now - since)) - spent

@@ -2,7 +2,9 @@
 
 import asyncio
 import hmac
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,8 +19,8 @@ MOST_IGNORED = 300_000_000  # of a request that is too large: read to its end, b
 MOST_REQUESTS = 64  # at once; more are told to come again
 PATIENCE, SLOWEST = 10.0, 32_000  # a request must have come within so many seconds, and one more for so many bytes
 OPEN = ("/v1/health", "/openapi.json")  # under these no token is needed, nor for the page, which holds nothing
+CHARSET = re.compile(r'charset\s*=[\s"]*([^\s";]*)')  # of a form; Python keeps each name of one that it looks up
 CLOSE = {"connection": "close"}  # what is still to come is not read
-LOCAL = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src "
                                "'self' data:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
@@ -36,7 +38,8 @@ def error(status: int, reason: str, headers: Mapping[str, str] | None = None) ->
 class Guard:
     """An ASGI application around another one.
 
-    token: what requests must bring; None: only programs and pages of this machine may ask, under the names in LOCAL.
+    token: what requests must bring; None: only programs and pages of this machine may ask, by "localhost" or a loopback
+    address.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -65,6 +68,8 @@ class Guard:
         elif path.startswith("/v1/") and path not in OPEN and not self._authorised(headers):
             raise HTTPException(401, "expected the header 'Authorization: Bearer TOKEN' with the token of this server",
                                 {"www-authenticate": "Bearer"})
+        if {*CHARSET.findall(headers.get("content-type", "").lower())} - {"", "utf-8", "utf8"}:
+            raise HTTPException(400, "expected a form whose names are in UTF-8, found another charset")
         if self._requests > MOST_REQUESTS:
             raise HTTPException(503, "too many requests at once: try again in a moment", {"retry-after": "1"})
 
@@ -76,20 +81,20 @@ class Guard:
     def _check_local(self, headers: Headers) -> None:
         """HTTPException for pages of other sites, which a browser on this machine may show."""
         host = headers.get("host", "")
-        if _name(host) not in LOCAL:
+        if not _is_local(host):
             raise HTTPException(403, "without a token this server answers only to localhost, 127.0.0.1 and [::1]: give "
                                      "it a token to reach it under another name")
-        origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != host:
+        if any(origin and origin.partition("://")[2] != host for origin in headers.getlist("origin")):
             raise HTTPException(403, "pages of other sites may not ask this server")
 
 
-def _name(host: str) -> str:
-    """The name in a header Host, without the port."""
+def _is_local(host: str) -> bool:
+    """Whether a header Host, which may have a port, names this machine."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
-        return ""
+        return False
 
 
 def _limited(receive: Receive) -> Receive:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request, UploadFile
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from deepspeaker.audio.content import Content
@@ -22,6 +22,7 @@ from deepspeaker.inference.service.budget import Budget
 from deepspeaker.inference.service.listeners import Listeners, Waiting
 from deepspeaker.inference.speaker_database import NotEnrolled
 
+CLERKS = 8  # threads that may ask the database at once, or wait where another process has locked it
 LIMITS = Limits(seconds=600.0, expansion=1000.0)  # of a recording
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Work:
     def __init__(self, model: Model, people: Path, threads: int) -> None:
         self.model, self.people = model, people
         self._listeners, self._budget = Listeners(model, threads), Budget()
+        self._clerks = CapacityLimiter(CLERKS)
 
     async def hear(self, request: Request, uploads: Mapping[str, UploadFile], channel: int | None) -> dict[str, Heard]:
         """Name of each upload -> what is heard in it. If the client goes away, what still waits is dropped."""
@@ -54,7 +56,8 @@ class Work:
             heard.cancel()
 
     def _read(self, client: str, name: str, upload: UploadFile, channel: int | None) -> Audio:
-        """An upload's sound at the model's rate; in a listener's thread."""
+        """An upload's sound at the model's rate; in a listener's thread. What waited may find the budget used up."""
+        self._budget.check(client)
         with self._budget.spending(client):
             content = upload.file.read()
             if not content:
@@ -64,12 +67,14 @@ class Work:
     async def ask(self, function: Callable[..., T], *arguments: object) -> T:
         """What a function of speaker_database answers. NotEnrolled; HTTPException where the file cannot be used."""
         try:
-            return await run_in_threadpool(function, self.people, self.model, *arguments)
+            asked = partial(function, self.people, self.model, *arguments)
+            return await to_thread.run_sync(asked, limiter=self._clerks)
         except NotEnrolled:
             raise
         except UserError as reason:
             print(f"deepspeaker: {reason}", file=sys.stderr, flush=True)
-            raise HTTPException(503, "the database of speakers cannot be used: the server has printed why") from None
+            raise HTTPException(503, "the database of speakers cannot be used: the server has printed why",
+                                {"retry-after": "60"}) from None
 
 
 async def _all(futures: Sequence[Future[Heard]]) -> list[Heard]:

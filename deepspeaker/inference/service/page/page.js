@@ -3,6 +3,7 @@
 import { Recorder, element } from "./recorder.js";
 import { draw, signed, supported, threshold, times } from "./scale.js";
 
+const UNSURE = 700; // milliseconds in which a second press counts as the first
 const get = (id) => document.getElementById(id);
 const sliders = { prior: get("prior"), miss: get("miss"), accept: get("accept") };
 let model = null, token = "", shown = []; // shown: functions that write a result anew when the threshold moves
@@ -20,7 +21,7 @@ async function ask(method, path, files = []) {
     throw new Error("The server does not answer.");
   }
   if (answer.status === 401) get("access").hidden = false;
-  if (!answer.ok) throw new Error(found.error);
+  if (!answer.ok) throw new Error(found?.error ?? `The server answers ${answer.status}.`);
   return found;
 }
 
@@ -128,20 +129,22 @@ async function list() {
 function person(one) {
   const button = element("button", { type: "button", className: "quiet", textContent: "Forget" });
   button.setAttribute("aria-label", `Forget ${one.name}`);
+  let sure = 0;
   button.onclick = async () => {
+    if (performance.now() < sure) return; // the second click of a double one
     if (!button.classList.contains("sure")) {
       button.classList.add("sure");
       button.textContent = `Forget ${one.name} for good`;
       button.setAttribute("aria-label", button.textContent);
+      sure = performance.now() + UNSURE;
       return;
     }
     const place = get("people-result");
-    place.tabIndex = -1;
-    place.focus();
     try {
       await ask("DELETE", `speakers/${encodeURIComponent(one.name)}`);
       await list();
       place.replaceChildren(element("p", { textContent: `${one.name} is forgotten.` }));
+      place.focus(); // the button that had it is gone
     } catch (error) {
       place.replaceChildren(element("p", { className: "error", textContent: error.message }));
     }

@@ -15,10 +15,17 @@ export class Recorder {
   /** place: an element with data-title. check: blob -> promise of how good it is. changed: called when there is a recording
    * or none any more. */
   constructor(place, check, changed) {
-    Object.assign(this, { check, changed, blob: null, number: 0 });
+    Object.assign(this, { check, changed, blob: null, number: 0, asking: false, dropped: false });
     this.button = element("button", { type: "button", textContent: "Record", onclick: () => this.press() });
     const file = element("input", { type: "file", accept: "audio/*,video/*" });
-    file.onchange = () => file.files.length && this.take(file.files[0]);
+    file.onchange = () => {
+      const [chosen] = file.files;
+      file.value = ""; // so that the same file may be chosen again
+      if (!chosen) return;
+      this.dropped = Boolean(this.media);
+      this.media?.stop();
+      this.take(chosen);
+    };
     this.meter = element("meter", { min: -60, max: 0, high: -3, value: -60, hidden: true });
     this.audio = element("audio", { controls: true, hidden: true });
     this.state = element("p", { className: "state" });
@@ -35,12 +42,16 @@ export class Recorder {
 
   async press() {
     if (this.media) return this.media.stop();
+    if (this.asking) return; // the first of two quick presses has asked for the microphone
+    this.asking = true;
     this.clear();
     try {
       if (!navigator.mediaDevices) throw new Error("the browser gives the microphone only over https or on localhost");
       await this.record(await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS }));
     } catch (error) {
       this.fail(`No microphone: ${error.message}. Choose a file instead.`);
+    } finally {
+      this.asking = false;
     }
   }
 
@@ -59,9 +70,10 @@ export class Recorder {
       this.media = null;
       this.meter.hidden = true;
       this.button.classList.remove("recording");
-      this.take(new Blob(parts, { type: kind }), this.loud ? [TOO_LOUD] : []);
+      if (this.dropped) this.button.textContent = "Record again"; // a file was chosen instead
+      else this.take(new Blob(parts, { type: kind }), this.loud ? [TOO_LOUD] : []);
     };
-    this.loud = false;
+    this.loud = this.dropped = false;
     this.meter.hidden = false;
     this.button.textContent = "Stop";
     this.button.classList.add("recording");
