@@ -4,6 +4,7 @@ import gc
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -367,6 +368,16 @@ def test_a_database_that_is_exchanged_while_it_is_served(place, command):
         for method, path in (("GET", "/v1/speakers"), ("GET", "/v1/speakers/Ann"), ("DELETE", "/v1/speakers/Ann")):
             found = server.ask(method, path)
             assert found.status == 503 and found.json["error"].startswith("the database of speakers cannot be used")
+        assert server.ask("POST", "/v1/embeddings", [("recording", sound(place, "a"))]).status == 200
+
+
+def test_no_room_for_an_upload(place):
+    """Above 1 MB it would lie in a file."""
+    large = write_wav(place / "large.wav", np.tile(voice(1), 50)).read_bytes()
+    with serving(place / "model.pt", place / "room.db") as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        found = server.ask("POST", "/v1/embeddings", [("recording", large)])
+        assert found.status == 503 and found.json["error"].startswith("the server has no room for this upload")
         assert server.ask("POST", "/v1/embeddings", [("recording", sound(place, "a"))]).status == 200
 
 
