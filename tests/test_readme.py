@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -87,6 +88,7 @@ def test_commands_of_a_trained_model(paper, sounds, call):
         assert all((sounds / name).exists() for name in made)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_requests_of_the_service(sounds, call):
     with serving(sounds / "model.pt", sounds / "people.db") as server:
         lines = example(SERVICE, "curl").replace("http://localhost:8000", server.address).replace("curl", "curl -s")

@@ -7,21 +7,21 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, ROOT, environment, write_wav
 from service import Server, multipart, serving
-from test_tool import melody
-from tools import model_file, voice
+from tools import bad_sounds, model_file, voice
 
 import deepspeaker
 from deepspeaker import errors
@@ -158,13 +158,7 @@ BAD = {"silence": "no speech found in 3.0 s: silence", "short": "0.2 s of speech
 
 @pytest.fixture(scope="module")
 def bad(place):
-    write_wav(place / "silence.wav", np.zeros(3 * RATE, np.float32))
-    write_wav(place / "short.wav", voice(1, seconds=0.2))
-    write_wav(place / "noise.wav", (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32))
-    write_wav(place / "music.wav", melody(5.0))
-    soundfile.write(place / "loud.wav", 32768 * voice(1), RATE, "FLOAT")
-    (place / "text.wav").write_text("this is no sound")
-    (place / "empty.wav").write_bytes(b"")
+    bad_sounds(place)
     soundfile.write(place / "minutes.wav", np.zeros(605 * 8000, np.float32), 8000, "PCM_U8")
     soundfile.write(place / "hours.flac", np.zeros(36000 * 1000, np.int16), 1000)
     soundfile.write(place / "zeros.flac", np.zeros((590 * RATE, 2), np.int16), RATE)
@@ -369,6 +363,21 @@ def test_a_database_that_is_exchanged_while_it_is_served(place, command):
             found = server.ask(method, path)
             assert found.status == 503 and found.json["error"].startswith("the database of speakers cannot be used")
         assert server.ask("POST", "/v1/embeddings", [("recording", sound(place, "a"))]).status == 200
+
+
+def test_errors_of_the_model_tell_no_folder(place):
+    """Here: a calibration that needs what an earlier version did not measure when it enrolled Ann."""
+    weights = {"score": 5.0, "snr_smaller": 0.1, "snr_larger": 0.0, "score*snr_smaller": 0.1, "score*snr_larger": 0.0}
+    ranges = {"snr_smaller": (0, 50), "snr_larger": (0, 50)}
+    model = model_file(place / "snr.pt", calibration={"cosine": {
+        "prior": 0.01, "offset": 0.0, "weights": weights, "ranges": ranges}})
+    with serving(model, place / "snr.db") as server:
+        assert server.ask("PUT", "/v1/speakers/Ann", [("recordings", sound(place, "a"))]).status == 200
+        assert server.ask("POST", "/v1/identifications", [("recording", sound(place, "a"))]).status == 200
+        with closing(sqlite3.connect(place / "snr.db")) as file, file:
+            file.execute("UPDATE recording SET quality = NULL")
+        found = server.ask("POST", "/v1/identifications", [("recording", sound(place, "a"))])
+        assert found.status == 422 and found.json["error"].startswith("snr.pt: its calibration needs the snr")
 
 
 def test_no_room_for_an_upload(place):

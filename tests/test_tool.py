@@ -22,7 +22,7 @@ import soxr
 import torch
 from conftest import RATE, ROOT, environment, noise, write_wav
 from sounds import encode
-from tools import model_file, voice
+from tools import bad_sounds, model_file, voice
 
 import deepspeaker
 from deepspeaker.datadir.archive import read_vectors
@@ -224,15 +224,6 @@ def test_embed(tool, place):
     np.testing.assert_allclose(read_vectors(place / "out.scp")["b"], rows[1], atol=1e-6)
 
 
-def melody(seconds: float) -> np.ndarray:
-    """Chords of a plucked instrument."""
-    time = np.arange(round(seconds * RATE)) / RATE
-    notes = 2 ** (np.array([0, 4, 7, 5, 9])[(time * 3).astype(int) % 5] / 12)
-    chord = ((interval, k) for interval in (1, 1.25, 1.5) for k in (1, 2, 3))
-    tone = sum(np.sin(2 * np.pi * 262 * interval * notes * k * time) / k for interval, k in chord)
-    return (0.1 * tone * np.exp(-4 * (time * 3 % 1))).astype(np.float32)
-
-
 class Hostile:
     def __reduce__(self):
         return os.system, ("touch ran",)
@@ -248,13 +239,7 @@ BAD = {"silence.wav": "no speech found in 3.0 s: silence", "short.wav": "0.2 s o
 
 @pytest.fixture
 def bad(place):
-    write_wav(place / "silence.wav", np.zeros(3 * RATE, np.float32))
-    write_wav(place / "short.wav", voice(1, seconds=0.2))
-    write_wav(place / "noise.wav", (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32))
-    write_wav(place / "music.wav", melody(5.0))
-    soundfile.write(place / "loud.wav", 32768 * voice(1), RATE, "FLOAT")
-    (place / "text.wav").write_text("this is no sound")
-    (place / "empty.wav").write_bytes(b"")
+    bad_sounds(place)
     if not (place / "hours.wav").exists():
         with soundfile.SoundFile(place / "hours.wav", "w", 8000, 1, "PCM_U8") as file:
             for _ in range(120):

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
-from conftest import RATE, tiny_conf
+from conftest import RATE, tiny_conf, write_wav
 
 from deepspeaker.checkpoint import save, write_model
 from deepspeaker.config import load_config
@@ -31,3 +32,23 @@ def model_file(path: Path, changes: dict | None = None, seed: int = 0, **learnt:
     write_model(path, path.with_suffix(".final"), config,
                 {"calibration": calibration, "cohort": None, "plda": None, "summary": {}, **learnt})
     return path
+
+
+def melody(seconds: float) -> np.ndarray:
+    """Chords of a plucked instrument."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    notes = 2 ** (np.array([0, 4, 7, 5, 9])[(time * 3).astype(int) % 5] / 12)
+    chord = ((interval, k) for interval in (1, 1.25, 1.5) for k in (1, 2, 3))
+    tone = sum(np.sin(2 * np.pi * 262 * interval * notes * k * time) / k for interval, k in chord)
+    return (0.1 * tone * np.exp(-4 * (time * 3 % 1))).astype(np.float32)
+
+
+def bad_sounds(folder: Path) -> None:
+    """Files that are refused: silence, too short, noise, music, 16-bit values as floats, text, nothing."""
+    write_wav(folder / "silence.wav", np.zeros(3 * RATE, np.float32))
+    write_wav(folder / "short.wav", voice(1, seconds=0.2))
+    write_wav(folder / "noise.wav", (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32))
+    write_wav(folder / "music.wav", melody(5.0))
+    soundfile.write(folder / "loud.wav", 32768 * voice(1), RATE, "FLOAT")
+    (folder / "text.wav").write_text("this is no sound")
+    (folder / "empty.wav").write_bytes(b"")

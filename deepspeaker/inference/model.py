@@ -66,11 +66,12 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> "Model":
 class Model:
     """A network with its front-end, back-end and calibration.
 
-    name: of the file, which error messages begin with.
+    name: of the file, with which error messages begin; a server may leave out the folder.
     """
 
     def __init__(self, trained: Trained, device: str, name: str) -> None:
-        self.config, self.summary, self._name = trained.config, trained.content.get("summary", {}), name
+        self.config, self.summary = trained.config, trained.content.get("summary", {})
+        self.name = self._path = name
         self.origin: dict[str, str] = trained.content.get("origin", {})  # of a network taken over from another project
         self.network, self._device = trained.network.to(device), torch.device(device)
         self.backend: str = self.config.scoring.backends[0]
@@ -190,7 +191,7 @@ class Model:
         learnt_from: on what and when it was calibrated, for the summary.
         """
         scoring = self.config.scoring.model_copy(update={"calibration_prior": prior, "backends": [self.backend]})
-        write_model(path, self._name, self.config.model_copy(update={"scoring": scoring}), {
+        write_model(path, self._path, self.config.model_copy(update={"scoring": scoring}), {
             "calibration": {self.backend: calibration._asdict()},
             "summary": {**self.summary, "calibration": learnt_from}})
 
@@ -268,7 +269,7 @@ class Model:
 
     def _finite(self, embedding: Tensor) -> np.ndarray:
         if not embedding.isfinite().all():
-            raise UserError(f"{self._name} gives an embedding that is not finite: its weights are damaged")
+            raise UserError(f"{self.name} gives an embedding that is not finite: its weights are damaged")
         return embedding.cpu().numpy()
 
     def _compared(self, enrolled: Sequence[Sequence[Recording]], test: Recording) -> Trials:
@@ -280,7 +281,7 @@ class Model:
     def scores(self, trials: Trials) -> np.ndarray:
         """The back-end's scores (n,) of trials, before calibration. UserError where it lacks what it needs."""
         if missing := [need for need in needs(BACKENDS[self.backend]) if self._means[need] is None]:
-            raise UserError(f"{self._name}: its back-end {self.backend} needs {missing[0]}, which the file lacks")
+            raise UserError(f"{self.name}: its back-end {self.backend} needs {missing[0]}, which the file lacks")
         embeddings = np.stack([r.embedding for r in trials.recordings]).astype(np.float32, copy=False)
         return score_pairs(make_scorer(self.backend, embeddings, trials.models, **self._means), trials.i, trials.j)
 
@@ -297,7 +298,7 @@ class Model:
         found = {SCORE: scores}
         for quality in qualities:
             if TABLE in needs(QUALITIES[quality]) and len(measured) < len(names):
-                raise UserError(f"{self._name}: its calibration needs the {quality} of each recording, which earlier "
+                raise UserError(f"{self.name}: its calibration needs the {quality} of each recording, which earlier "
                                 "versions did not measure: enrol the speakers again")
             found |= measure(quality, compared, trials.i, trials.j, utt2dur=durations, utt2quality=measured,
                              **self._means)
@@ -310,7 +311,7 @@ class Model:
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
-            raise UserError(f"{self._name} has no calibration of {self.backend}, so its scores are no decisions: "
+            raise UserError(f"{self.name} has no calibration of {self.backend}, so its scores are no decisions: "
                             "use exp/NAME/model.pt, made by a recipe with a development set")
         return self.calibration
 

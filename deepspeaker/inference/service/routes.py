@@ -105,7 +105,8 @@ async def embed(work: AtWork, request: Request, recording: Recording, channel: C
 async def verify(work: AtWork, request: Request, limit: Threshold, first: Recording, second: Recording,
                  channel: Channel = None) -> answers.Verified:
     heard = await work.hear(request, {"first": first, "second": second}, channel)
-    return answers.verify(work.model, limit, ("first", heard["first"]), [("second", heard["second"])])
+    first_heard, second_heard = heard.items()
+    return await run_in_threadpool(answers.verify, work.model, limit, first_heard, [second_heard])
 
 
 @router.post("/identifications", summary="Who of the enrolled speakers speaks in a recording", responses=NO_SPEAKER)

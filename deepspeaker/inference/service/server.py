@@ -31,7 +31,8 @@ class Server:
 
     def __init__(self, model: Model, people: Path, host: str, port: int, token_file: Path | None,
                  threads: int | None) -> None:
-        model.threshold(), model.bounds  # decisions are what is served
+        model.supports(model.threshold())  # decisions are what is served
+        model.name = Path(model.name).name  # clients are told of no folder
         try:
             database.speakers(people, model)
         except NotEnrolled:
