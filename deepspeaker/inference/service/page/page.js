@@ -87,22 +87,24 @@ function verdict(yes, text) {
   return element("p", { className: `verdict ${yes ? "yes" : "no"}`, textContent: text });
 }
 
-function explained(llr, limit) {
-  return [draw(llr, limit), element("p", { textContent: `What is heard is ${times(llr)} (log-likelihood ratio ${
-    signed(llr)}). With your settings ${signed(limit)} is needed.${unsupported(limit)}` })];
+function explained(llr, limit, same, other) {
+  return [draw(llr, limit), element("p", { textContent: `What is heard is ${times(llr, same, other)} (log-likelihood ratio ${
+    signed(llr)}). With your settings at least ${signed(limit)} is needed.${unsupported(limit)}` })];
 }
 
 async function compare() {
   const found = await ask("POST", "verifications", [["first", first.blob], ["second", second.blob]]);
   const { llr } = found.verdicts[0];
-  return (limit) => [verdict(llr >= limit, llr >= limit ? "Same speaker" : "Different speakers"), ...explained(llr, limit)];
+  return (limit) => [verdict(llr >= limit, llr >= limit ? "Same speaker" : "Different speakers"),
+                     ...explained(llr, limit, "one person speaks in both", "two people do")];
 }
 
 async function identify() {
   const { best } = await ask("POST", "identifications?top=5", [["recording", unknown.blob]]);
   const { name, llr } = best[0];
   return (limit) => [
-    verdict(llr >= limit, llr >= limit ? name : "Unknown speaker"), ...explained(llr, limit),
+    verdict(llr >= limit, llr >= limit ? name : "Unknown speaker"),
+    ...explained(llr, limit, `${name} speaks`, "somebody else does"),
     element("ol", {}, ...best.map((one) => element("li", { textContent: `${one.name}: ${signed(one.llr)}` })))];
 }
 

@@ -13,11 +13,11 @@ export function supported([low, high], limit) {
 
 export const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 
-/** How many times likelier one side is, as people say it. */
-export function times(llr) {
+/** How many times likelier it sounds if `same` is true than if `other` is, or the other way round. */
+export function times(llr, same, other) {
   const ratio = Math.exp(Math.abs(llr));
   const number = ratio < 10 ? ratio.toFixed(1) : ratio < 1e6 ? Math.round(ratio).toLocaleString("en") : "over a million";
-  return `${number} times likelier with ${llr < 0 ? "two different speakers" : "one and the same speaker"}`;
+  return `${number} times likelier if ${llr < 0 ? other : same} than if ${llr < 0 ? same : other}`;
 }
 
 /** An SVG with the ratio and the threshold on a line of natural logarithms. */
