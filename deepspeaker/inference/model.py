@@ -23,7 +23,7 @@ from deepspeaker.audio.reading import Audio
 from deepspeaker.checkpoint import Trained, fingerprint, load_network, write_model
 from deepspeaker.datadir.archive import as_stored
 from deepspeaker.errors import UserError, examples, first_line
-from deepspeaker.extraction.embed import embed, embed_together
+from deepspeaker.extraction.embed import embed_together
 from deepspeaker.extraction.fbank import compute_fbank, voiced_frames
 from deepspeaker.extraction.sound_quality import sound_quality
 from deepspeaker.inference.forks import survive_forks
@@ -251,7 +251,7 @@ class Model:
             return self._as_stored(fbank, energy)
 
     def _embed(self, features: Tensor) -> np.ndarray:
-        return self._finite(embed(self.network, features, self.config.features.normalize, self.config.embedding))
+        return next(self._embed_together([features]))
 
     def _embed_together(self, features: Sequence[Tensor]) -> Iterator[np.ndarray]:
         f = self.config.features

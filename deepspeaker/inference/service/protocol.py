@@ -3,6 +3,7 @@ HTTP is answered in JSON."""
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 
 import h11
@@ -14,14 +15,28 @@ HEAD_SECONDS = 10.0  # from the first byte of a request's head to its last
 READ_SECONDS = 30.0  # in which a client must have read what waits for it, once that is much
 
 
+class Alarm:
+    """Something that is done after some seconds, unless it is called off before."""
+
+    _handle: asyncio.TimerHandle | None = None
+
+    def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[[], None]) -> None:
+        """One that is set already stays as it is."""
+        if self._handle is None:
+            self._handle = loop.call_later(seconds, action)
+
+    def call_off(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 class Protocol(H11Protocol):
     """One connection."""
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _read_timer: asyncio.TimerHandle | None = None
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._head_late, self._answer_unread = Alarm(), Alarm()
         self._limit_head()
 
     def data_received(self, data: bytes) -> None:
@@ -30,33 +45,23 @@ class Protocol(H11Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._stop_timer()
-        self._stop_read_timer()
+        self._head_late.call_off()
+        self._answer_unread.call_off()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._read_timer = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self._answer_unread.set(self.loop, READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_read_timer()
+        self._answer_unread.call_off()
 
     def _limit_head(self) -> None:
         """Close the connection in HEAD_SECONDS unless a request comes, or is being answered."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_timer()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _stop_read_timer(self) -> None:
-        if self._read_timer is not None:
-            self._read_timer.cancel()
-            self._read_timer = None
+            self._head_late.call_off()
+        else:
+            self._head_late.set(self.loop, HEAD_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         body = json.dumps({"error": "this is not a request of HTTP/1.1, or its head has more than 64 KiB"}).encode()
