@@ -332,6 +332,7 @@ def test_models_and_databases_that_cannot_be_served(place, command):
     for model, people, reason in (("model.pt", "other.db", "was enrolled with another model"),
                                   ("model.pt", "text.db", "not a usable database"),
                                   ("model.pt", "nowhere/x.db", "there is no folder"),
+                                  ("model.pt", ".", "expected the name of a file to write"),
                                   ("model.final", "new.db", "has no calibration of cosine"),
                                   ("nix.pt", "new.db", "no such checkpoint")):
         status, found = command("serve", model, people, "--port", 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
+from deepspeaker.atomic import check_output
 from deepspeaker.errors import UserError
 from deepspeaker.inference import speaker_database as database
 from deepspeaker.inference.model import Model
@@ -36,8 +37,7 @@ class Server:
         try:
             database.speakers(people, model)
         except NotEnrolled:
-            if not people.absolute().parent.is_dir():
-                raise UserError(f"{people}: there is no folder {people.absolute().parent}") from None
+            check_output(people)
         token = read_token(token_file) if token_file else None
         self._socket = listen(host, port, token is not None)
         app = Guard(make_app(Work(model, people, threads or torch.get_num_threads())), token)
