@@ -73,8 +73,6 @@ def identify(args: Namespace) -> Answer:
         raise UserError(f"--top: expected at least 1, found {args.top}")
     model = _model(args)
     limit, people = model.threshold(args.prior, args.cost_miss, args.cost_fa), database.recordings(args.database, model)
-    if not people:
-        raise UserError(f"{args.database}: nobody is enrolled")
     found = answers.identify(model, limit, people, model.listen(args.wav, args.channel), args.top)
     lines = [found.speaker or "unknown",
              *(f"  {best.name}: log-likelihood ratio {best.llr:+.2f}" for best in found.best),

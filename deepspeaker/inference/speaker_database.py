@@ -122,7 +122,7 @@ def speaker(path: str | os.PathLike[str], model: Model, name: str) -> Speaker:
 
 
 def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Recording]]:
-    """Name of each enrolled speaker -> the recordings, in the order of enrolment."""
+    """Name of each enrolled speaker -> the recordings, in the order of enrolment. NotEnrolled if there is nobody."""
     found: dict[str, list[Recording]] = {}
     with _opened(path, model) as database:
         quality = "quality" if _has_quality(database) else "NULL"
@@ -133,6 +133,8 @@ def recordings(path: str | os.PathLike[str], model: Model) -> dict[str, list[Rec
                 raise ValueError(f"a recording of {name!r} is damaged")
             found.setdefault(name, []).append(
                 Recording(embedding, seconds, quality=measured and SoundQuality.from_text(measured)))
+    if not found:
+        raise NotEnrolled(f"{os.fspath(path)}: nobody is enrolled")
     return found
 
 

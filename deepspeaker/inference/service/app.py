@@ -11,25 +11,25 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from deepspeaker import __version__
+from deepspeaker import __version__, config_checks
 from deepspeaker.errors import UserError, quoted
 from deepspeaker.inference.service.budget import Spent
-from deepspeaker.inference.service.guard import error
+from deepspeaker.inference.service.guard import MOST_BYTES, error
 from deepspeaker.inference.service.listeners import Busy
 from deepspeaker.inference.service.routes import Error, router
-from deepspeaker.inference.service.work import Work
+from deepspeaker.inference.service.work import LIMITS, Work
 from deepspeaker.inference.speaker_database import NotEnrolled
 
 MOST_UPLOADS = 20  # of a request
 PAGE = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css"),
         **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("page", "recorder", "scale")}}
-ABOUT = """Embeddings and decisions of a trained speaker-verification model. Every error is `{"error": "a sentence"}`.
-Recordings are WAV, FLAC, MP3, M4A, WebM and whatever else libsndfile or FFmpeg reads. A request has at most 30 MB, each
-recording at most 10 minutes."""
+ABOUT = f"""Embeddings and decisions of a trained speaker-verification model. Every error is
+`{{"error": "a sentence"}}`. Recordings are WAV, FLAC, MP3, M4A, WebM and whatever else libsndfile or FFmpeg reads.
+A request has at most {MOST_BYTES // 1_000_000} MB, each recording at most {LIMITS.seconds / 60:g} minutes."""
 STATUS = {404: "there is nothing at this address: /openapi.json lists what there is",
           405: "this address does not take this method: /openapi.json lists what it takes"}
-EXPECTED = {"int_parsing": "an integer", "int_parsing_size": "an integer", "float_parsing": "a number",
-            "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}  # kinds of pydantic's faults
+EXPECTED = {**config_checks.EXPECTED, "int_parsing": "an integer", "int_parsing_size": "an integer",
+            "float_parsing": "a number"}  # kinds of pydantic's faults
 
 
 def make_app(work: Work) -> FastAPI:

@@ -115,8 +115,6 @@ async def identify(work: AtWork, request: Request, limit: Threshold, recording: 
                    ) -> answers.Identified:
     heard = (await work.hear(request, {"recording": recording}, channel))["recording"]
     people = await work.ask(database.recordings)
-    if not people:
-        raise NotEnrolled
     return await run_in_threadpool(answers.identify, work.model, limit, people, heard, top)
 
 
